@@ -1,0 +1,103 @@
+"""Tripdesk: the console a travel marketplace is run from. `create_app` is the table of contents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sentry_sdk
+from flask import Flask, Response, g, request
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+import app.models
+from app import api, cli, config, console, logs, problems
+from app.db import connect_args, engine_url, raise_from_database
+from app.errors import TripdeskError
+from app.extensions import csrf, db, login_manager, migrate
+from app.ops.health import ops, schema_head
+from app.payments import stripe_gateway
+from app.queue import connect
+from app.webhooks.stripe import webhooks
+
+ROOT = Path(__file__).parent.parent
+_MAX_BODY_BYTES = 1_000_000
+
+
+def create_app(**overrides: Any) -> Flask:
+    """The whole application; settings come from the environment. Raises SettingsError, which names what is wrong."""
+    settings = config.load(**overrides)
+    logs.configure(settings.log_dir)
+    app = Flask("app", root_path=str(ROOT), template_folder="templates", static_folder="static")
+    app.extensions["settings"] = settings
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
+        SQLALCHEMY_ENGINE_OPTIONS={
+            "connect_args": connect_args(),
+            "pool_pre_ping": True,
+            "pool_size": 5,
+            "max_overflow": 5,
+        },
+        SECRET_KEY=settings.secret_key.get_secret_value(),
+        SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),
+        SESSION_COOKIE_NAME="tripdesk",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.public_url.startswith("https://"),
+        MAX_CONTENT_LENGTH=_MAX_BODY_BYTES,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    if settings.sentry_dsn:
+        sentry_sdk.init(
+            dsn=settings.sentry_dsn, environment=settings.app_env, traces_sample_rate=settings.sentry_traces_sample_rate
+        )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+
+    db.init_app(app)
+    migrate.init_app(app)
+    csrf.init_app(app)
+    login_manager.init_app(app)
+    app.extensions["redis"] = connect(settings.redis_url)
+    app.extensions["schema_head"] = schema_head(ROOT)
+    stripe_gateway.configure(app, settings)
+
+    app.before_request(_name_request)
+    app.after_request(_sign_response)
+    app.register_error_handler(Exception, _refuse)
+
+    app.register_blueprint(ops)
+    app.register_blueprint(webhooks)
+    api.register(app)
+    console.register(app)
+    cli.register(app)
+    return app
+
+
+def _name_request() -> None:
+    g.request_id_token = logs.request_id.set(logs.new_request_id(request.headers.get("X-Request-ID")))
+
+
+def _sign_response(response: Response) -> Response:
+    response.headers["X-Request-ID"] = logs.request_id.get()
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _refuse(error: Exception) -> Response:
+    """Every error ends here, and is said in the words of the door it came in by."""
+    if isinstance(error, DBAPIError):
+        try:
+            raise_from_database(error)
+        except Exception as translated:
+            error = translated
+    door = console.errors if request.path.startswith("/console") else problems
+    if isinstance(error, TripdeskError):
+        return door.of(error)
+    if isinstance(error, HTTPException):
+        return door.of_http(error)
+    logs.log.exception("unexpected error", exc_info=error)
+    sentry_sdk.capture_exception(error)
+    return door.unexpected()

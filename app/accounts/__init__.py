@@ -1,0 +1,1 @@
+"""Travellers and staff: who they are, what they may do, and how they prove it."""

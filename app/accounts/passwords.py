@@ -1,0 +1,36 @@
+"""Password hashing: argon2id at the library's current defaults (RFC 9106, second recommended option)."""
+
+from __future__ import annotations
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from app.errors import Invalid
+
+MIN_LENGTH = 10
+MAX_LENGTH = 200
+
+_hasher = PasswordHasher()
+# Verified against when there is no such person, so that the answer takes as long as for a real one.
+_NOBODY = _hasher.hash("nobody has this password")
+
+
+def check_acceptable(password: str, *, field: str = "password") -> None:
+    """Raises Invalid naming the field when a new password is too short or too long."""
+    if len(password) < MIN_LENGTH:
+        raise Invalid.field(field, f"Use at least {MIN_LENGTH} characters.")
+    if len(password) > MAX_LENGTH:
+        raise Invalid.field(field, f"Use at most {MAX_LENGTH} characters.")
+
+
+def hash_password(password: str) -> str:
+    """The argon2id hash to store."""
+    return _hasher.hash(password)
+
+
+def matches(password_hash: str | None, password: str) -> bool:
+    """Whether the password is the one that was hashed; takes equally long when there is no hash to compare with."""
+    try:
+        return _hasher.verify(password_hash or _NOBODY, password[: MAX_LENGTH + 1]) and password_hash is not None
+    except (VerificationError, InvalidHashError):
+        return False

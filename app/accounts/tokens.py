@@ -1,0 +1,129 @@
+"""API log-in: short JWTs, and refresh tokens that rotate. A refresh token used twice ends its family (RFC 9700 §4.14.2)."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import jwt
+from sqlalchemy import func, select, update
+
+from app.accounts.models import RefreshToken, User
+from app.accounts.service import actor_of, hash_token
+from app.audit import service as audit
+from app.config import settings
+from app.db import keep_before, transaction, utcnow
+from app.errors import NotSignedIn
+from app.extensions import db
+
+ACCESS_LIFETIME = timedelta(minutes=15)
+REFRESH_LIFETIME = timedelta(days=30)
+_ALGORITHM = "HS256"
+_AUDIENCE = "tripdesk-api"
+_LOG_IN_AGAIN = "This refresh token is not valid any more. Log in again."
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """What a log-in gives; `expires_in` is the access token's life in seconds."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    user: User
+
+
+def issue(person: User, *, address: str | None = None) -> TokenPair:
+    """Start a new family of tokens for a person who has just proved who they are."""
+    with transaction():
+        refresh_token, row = _next_link(person.id, uuid4())
+        audit.record(actor_of(person, address), "token.issue", row)
+    return _pair(person, refresh_token)
+
+
+def rotate(refresh_token: str, *, address: str | None = None) -> TokenPair:
+    """Exchange a refresh token for a new pair. Raises NotSignedIn; a token used before also ends every token of its family."""
+    with transaction():
+        used = db.session.scalar(
+            select(RefreshToken).where(RefreshToken.token_hash == hash_token(refresh_token)).with_for_update()
+        )
+        person = db.session.get(User, used.user_id, populate_existing=True) if used else None
+        pair = None
+        if used and person and used.used_at is not None and used.revoked_at is None:
+            # A copy is in other hands. The revocation has to be committed, so the refusal is raised outside.
+            _end_family(used.family)
+            audit.record(actor_of(person, address), "token.reuse_detected", used)
+        elif used and person and person.is_active and used.revoked_at is None and used.expires_at > utcnow():
+            keep_before(used)
+            used.used_at = utcnow()
+            new_token, _ = _next_link(person.id, used.family)
+            pair = _pair(person, new_token)
+    if pair is None:
+        raise NotSignedIn(_LOG_IN_AGAIN)
+    return pair
+
+
+def revoke(refresh_token: str, *, address: str | None = None) -> None:
+    """Log out: end the family of this refresh token. Nothing happens when it is unknown or ended already."""
+    with transaction():
+        row = db.session.scalar(
+            select(RefreshToken).where(RefreshToken.token_hash == hash_token(refresh_token)).with_for_update()
+        )
+        if row is None or row.revoked_at is not None:
+            return
+        person = db.session.get_one(User, row.user_id)
+        _end_family(row.family)
+        audit.record(actor_of(person, address), "token.revoke", row)
+
+
+def person_of_access_token(token: str) -> User:
+    """Whose valid, unexpired access token this is. Raises NotSignedIn; an account closed meanwhile is refused too."""
+    try:
+        kid = jwt.get_unverified_header(token).get("kid", "")
+        secret = settings().jwt_keys.get(kid)
+        if secret is None:
+            raise NotSignedIn("This access token was signed with a key we don't know.")
+        claims = jwt.decode(
+            token, secret, algorithms=[_ALGORITHM], audience=_AUDIENCE, options={"require": ["exp", "iat", "sub"]}
+        )
+        person = db.session.get(User, int(claims["sub"]))
+    except jwt.ExpiredSignatureError:
+        raise NotSignedIn("This access token has expired; use the refresh token.") from None
+    except (jwt.InvalidTokenError, ValueError):
+        raise NotSignedIn("This is not a valid access token.") from None
+    if person is None or not person.is_active:
+        raise NotSignedIn("This account is closed.")
+    return person
+
+
+def _next_link(user_id: int, family: UUID) -> tuple[str, RefreshToken]:
+    token = secrets.token_urlsafe(32)
+    row = RefreshToken(
+        token_hash=hash_token(token), family=family, user_id=user_id, expires_at=utcnow() + REFRESH_LIFETIME
+    )
+    db.session.add(row)
+    return token, row
+
+
+def _end_family(family: UUID) -> None:
+    db.session.execute(
+        update(RefreshToken)
+        .where(RefreshToken.family == family, RefreshToken.revoked_at.is_(None))
+        .values(revoked_at=func.now())
+    )
+
+
+def _pair(person: User, refresh_token: str) -> TokenPair:
+    kid, secret = next(iter(settings().jwt_keys.items()))
+    now = utcnow()
+    claims = {
+        "sub": str(person.id),
+        "aud": _AUDIENCE,
+        "iat": now,
+        "exp": now + ACCESS_LIFETIME,
+        "jti": secrets.token_hex(8),
+    }
+    access_token = jwt.encode(claims, secret, algorithm=_ALGORITHM, headers={"kid": kid})
+    return TokenPair(access_token, refresh_token, int(ACCESS_LIFETIME.total_seconds()), person)

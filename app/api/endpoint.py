@@ -1,0 +1,193 @@
+"""One decorator for every API route: it asks who, parses, keeps idempotency keys, and is what the OpenAPI document is made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, Literal
+
+import orjson
+from flask import Blueprint, Response, request
+from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from app import idempotency, problems
+from app.accounts.service import actor_of
+from app.accounts.tokens import person_of_access_token
+from app.audit.actor import Actor
+from app.db import transaction
+from app.errors import Conflict, FieldError, Invalid, NotSignedIn, TripdeskError, Unavailable
+
+Who = Literal["anyone", "signed in"]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method on one path, as the decorator was told; the OpenAPI document and the guard test read these."""
+
+    method: str
+    path: str
+    name: str
+    group: str
+    summary: str
+    description: str
+    who: Who
+    answer: type[BaseModel] | None
+    status: int
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    refuses: tuple[int, ...] = ()
+    idempotent: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+OPERATIONS: list[Operation] = []
+
+
+def endpoint(
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    group: str,
+    answer: type[BaseModel] | None,
+    status: int = 200,
+    who: Who = "signed in",
+    body: type[BaseModel] | None = None,
+    query: type[BaseModel] | None = None,
+    refuses: tuple[int, ...] = (),
+    idempotent: Literal["no", "one transaction", "by nature"] = "no",
+) -> Callable[[Callable[..., BaseModel | None]], Callable[..., Response]]:
+    """Serve a function under a path.
+
+    It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The first line of its
+    docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and keeps its answer in one
+    transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
+    """
+
+    def decorate(view: Callable[..., BaseModel | None]) -> Callable[..., Response]:
+        summary, _, description = (view.__doc__ or "").strip().partition("\n")
+        OPERATIONS.append(
+            Operation(
+                method,
+                path,
+                view.__name__,
+                group,
+                summary,
+                " ".join(description.split()),
+                who,
+                answer,
+                status,
+                body,
+                query,
+                refuses,
+                idempotent != "no",
+            )
+        )
+
+        def run(arguments: dict[str, Any]) -> Response:
+            result = view(**arguments)
+            content = b"" if result is None else result.__pydantic_serializer__.to_json(result, by_alias=True)
+            return Response(content, status, content_type="application/json" if content else None)
+
+        @wraps(view)
+        def serve(**arguments: Any) -> Response:
+            if who == "signed in":
+                arguments["by"] = signed_in()
+            if query is not None:
+                arguments["query"] = _parse(query, _query_values(query))
+            raw: Any = None
+            if body is not None:
+                raw = _json_body()
+                arguments["body"] = _parse(body, raw)
+            key = request.headers.get("Idempotency-Key") if idempotent != "no" else None
+            if key is None:
+                return run(arguments)
+            return _once(
+                _use(arguments["by"], key, raw), lambda: run(arguments), joined=idempotent == "one transaction"
+            )
+
+        serve.guarded_by = who  # type: ignore[attr-defined]  # read by the test that every route is guarded
+        blueprint.add_url_rule(path, endpoint=view.__name__, view_func=serve, methods=[method])
+        return serve
+
+    return decorate
+
+
+def signed_in() -> Actor:
+    """Who sends this request, by their bearer token. Raises NotSignedIn."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise NotSignedIn("Send an access token: Authorization: Bearer …")
+    return actor_of(person_of_access_token(token.strip()), request.remote_addr)
+
+
+def _json_body() -> Any:
+    if not request.get_data():
+        return {}
+    if not request.is_json:
+        raise UnsupportedMediaType("Send the body as application/json.")
+    try:
+        return orjson.loads(request.get_data())
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from error
+
+
+def _query_values(schema: type[BaseModel]) -> dict[str, Any]:
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid.field(repeated[0], "Give this once.")
+    return request.args.to_dict()
+
+
+def _parse(schema: type[BaseModel], values: Any) -> BaseModel:
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        wrong = [
+            FieldError(_name(line["loc"]), _sentence(line["msg"]))
+            for line in error.errors(include_url=False, include_context=False)
+        ]
+        raise Invalid("Some fields need another look.", wrong) from None
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "body"
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[0].upper() + message[1:].rstrip(".") + "."
+
+
+def _use(by: Actor, key: str, raw: Any) -> idempotency.Use:
+    if not (1 <= len(key) <= 255) or not key.isascii() or not key.isprintable():
+        raise Invalid.field("Idempotency-Key", "Use 1 to 255 printable ASCII characters.")
+    asked = request.method.encode() + b"\n" + orjson.dumps(raw, option=orjson.OPT_SORT_KEYS)
+    assert by.id is not None  # noqa: S101  (an access token always names a person)
+    return idempotency.Use(by.id, request.path, key, hashlib.sha256(asked).digest())
+
+
+def _once(use: idempotency.Use, run: Callable[[], Response], *, joined: bool) -> Response:
+    kept = idempotency.begin(use)
+    if kept is not None:
+        kind = "application/json" if kept.status < 400 else "application/problem+json"
+        return Response(kept.body, kept.status, {"Idempotent-Replayed": "true"}, content_type=kind)
+    try:
+        with transaction() if joined else nullcontext():
+            response = run()
+            idempotency.keep(use, response.status_code, response.get_data())
+        return response
+    except TripdeskError as refusal:
+        if isinstance(refusal, Unavailable) or (isinstance(refusal, Conflict) and refusal.retry_after is not None):
+            idempotency.forget(use)
+            raise
+        response = problems.of(refusal)
+        idempotency.keep(use, response.status_code, response.get_data())
+        return response
+    except BaseException:
+        idempotency.forget(use)
+        raise

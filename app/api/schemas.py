@@ -1,0 +1,84 @@
+"""What the API's schemas share: camelCase names, plain text without control characters, money, cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from app.errors import Invalid
+from app.money import Money
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+MAX_LIMIT = 100
+MAX_ID = 2**63 - 1
+
+
+def _without_control_characters(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("must not contain control characters")
+    return value
+
+
+PlainText = Annotated[str, AfterValidator(_without_control_characters)]
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+class Schema(BaseModel):
+    """Base of everything that goes out; and with `Wish`, of what comes in."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
+
+
+class Wish(Schema):
+    """Base of request bodies and query strings: unknown names are refused, so that a typo doesn't pass for a default."""
+
+    model_config = ConfigDict(extra="forbid", str_max_length=20_000)
+
+
+class MoneyOut(Schema):
+    """An amount in minor units and its currency."""
+
+    amount: int = Field(description="Minor units: 25900 is $259.00.", examples=[25900])
+    currency: str = Field(description="ISO 4217.", examples=["USD"])
+
+    @classmethod
+    def of(cls, amount_minor: int, currency: str) -> MoneyOut:
+        """From our own columns."""
+        return cls(**Money(amount_minor, currency).json())
+
+
+class PageQuery(Wish):
+    """The window of a list."""
+
+    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="How many items.")
+    cursor: str | None = Field(None, max_length=200, description="`nextCursor` of the page before.")
+
+
+def encode_cursor(last_id: int) -> str:
+    """An opaque mark of where a page ended."""
+    return base64.urlsafe_b64encode(f"id:{last_id}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> int | None:
+    """The id a page ended with. Raises Invalid for anything that `encode_cursor` didn't make."""
+    if cursor is None:
+        return None
+    try:
+        kind, _, value = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").partition(":")
+    except (binascii.Error, ValueError):
+        kind, value = "", ""
+    if kind != "id" or not value.isdigit() or len(value) > 19 or int(value) > MAX_ID:
+        raise Invalid.field("cursor", "This is not a cursor of this list.")
+    return int(value)
+
+
+def page(items: list[Any], limit: int, last_id: Any) -> dict[str, Any]:
+    """The answer of a list read with one item more than `limit`; `last_id` takes an item's id for the cursor."""
+    more = len(items) > limit
+    items = items[:limit]
+    return {"items": items, "next_cursor": encode_cursor(last_id(items[-1])) if more else None}

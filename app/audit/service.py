@@ -1,0 +1,180 @@
+"""Writing the audit trail, sealing it, and proving that nobody altered it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import func, insert, select, text
+
+from app.audit.actor import Actor
+from app.audit.models import AuditEntry, AuditSeal
+from app.db import changes, require_transaction, transaction
+from app.extensions import Model, db
+from app.logs import request_id
+
+log = logging.getLogger(__name__)
+
+# Never written to the trail, whatever table they turn up in.
+_SECRET_COLUMNS = frozenset({"password_hash", "token_hash", "client_secret", "payload"})
+_SEALED_COLUMNS = tuple(AuditEntry.__table__.columns)
+_SEALED_NAMES = tuple(column.name for column in _SEALED_COLUMNS)
+_NO_DIGEST_YET = b"\0" * 32
+_SEAL_BATCH = 5_000
+# Ids are drawn before the commit, so an entry may appear behind newer ones that are sealed already; never this far behind.
+_LATEST_COMMIT_DISTANCE = 200_000
+# No transaction lives for an hour (the timeouts in `app.db`); after a restore into a new cluster its transaction ids mean nothing.
+_SETTLED = text(
+    "(transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint OR at < now() - interval '1 hour')"
+)
+# Any fixed number will do: two sealing jobs at once would fork the chain.
+_SEALING_LOCK = 7_201
+
+
+def record(
+    by: Actor, action: str, row: Model, *, reason: str | None = None, after: dict[str, Any] | None = None
+) -> None:
+    """Write that `by` did `action` (such as `booking.cancel`) to `row`, with what changed since it was locked.
+
+    `after` adds what isn't a column of the row. Call it last in a verb, in the verb's own transaction.
+    """
+    require_transaction()
+    db.session.flush()
+    before, now = changes(row)
+    db.session.add(
+        AuditEntry(
+            **_who(by),
+            action=action,
+            object_type=row.__tablename__,
+            object_id=row.id,  # type: ignore[attr-defined]  # every audited table has one
+            before=_plain(before),
+            after=_plain({**now, **(after or {})}),
+            reason=reason,
+        )
+    )
+
+
+def record_many(
+    by: Actor, action: str, model: type[Model], ids: list[int], *, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """The same for many rows that one statement changed alike."""
+    require_transaction()
+    if not ids:
+        return
+    same = {
+        **_who(by),
+        "action": action,
+        "object_type": model.__tablename__,
+        "before": _plain(before),
+        "after": _plain(after),
+    }
+    db.session.execute(insert(AuditEntry), [{**same, "object_id": row_id} for row_id in ids])
+
+
+def _who(by: Actor) -> dict[str, Any]:
+    return {
+        "actor_kind": by.kind,
+        "actor_id": by.id,
+        "actor_label": by.label,
+        "address": by.address,
+        "request_id": request_id.get(),
+    }
+
+
+def _plain(values: dict[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
+    return {name: _plain_value(value) for name, value in values.items() if name not in _SECRET_COLUMNS}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if value is None or isinstance(value, str | int | float | bool | list | dict):
+        return value
+    return str(value)
+
+
+def seal() -> int:
+    """Chain the entries that no running transaction can get in front of any more; returns how many.
+
+    The head's digest goes to the log, where somebody who can rewrite the database can't reach it.
+    """
+    with transaction():
+        if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_SEALING_LOCK))):
+            return 0
+        head = db.session.execute(
+            select(AuditSeal.position, AuditSeal.digest).order_by(AuditSeal.position.desc()).limit(1)
+        ).first()
+        position, digest = (head.position, head.digest) if head else (0, _NO_DIGEST_YET)
+        newest = db.session.scalar(select(func.max(AuditSeal.entry_id))) or 0
+        unsealed = (
+            select(*_SEALED_COLUMNS)
+            .where(
+                AuditEntry.id > newest - _LATEST_COMMIT_DISTANCE,
+                ~select(AuditSeal.entry_id).where(AuditSeal.entry_id == AuditEntry.id).exists(),
+                _SETTLED,
+            )
+            .order_by(AuditEntry.id)
+            .limit(_SEAL_BATCH)
+        )
+        seals = []
+        for entry in db.session.execute(unsealed):
+            position += 1
+            digest = _digest(digest, entry._mapping)
+            seals.append({"position": position, "entry_id": entry.id, "digest": digest})
+        if seals:
+            db.session.execute(insert(AuditSeal), seals)
+            log.info("audit sealed", extra={"position": position, "digest": digest.hex(), "entries": len(seals)})
+    return len(seals)
+
+
+def _digest(previous: bytes, entry: Mapping[str, Any]) -> bytes:
+    """SHA-256 over the digest before and the entry's columns as JSON with sorted keys."""
+    content = orjson.dumps(dict(entry), option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
+    return hashlib.sha256(previous + content).digest()
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What `verify` found: how many entries are sealed and right, how many not sealed yet, and the first that is wrong."""
+
+    sealed: int
+    unsealed: int
+    first_altered: int | None
+    problem: str | None
+
+
+def verify() -> AuditReport:
+    """Walk the chain from its start and recompute every digest; names the first entry that was altered or taken out."""
+    unsealed = (
+        db.session.scalar(
+            select(func.count()).select_from(AuditEntry).outerjoin(AuditSeal).where(AuditSeal.entry_id.is_(None))
+        )
+        or 0
+    )
+    walk = (
+        select(AuditSeal.position, AuditSeal.entry_id, AuditSeal.digest, *_SEALED_COLUMNS)
+        .outerjoin(AuditEntry, AuditEntry.id == AuditSeal.entry_id)
+        .order_by(AuditSeal.position)
+        .execution_options(yield_per=2_000)
+    )
+    digest, checked = _NO_DIGEST_YET, 0
+    for position, entry_id, sealed_digest, *values in db.session.execute(walk):
+        entry = dict(zip(_SEALED_NAMES, values, strict=True))
+        if position != checked + 1:
+            return AuditReport(checked, unsealed, entry_id, f"the seal at position {checked + 1} is missing")
+        if entry["id"] is None:
+            return AuditReport(checked, unsealed, entry_id, f"entry {entry_id} is missing, but its seal is there")
+        digest = _digest(digest, entry)
+        if digest != sealed_digest:
+            return AuditReport(
+                checked, unsealed, entry_id, f"entry {entry_id} is not what was sealed at position {position}"
+            )
+        checked += 1
+    return AuditReport(checked, unsealed, None, None)

@@ -1,0 +1,1 @@
+"""Bookings: from the quote to the stay, and the story of each."""

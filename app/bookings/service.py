@@ -1,0 +1,219 @@
+"""Verbs of bookings: hold, pay, confirm, expire, cancel, complete."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import date, timedelta
+
+from sqlalchemy import select, text
+
+from app.audit import service as audit
+from app.audit.actor import STRIPE, SYSTEM, Actor
+from app.bookings.models import Booking
+from app.bookings.stay import stay_of
+from app.catalog import inventory
+from app.catalog import service as catalog
+from app.catalog.policies import terms
+from app.config import settings
+from app.db import lock, transaction, utcnow
+from app.errors import Busy, Conflict, Invalid, NotAllowed, NotFound
+from app.extensions import db
+from app.money import MAX_CHARGE_MINOR
+from app.payments import service as payments
+from app.payments.stripe_gateway import Intent
+from app.states import may_move, move, move_many
+
+# Crockford's base 32, https://www.crockford.com/base32.html: nothing that is misread on the phone.
+_REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_BATCH = 200
+
+MAY_CANCEL = ("support", "admin")
+CANCELLED_BY = {"guest": "CANCELLED_BY_GUEST", "provider": "CANCELLED_BY_PROVIDER", "support": "CANCELLED_BY_SUPPORT"}
+
+
+def hold(
+    *,
+    by: Actor,
+    package_id: int,
+    check_in: date | None = None,
+    check_out: date | None = None,
+    departure: date | None = None,
+    units: int = 1,
+    guests: int = 1,
+) -> Booking:
+    """Hold stock for a traveller and sell it at today's price and policy, to be paid before `expires_at`.
+
+    Raises Invalid by field, NotFound when the package isn't on sale, Conflict when a day is sold out or too many ask for it at once.
+    """
+    if by.id is None:
+        raise NotAllowed("Only a person can book.")
+    try:
+        with transaction():
+            package = catalog.on_sale(package_id)
+            stay = stay_of(
+                package, check_in=check_in, check_out=check_out, departure=departure, units=units, guests=guests
+            )
+            stock = inventory.hold(package.id, stay.stock_days, units)
+            total = units * sum(day.price_minor for day in stock)
+            if total > MAX_CHARGE_MINOR:
+                raise Invalid.field(
+                    "units", "This comes to more than can be charged in one payment; book fewer nights or units."
+                )
+            unit = "departure" if package.type == "tour" else "date"
+            booking = Booking(
+                reference=_new_reference(),
+                status="PENDING_PAYMENT",
+                traveller_id=by.id,
+                package_id=package.id,
+                provider_id=package.provider_id,
+                package_name=package.name,
+                starts_on=stay.starts_on,
+                ends_on=stay.ends_on,
+                time_zone=package.time_zone,
+                units=units,
+                guests=guests,
+                nights=[{unit: day.day.isoformat(), "price": day.price_minor} for day in stock],
+                total_minor=total,
+                currency=package.currency,
+                policy=terms(package.cancellation_policy),
+                created_at=utcnow(),
+                expires_at=utcnow() + timedelta(minutes=settings().hold_minutes),
+            )
+            db.session.add(booking)
+            audit.record(by, "booking.hold", booking)
+    except Busy as error:
+        raise Conflict(
+            "Too many people are booking these days right now. Try again in a moment.", retry_after=1
+        ) from error
+    return booking
+
+
+def _new_reference() -> str:
+    letters = "".join(secrets.choice(_REFERENCE_ALPHABET) for _ in range(10))
+    return f"TD-{letters[:5]}-{letters[5:]}"
+
+
+def own(booking_id: int, by: Actor) -> Booking:
+    """A traveller's own booking. Raises NotFound for another person's, as for none."""
+    booking = db.session.scalar(select(Booking).where(Booking.id == booking_id, Booking.traveller_id == by.id))
+    if booking is None:
+        raise NotFound("You have no booking with this id.")
+    return booking
+
+
+def start_payment(booking_id: int, *, by: Actor) -> Intent:
+    """The Stripe intent to pay a held booking with; the same one while it can be paid.
+
+    Raises NotFound, Conflict when the hold is over or it is paid, Unavailable when Stripe doesn't answer.
+    """
+    own(booking_id, by)
+    with transaction():
+        booking = lock(Booking, booking_id)
+        if booking.status != "PENDING_PAYMENT":
+            raise Conflict(f"This booking is {booking.status.replace('_', ' ').lower()}; there is nothing to pay.")
+        if booking.expires_at <= utcnow():
+            raise Conflict("The time to pay for this booking is over. Book again.")
+        payment = payments.open_payment(
+            booking_id=booking.id,
+            provider_id=booking.provider_id,
+            amount_minor=booking.total_minor,
+            currency=booking.currency,
+            by=by,
+        )
+        payment_id, reference = payment.id, booking.reference
+    return payments.intent_for(payment_id, booking_reference=reference)
+
+
+def payment_changed(intent: Intent) -> None:
+    """Stripe tells of a payment: a captured one confirms its booking, re-seats an expired one, or is refunded in full; others are followed.
+
+    Raises NotFound when the intent isn't ours. Told again, or in another order, it does nothing more.
+    """
+    with transaction():
+        payment = payments.payment_of(intent)
+        if payment is None:
+            raise NotFound(f"No payment here belongs to {intent.id}.")
+        booking = lock(Booking, payment.booking_id)
+        if intent.status != "succeeded":
+            payments.follow(payment.id, intent)
+        elif may_move(payment, "SUCCEEDED") and payment.succeeded_at is None:
+            payments.capture(payment.id, intent, placed=_place(booking))
+
+
+def _place(booking: Booking) -> bool:
+    if booking.status == "PENDING_PAYMENT":
+        inventory.book(booking.package_id, booking.stock_days, booking.units)
+        move(booking, "CONFIRMED")
+        audit.record(STRIPE, "booking.confirm", booking)
+        return True
+    if booking.status == "EXPIRED" and inventory.book_again(booking.package_id, booking.stock_days, booking.units):
+        move(booking, "CONFIRMED")
+        audit.record(
+            STRIPE, "booking.confirm", booking, reason="Paid after the hold ran out; the stock was still there."
+        )
+        return True
+    return False
+
+
+def cancel(booking_id: int, *, by: Actor, on_behalf_of: str = "guest", reason: str | None = None) -> Booking:
+    """Cancel a booking that isn't paid yet and give its stock back; `on_behalf_of` is guest, provider or support.
+
+    Raises NotFound, NotAllowed, Invalid without a reason from staff, Conflict when it is paid or over.
+    """
+    to = CANCELLED_BY[on_behalf_of]
+    if on_behalf_of == "guest" and not by.has(MAY_CANCEL):
+        own(booking_id, by)
+    else:
+        by.require(*MAY_CANCEL)
+        if not (reason or "").strip():
+            raise Invalid.field("reason", "Say why.")
+    with transaction():
+        booking = lock(Booking, booking_id)
+        if booking.status == "CONFIRMED":
+            raise Conflict("This booking is paid. Cancelling a paid booking is not possible yet.")
+        move(booking, to)
+        inventory.release_held(booking.package_id, booking.stock_days, booking.units)
+        payments.close_later(booking.id)
+        booking.cancel_reason = reason
+        audit.record(by, "booking.cancel", booking, reason=reason)
+    return booking
+
+
+def expire_due() -> int:
+    """Free the holds whose time is over; returns how many."""
+    due = (
+        select(Booking.id)
+        .where(Booking.status == "PENDING_PAYMENT", Booking.expires_at <= utcnow())
+        .order_by(Booking.expires_at)
+    )
+    expired = 0
+    for booking_id in db.session.scalars(due.limit(_BATCH)).all():
+        expired += expire(booking_id)
+    return expired
+
+
+def expire(booking_id: int) -> bool:
+    """Free one hold, if it is still waiting and its time is over; says whether. A payment that comes later is re-seated or refunded."""
+    with transaction():
+        booking = lock(Booking, booking_id)
+        if booking.status != "PENDING_PAYMENT" or booking.expires_at > utcnow():
+            return False
+        move(booking, "EXPIRED")
+        inventory.release_held(booking.package_id, booking.stock_days, booking.units)
+        payments.close_later(booking.id)
+        audit.record(SYSTEM, "booking.expire", booking)
+    return True
+
+
+def complete_due() -> int:
+    """Complete the stays that are over: from noon of the last day, in the package's own time zone. Returns how many."""
+    over = text("(ends_on + time '12:00') AT TIME ZONE time_zone <= now()")
+    with transaction():
+        ids = db.session.scalars(
+            select(Booking.id).where(Booking.status == "CONFIRMED", over).order_by(Booking.ends_on).limit(5 * _BATCH)
+        ).all()
+        moved = move_many(Booking, ids, to="COMPLETED", sources=("CONFIRMED",))
+        audit.record_many(
+            SYSTEM, "booking.complete", Booking, moved, before={"status": "CONFIRMED"}, after={"status": "COMPLETED"}
+        )
+    return len(moved)

@@ -1,0 +1,1 @@
+"""What is for sale: providers, their packages, and the stock of each day."""

@@ -1,0 +1,83 @@
+"""Taking and giving back stock. Rows are locked in day order, so two overlapping stays wait for each other and never in a ring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import select, update
+
+from app.catalog.models import Availability
+from app.db import require_transaction
+from app.errors import Conflict
+from app.extensions import db
+
+
+@dataclass(frozen=True)
+class StockDay:
+    """One day's price of one unit, and how many are left."""
+
+    day: date
+    price_minor: int
+    units_left: int
+
+
+def hold(package_id: int, days: Sequence[date], units: int) -> list[StockDay]:
+    """Take units off every one of the days until they are paid or given back; returns the days' prices. Raises Conflict when sold out."""
+    stock = _lock_days(package_id, days)
+    if len(stock) < len(days) or any(day.units_left < units for day in stock):
+        raise Conflict(_sold_out(stock, days, units))
+    _change(package_id, days, {"held": Availability.held + units})
+    return stock
+
+
+def book(package_id: int, days: Sequence[date], units: int) -> None:
+    """Turn held units into booked ones."""
+    _lock_days(package_id, days)
+    _change(package_id, days, {"held": Availability.held - units, "booked": Availability.booked + units})
+
+
+def book_again(package_id: int, days: Sequence[date], units: int) -> bool:
+    """Book units that were given back already, if every day still has them; says whether."""
+    stock = _lock_days(package_id, days)
+    if len(stock) < len(days) or any(day.units_left < units for day in stock):
+        return False
+    _change(package_id, days, {"booked": Availability.booked + units})
+    return True
+
+
+def release_held(package_id: int, days: Sequence[date], units: int) -> None:
+    """Give held units back."""
+    _lock_days(package_id, days)
+    _change(package_id, days, {"held": Availability.held - units})
+
+
+def _lock_days(package_id: int, days: Sequence[date]) -> list[StockDay]:
+    require_transaction()
+    rows = db.session.execute(
+        select(
+            Availability.day, Availability.price_minor, Availability.capacity - Availability.held - Availability.booked
+        )
+        .where(Availability.package_id == package_id, Availability.day.in_(days))
+        .order_by(Availability.day)
+        .with_for_update()
+    )
+    return [StockDay(*row) for row in rows]
+
+
+def _change(package_id: int, days: Sequence[date], values: dict[str, Any]) -> None:
+    db.session.execute(
+        update(Availability)
+        .where(Availability.package_id == package_id, Availability.day.in_(days))
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _sold_out(stock: Sequence[StockDay], days: Sequence[date], units: int) -> str:
+    offered = {day.day: day.units_left for day in stock}
+    short = [day for day in days if offered.get(day, 0) < units]
+    listed = ", ".join(day.isoformat() for day in short[:5]) + (f" and {len(short) - 5} more" if len(short) > 5 else "")
+    return f"Sold out for {units} {'unit' if units == 1 else 'units'} on {listed}."

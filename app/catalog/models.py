@@ -1,0 +1,104 @@
+"""Providers, packages and availability. The database itself keeps `held + booked <= capacity` for every day."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.extensions import Model
+from app.states import Stateful, moves, status_check
+
+PACKAGE_TYPES = ("hotel", "tour")
+
+
+class Provider(Stateful):
+    """Somebody who sells packages on the marketplace. Only a verified provider's packages are on sale."""
+
+    MOVES = moves(
+        {"PENDING": "VERIFIED REJECTED", "REJECTED": "PENDING", "VERIFIED": "SUSPENDED", "SUSPENDED": "VERIFIED"}
+    )
+
+    __tablename__ = "providers"
+    __table_args__ = (status_check(MOVES),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    external_id: Mapped[str | None] = mapped_column(unique=True)
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(default="PENDING", server_default="PENDING")
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+
+
+class Package(Stateful):
+    """A hotel package (sold by the night) or a tour package (sold by the departure).
+
+    `capacity` is guests per unit, `units` how many are sold a day, `price_minor` the price of one unit for one night or departure
+    unless the day says otherwise. `time_zone` is an IANA name; days and policies are counted in it.
+    """
+
+    MOVES = moves({"DRAFT": "PUBLISHED", "PUBLISHED": "DRAFT"})
+
+    __tablename__ = "packages"
+    __table_args__ = (
+        status_check(MOVES),
+        UniqueConstraint("provider_id", "external_id"),
+        CheckConstraint("type IN ('hotel', 'tour')", name="type"),
+        CheckConstraint("price_minor > 0", name="price"),
+        CheckConstraint("capacity > 0 AND units > 0 AND min_nights > 0 AND duration_days > 0", name="counts"),
+        CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="position"),
+        Index("ix_packages_provider_id", "provider_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))
+    external_id: Mapped[str | None]
+    type: Mapped[str]
+    status: Mapped[str] = mapped_column(default="DRAFT", server_default="DRAFT")
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(default="", server_default="")
+    place: Mapped[str | None]
+    city: Mapped[str]
+    country: Mapped[str]
+    time_zone: Mapped[str]
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    price_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(default="USD", server_default="USD")
+    capacity: Mapped[int]
+    units: Mapped[int]
+    min_nights: Mapped[int] = mapped_column(default=1, server_default="1")
+    duration_days: Mapped[int] = mapped_column(default=1, server_default="1")
+    amenities: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list, server_default="{}")
+    cancellation_policy: Mapped[str] = mapped_column(default="moderate", server_default="moderate")
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    updated_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    provider: Mapped[Provider] = relationship(lazy="joined", innerjoin=True)
+
+
+class Availability(Model):
+    """The stock of one package on one day: the night that starts then, or the departure."""
+
+    __tablename__ = "availability"
+    __table_args__ = (
+        CheckConstraint("held >= 0 AND booked >= 0 AND capacity >= 0", name="counts"),
+        CheckConstraint("held + booked <= capacity", name="not_oversold"),
+        CheckConstraint("price_minor > 0", name="price"),
+    )
+
+    package_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("packages.id"), primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    capacity: Mapped[int]
+    held: Mapped[int] = mapped_column(default=0, server_default="0")
+    booked: Mapped[int] = mapped_column(default=0, server_default="0")
+    price_minor: Mapped[int] = mapped_column(BigInteger)

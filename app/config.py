@@ -1,0 +1,178 @@
+"""Every setting once, typed. A bad one stops the start with a sentence that names it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from flask import current_app
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+_DEVELOPMENT_SECRET = "development-only-secret-do-not-use-in-production"  # noqa: S105  (refused in production below)
+
+
+class SettingsError(Exception):
+    """One or more settings are missing or wrong; the text names each, a line apiece."""
+
+
+class Settings(BaseSettings):
+    """What the environment says. Names are the environment variables in lower case; CONTRACT §2 says what each means."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    app_env: Literal["development", "test", "production"] = "development"
+    tripdesk_home: Path = Path(".tripdesk")
+
+    database_url: str = ""
+    database_owner_url: str = ""
+    redis_url: str = ""
+
+    meili_url: str = ""
+    meili_api_key: SecretStr = SecretStr("")
+
+    stripe_secret_key: SecretStr = SecretStr("")
+    stripe_webhook_secret: CommaSeparated = ()
+    stripe_api_base: str = ""
+
+    secret_key: SecretStr = SecretStr(_DEVELOPMENT_SECRET)
+    secret_key_fallbacks: CommaSeparated = ()
+    jwt_secret: CommaSeparated = (f"development:{_DEVELOPMENT_SECRET}",)
+
+    public_url: str = "http://127.0.0.1:8000"
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    cors_origins: CommaSeparated = ()
+    metrics_token: SecretStr = SecretStr("")
+    rate_limits: Literal["on", "off"] = "on"
+    sentry_dsn: str = ""
+    sentry_traces_sample_rate: float = Field(default=0.0, ge=0.0, le=1.0)
+    mail_url: str = ""
+    mail_from: str = "Tripdesk <no-reply@tripdesk.example>"
+    storage_url: str = ""
+    log_dir: Path | None = None
+
+    demo_password: SecretStr = SecretStr("tripdesk-demo")
+    hold_minutes: int = Field(default=15, ge=1, le=120)
+    commission_basis_points: int = Field(default=1500, ge=0, le=10_000)
+
+    @field_validator("secret_key_fallbacks", "jwt_secret", "cors_origins", "stripe_webhook_secret", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def jwt_keys(self) -> dict[str, str]:
+        """Key id to secret, in order: the first signs, all verify."""
+        return dict(entry.split(":", 1) for entry in self.jwt_secret)
+
+    def problems(self) -> list[str]:
+        """What is wrong beyond single types: addresses, secrets, settings that exclude each other."""
+        found = [
+            *self._address_problems(),
+            *self._jwt_problems(),
+            *self._stripe_problems(),
+        ]
+        if self.app_env == "production":
+            found += self._production_problems()
+        return found
+
+    def _address_problems(self) -> list[str]:
+        found = []
+        for name, value in (("DATABASE_URL", self.database_url), ("DATABASE_OWNER_URL", self.database_owner_url)):
+            if not value:
+                found.append(
+                    f"{name} is not set, and no demo is running in {self.tripdesk_home}: start `make demo`, or set it to postgresql://…"
+                )
+            elif urlsplit(value).scheme not in ("postgresql", "postgres"):
+                found.append(f"{name} must start with postgresql://, not {value.split(':', 1)[0]}:")
+        if not self.redis_url:
+            found.append(
+                f"REDIS_URL is not set, and no demo is running in {self.tripdesk_home}: start `make demo`, or set it to redis://…"
+            )
+        elif urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
+            found.append("REDIS_URL must start with redis://, rediss:// or unix://")
+        if urlsplit(self.public_url).scheme not in ("http", "https"):
+            found.append("PUBLIC_URL must start with http:// or https://")
+        return found
+
+    def _jwt_problems(self) -> list[str]:
+        entries = [entry.partition(":") for entry in self.jwt_secret]
+        if not entries or any(not kid or not secret for kid, _, secret in entries):
+            return ["JWT_SECRET must be a comma-separated list of kid:secret, such as 2026a:long-random-text"]
+        if len({kid for kid, _, _ in entries}) != len(entries):
+            return ["JWT_SECRET names the same kid twice"]
+        if any(len(secret) < 32 for _, _, secret in entries):
+            return ["JWT_SECRET: each secret needs at least 32 characters"]
+        return []
+
+    def _stripe_problems(self) -> list[str]:
+        found = []
+        key = self.stripe_secret_key.get_secret_value()
+        if key and not key.startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
+            found.append("STRIPE_SECRET_KEY must start with sk_test_, sk_live_, rk_test_ or rk_live_")
+        if self.stripe_api_base and "_live_" in key:
+            found.append(
+                "STRIPE_API_BASE may not be set together with a live STRIPE_SECRET_KEY: it would send the key elsewhere"
+            )
+        if any(not secret.startswith("whsec_") for secret in self.stripe_webhook_secret):
+            found.append("STRIPE_WEBHOOK_SECRET: each secret must start with whsec_")
+        return found
+
+    def _production_problems(self) -> list[str]:
+        found = []
+        if self.secret_key.get_secret_value() == _DEVELOPMENT_SECRET or len(self.secret_key.get_secret_value()) < 32:
+            found.append("SECRET_KEY must be set in production, to at least 32 random characters")
+        if any(_DEVELOPMENT_SECRET in entry for entry in self.jwt_secret):
+            found.append("JWT_SECRET must be set in production")
+        if not self.stripe_secret_key.get_secret_value():
+            found.append("STRIPE_SECRET_KEY must be set in production")
+        if not self.stripe_webhook_secret:
+            found.append("STRIPE_WEBHOOK_SECRET must be set in production")
+        if any(secret == "whsec_tripdesk_demo" for secret in self.stripe_webhook_secret):
+            found.append("STRIPE_WEBHOOK_SECRET is the demo's, which is public: set your endpoint's own")
+        if self.stripe_secret_key.get_secret_value() == "sk_test_tripdesk_demo":
+            found.append("STRIPE_SECRET_KEY is the demo's, which is public: set your own")
+        if self.rate_limits == "off":
+            found.append("RATE_LIMITS may not be off in production")
+        if not self.public_url.startswith("https://"):
+            found.append("PUBLIC_URL must start with https:// in production")
+        return found
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment; outside production, what it leaves unset comes from the running demo.
+
+    Raises SettingsError, a line for each problem.
+    """
+    home = Path(overrides.get("tripdesk_home") or os.environ.get("TRIPDESK_HOME") or ".tripdesk")
+    in_production = (overrides.get("app_env") or os.environ.get("APP_ENV")) == "production"
+    running_demo = None if in_production else home / "run" / "env"
+    try:
+        settings = Settings(_env_file=running_demo, **overrides)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_in_words(line) for line in error.errors())) from None
+    problems = settings.problems()
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _in_words(error: Any) -> str:
+    name = str(error["loc"][0]).upper()
+    return (
+        f"{name}: {error['msg']} (got {error['input']!r})"
+        if "SECRET" not in name and "KEY" not in name
+        else f"{name}: {error['msg']}"
+    )
+
+
+def settings() -> Settings:
+    """The settings of the running app."""
+    found: Settings = current_app.extensions["settings"]
+    return found

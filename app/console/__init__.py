@@ -1,0 +1,86 @@
+"""The staff's door: /console/, on Flask-Admin. `register` is the menu."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from flask import Flask, Response, request
+from flask_admin import Admin
+
+from app.accounts.service import SESSION_LIFETIME
+from app.config import settings
+from app.console import errors, formatting, session
+from app.console.base import Page
+from app.console.bookings import BookingsView
+from app.console.development import DevelopmentView
+from app.console.home import HomeView
+from app.logs import request_id
+
+__all__ = ["errors", "register"]
+
+# No inline scripts or styles, nothing from elsewhere, nobody frames us.
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    ]
+)
+
+
+def pages() -> list[Page]:
+    """The menu, in order: a page's category is its group."""
+    return [
+        BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
+        DevelopmentView(
+            "Confirm a payment", category="Development", endpoint="development", url="/console/development"
+        ),
+    ]
+
+
+def register(app: Flask) -> None:
+    """Serve the console."""
+    admin = Admin(app, name="Tripdesk", url="/console", index_view=HomeView("Home", endpoint="home", url="/console"))
+    menu: list[Page] = [admin.index_view, *pages()]
+    for page in menu[1:]:
+        admin.add_view(page)
+    app.register_blueprint(session.sessions)
+    app.permanent_session_lifetime = timedelta(seconds=SESSION_LIFETIME.total_seconds())
+    app.jinja_env.filters.update(formatting.FILTERS)
+    app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
+    app.after_request(_protect)
+
+
+def _frame(menu: list[Page]) -> dict[str, Any]:
+    """What every page's layout shows around it."""
+    person = session.person()
+    groups = groupby((page for page in menu if page.is_accessible()), key=lambda page: page.category or "")
+    return {
+        "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
+        "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
+        "environment": settings().app_env,
+        "request_id": request_id.get(),
+        "search_url": None,
+    }
+
+
+def _menu_item(page: Page) -> dict[str, Any]:
+    href = page.url.rstrip("/") + "/"
+    active = request.path == href if href == "/console/" else request.path.startswith(href)
+    return {"label": page.name, "href": href, "icon": page.icon, "active": active, "count": None}
+
+
+def _protect(response: Response) -> Response:
+    if request.path.startswith("/console"):
+        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        response.headers["Referrer-Policy"] = "same-origin"
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,207 @@
+"""What every console page stands on: closed unless it names the roles that may open it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlencode
+
+from flask import request
+from flask_admin import BaseView, expose
+from sqlalchemy import ColumnElement, Select, func, select
+from werkzeug.wrappers import Response
+
+from app.accounts.models import ROLES
+from app.console import session
+from app.errors import Invalid, NotAllowed
+from app.extensions import Model, db
+
+EVERYBODY = frozenset(ROLES)
+ADMIN = frozenset({"admin"})
+
+
+class Page(BaseView):  # type: ignore[misc]  # Flask-Admin is not typed
+    """A page of the console. `roles` may open it; the menu shows it to them alone. No roles, no entry."""
+
+    roles: ClassVar[frozenset[str]] = frozenset()
+    icon: ClassVar[str] = "circle-dot"
+
+    def is_accessible(self) -> bool:
+        """Whether whoever is signed in holds one of the page's roles."""
+        person = session.person()
+        return person is not None and not self.roles.isdisjoint(person.roles)
+
+    def inaccessible_callback(self, name: str, **arguments: Any) -> Response:
+        """Sent to sign in, or told that their role may not."""
+        session.actor()
+        raise NotAllowed("Your role may not open this page.")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a list; `kind` decides how its values are written (see `templates/console/_parts.html`)."""
+
+    key: str
+    label: str
+    kind: Literal["text", "link", "chip", "money", "time", "day", "number", "mono"] = "text"
+    align: Literal["left", "right"] = "left"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A choice that narrows a list, by one column of its model."""
+
+    name: str
+    label: str
+    options: Mapping[str, str]
+
+
+class RecordView(Page):
+    """A list of one model's rows, newest first, paged by key: page 10,000 costs what page 1 does.
+
+    A subclass names the model, its columns and filters, and turns a row into cells. It reads only; every change is a verb with a
+    route of its own.
+    """
+
+    model: ClassVar[type[Model]]
+    title: ClassVar[str]
+    intro: ClassVar[str] = ""
+    columns: ClassVar[Sequence[Column]]
+    filters: ClassVar[Sequence[Filter]] = ()
+    search_hint: ClassVar[str | None] = None
+    empty_hint: ClassVar[str] = ""
+    page_size = 50
+    # Counting goes no further: beyond, a list says "10,000+" and stays quick.
+    count_cap = 10_000
+
+    def query(self) -> Select[Any]:
+        """The rows, with what the cells need."""
+        return select(self.model)
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """Narrow the query to what the words find, through an index."""
+        raise NotImplementedError
+
+    def cells(self, row: Any) -> dict[str, Any]:
+        """A row's cells by column key."""
+        raise NotImplementedError
+
+    def href(self, row: Any) -> str | None:
+        """Where a row leads."""
+        return None
+
+    @expose("/")  # type: ignore[untyped-decorator]
+    def index(self) -> str:
+        """One page of the list."""
+        chosen = {choice.name: request.args.get(choice.name, "") for choice in self.filters}
+        words = request.args.get("q", "").strip()
+        narrowed = self._narrowed(chosen, words)
+        rows, newer, older = self._page(narrowed)
+        asked = {name: value for name, value in {**chosen, "q": words}.items() if value}
+        return str(
+            self.render(
+                "console/list.html",
+                title=self.title,
+                intro=self.intro,
+                columns=self.columns,
+                rows=[{"href": self.href(row), "cells": self.cells(row)} for row in rows],
+                search={"value": words, "placeholder": self.search_hint} if self.search_hint else None,
+                filters=[self._filter(choice, chosen[choice.name]) for choice in self.filters],
+                chips=self._chips(chosen, words, asked),
+                newer_href=_href(asked, after=newer) if newer else None,
+                older_href=_href(asked, before=older) if older else None,
+                count_label=self._count_label(narrowed),
+                empty=self._empty(bool(asked)),
+            )
+        )
+
+    def _narrowed(self, chosen: dict[str, str], words: str) -> Select[Any]:
+        query = self.query()
+        for choice in self.filters:
+            value = chosen[choice.name]
+            if value and value not in choice.options:
+                raise Invalid.field(choice.name, f"There is no {choice.label.lower()} {value}.")
+            if value:
+                query = query.where(getattr(self.model, choice.name) == value)
+        return self.search(query, words) if words and self.search_hint else query
+
+    def _page(self, query: Select[Any]) -> tuple[list[Any], int | None, int | None]:
+        key = self._key()
+        before, after = _id("before"), _id("after")
+        if after is not None:
+            rows = list(
+                reversed(db.session.scalars(query.where(key > after).order_by(key).limit(self.page_size + 1)).all())
+            )
+            more_newer, more_older = len(rows) > self.page_size, bool(rows)
+            rows = rows[-self.page_size :]
+        else:
+            rows = list(
+                db.session.scalars(
+                    (query if before is None else query.where(key < before))
+                    .order_by(key.desc())
+                    .limit(self.page_size + 1)
+                )
+            )
+            more_newer, more_older = before is not None and bool(rows), len(rows) > self.page_size
+            rows = rows[: self.page_size]
+        return rows, rows[0].id if more_newer else None, rows[-1].id if more_older else None
+
+    def _count_label(self, query: Select[Any]) -> str:
+        capped = (
+            query.with_only_columns(self._key(), maintain_column_froms=True)
+            .order_by(None)
+            .limit(self.count_cap + 1)
+            .subquery()
+        )
+        count = db.session.scalar(select(func.count()).select_from(capped)) or 0
+        noun = self.title.lower() if count != 1 else self.title.lower().removesuffix("s")
+        return f"{self.count_cap:,}+ {noun}" if count > self.count_cap else f"{count:,} {noun}"
+
+    def _key(self) -> ColumnElement[int]:
+        key: ColumnElement[int] = self.model.__table__.c.id
+        return key
+
+    @staticmethod
+    def _filter(choice: Filter, value: str) -> dict[str, Any]:
+        options = [
+            {"value": "", "label": "Any"},
+            *({"value": option, "label": label} for option, label in choice.options.items()),
+        ]
+        return {"name": choice.name, "label": choice.label, "value": value, "options": options}
+
+    def _chips(self, chosen: dict[str, str], words: str, asked: dict[str, str]) -> list[dict[str, str]]:
+        chips = [
+            {
+                "label": f"{choice.label}: {choice.options[chosen[choice.name]]}",
+                "remove_href": _href(asked, without=choice.name),
+            }
+            for choice in self.filters
+            if chosen[choice.name]
+        ]
+        if words:
+            chips.append({"label": f"Search: {words}", "remove_href": _href(asked, without="q")})
+        return chips
+
+    def _empty(self, narrowed: bool) -> dict[str, str]:
+        if narrowed:
+            return {
+                "title": f"No {self.title.lower()} match",
+                "hint": "Take a filter away, or search for something else.",
+                "href": "?",
+                "action": "Show all",
+            }
+        return {"title": f"No {self.title.lower()} yet", "hint": self.empty_hint}
+
+
+def _href(asked: Mapping[str, str], *, without: str | None = None, **more: int) -> str:
+    return "?" + urlencode({**{name: value for name, value in asked.items() if name != without}, **more})
+
+
+def _id(name: str) -> int | None:
+    value = request.args.get(name)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 18:
+        raise Invalid.field(name, "This is not a place in this list.")
+    return int(value)

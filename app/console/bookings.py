@@ -1,0 +1,234 @@
+"""/console/bookings/: the list, and one booking's whole story on one page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import flash, redirect, request
+from flask_admin import expose
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import joinedload
+from werkzeug.wrappers import Response
+
+from app.accounts.models import User
+from app.bookings import service as bookings
+from app.bookings import story
+from app.bookings.models import Booking
+from app.console import session
+from app.console.base import EVERYBODY, Column, Filter, RecordView
+from app.console.formatting import status_label
+from app.errors import Invalid, NotFound
+from app.extensions import db
+from app.money import Money
+from app.payments.models import Payment
+from app.states import may_move
+
+CANCEL_REASONS = {
+    "support": ("Traveller asked on the phone or by mail", "Booked by mistake or twice", "Looks like fraud"),
+    "provider": ("Provider can't offer these days", "Provider closed or suspended"),
+}
+
+
+class BookingsView(RecordView):
+    """Bookings, for everybody to read."""
+
+    roles = EVERYBODY
+    icon = "calendar"
+    model = Booking
+    title = "Bookings"
+    search_hint = "Reference, e-mail or payment intent"
+    empty_hint = "The first one shows here as soon as a traveller books."
+    columns = (
+        Column("reference", "Booking", "link"),
+        Column("status", "State", "chip"),
+        Column("traveller", "Traveller"),
+        Column("package", "Package"),
+        Column("starts_on", "From", "day"),
+        Column("ends_on", "To", "day"),
+        Column("total", "Total", "money", "right"),
+        Column("created_at", "Booked", "time", "right"),
+    )
+    filters = (Filter("status", "State", {status: status_label(status) for status in Booking.MOVES}),)
+
+    def query(self) -> Select[Any]:
+        """Bookings with their travellers."""
+        return select(Booking).options(joinedload(Booking.traveller))
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """By whole reference, e-mail address or payment intent."""
+        by_email = select(User.id).where(User.email == words.lower())
+        by_intent = select(Payment.booking_id).where(Payment.stripe_payment_intent_id == words)
+        return query.where(
+            or_(Booking.reference == words.upper(), Booking.traveller_id.in_(by_email), Booking.id.in_(by_intent))
+        )
+
+    def cells(self, row: Booking) -> dict[str, Any]:
+        """One booking's line."""
+        return booking_cells(row)
+
+    def href(self, row: Booking) -> str:
+        """Its page."""
+        return booking_href(row.id)
+
+    @expose("/<int:booking_id>/")  # type: ignore[untyped-decorator]
+    def show(self, booking_id: int) -> str:
+        """One booking."""
+        booking = _find(booking_id)
+        told = story.tell(booking)
+        actions, blocked = self._actions(booking)
+        return str(
+            self.render(
+                "console/bookings/show.html",
+                booking={
+                    "reference": booking.reference,
+                    "status": booking.status,
+                    "title": booking.package_name,
+                    "traveller": booking.traveller,
+                    "provider": booking.package.provider.name,
+                    "package": {"name": booking.package_name, "href": None},
+                    "created_at": booking.created_at,
+                },
+                hold={"expires_at": booking.expires_at} if booking.status == "PENDING_PAYMENT" else None,
+                actions=actions,
+                blocked=blocked,
+                facts=_facts(booking, told),
+                statement=_statement(booking, told),
+                timeline=told.moments,
+                note_href=None,
+            )
+        )
+
+    @expose("/<int:booking_id>/cancel/<on_behalf_of>", methods=["POST"])  # type: ignore[untyped-decorator]
+    def cancel(self, booking_id: int, on_behalf_of: str) -> Response:
+        """Cancel before payment, for the provider or as support."""
+        if on_behalf_of not in CANCEL_REASONS:
+            raise NotFound("There is no such action.")
+        reason, note = request.form.get("reason", "").strip(), request.form.get("note", "").strip()
+        if len(note) > 2000:
+            raise Invalid.field("note", "Use at most 2,000 characters.")
+        said = f"{reason}. {note}" if note else reason
+        booking = bookings.cancel(booking_id, by=session.actor(), on_behalf_of=on_behalf_of, reason=said)
+        flash(f"{booking.reference} is cancelled, its stock is free again.", "done")
+        return redirect(booking_href(booking.id))
+
+    @staticmethod
+    def _actions(booking: Booking) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+        """What this person may do now, and what nobody may and why. The rules are the verb's and the MOVES table's."""
+        if not session.actor().has(bookings.MAY_CANCEL):
+            return [], []
+        if booking.status == "CONFIRMED":
+            return [], [{"label": "Cancel", "why": "It is paid; a paid booking is cancelled with a refund."}]
+        units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
+        days = len(booking.stock_days)
+        explain = f"Gives {units} back for {days} {'day' if days == 1 else 'days'}. Nothing was paid, so nothing is refunded. This can't be undone."
+        offered = [("support", "Cancel", "c"), ("provider", "Cancel for the provider", None)]
+        return [
+            {
+                "name": f"cancel-{on_behalf_of}",
+                "label": label,
+                "key": key,
+                "danger": True,
+                "explain": explain,
+                "needs_reason": True,
+                "reasons": CANCEL_REASONS[on_behalf_of],
+                "href": f"{booking_href(booking.id)}cancel/{on_behalf_of}",
+            }
+            for on_behalf_of, label, key in offered
+            if may_move(booking, bookings.CANCELLED_BY[on_behalf_of])
+        ], []
+
+
+def booking_href(booking_id: int) -> str:
+    """The page of a booking."""
+    return f"/console/bookings/{booking_id}/"
+
+
+def booking_cells(booking: Booking) -> dict[str, Any]:
+    """One booking's line in a list; its traveller has to be loaded."""
+    return {
+        "reference": booking.reference,
+        "status": booking.status,
+        "traveller": booking.traveller.name,
+        "package": booking.package_name,
+        "starts_on": booking.starts_on,
+        "ends_on": booking.ends_on,
+        "total": Money(booking.total_minor, booking.currency).json(),
+        "created_at": booking.created_at,
+    }
+
+
+def _find(booking_id: int) -> Booking:
+    wanted = (
+        select(Booking)
+        .where(Booking.id == booking_id)
+        .options(joinedload(Booking.traveller), joinedload(Booking.package))
+    )
+    booking = db.session.scalar(wanted) if booking_id < 2**63 else None
+    if booking is None:
+        raise NotFound("There is no booking with this id.")
+    return booking
+
+
+def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
+    stay = [
+        {"label": "Departure" if booking.is_tour else "Check-in", "value": booking.starts_on, "kind": "day"},
+        {"label": "Back on" if booking.is_tour else "Check-out", "value": booking.ends_on, "kind": "day"},
+        {"label": "Time zone", "value": booking.time_zone, "kind": "text"},
+        {"label": "Units", "value": booking.units, "kind": "number"},
+        {"label": "Guests", "value": booking.guests, "kind": "number"},
+        {"label": "Policy", "value": _policy(booking.policy), "kind": "text"},
+    ]
+    groups = [{"title": "Stay", "items": stay}]
+    for payment in told.payments:
+        groups.append(
+            {
+                "title": "Payment",
+                "items": [
+                    {"label": "State", "value": payment.status, "kind": "chip"},
+                    {"label": "Intent", "value": payment.stripe_payment_intent_id, "kind": "mono"},
+                    {"label": "Charge", "value": payment.stripe_charge_id, "kind": "mono"},
+                    {"label": "Last refusal", "value": payment.failure_message, "kind": "text"},
+                    *(
+                        {"label": f"Refund {refund.stripe_refund_id or ''}", "value": refund.status, "kind": "chip"}
+                        for refund in told.refunds
+                        if refund.payment_id == payment.id
+                    ),
+                ],
+            }
+        )
+    return groups
+
+
+def _policy(policy: dict[str, Any]) -> str:
+    tiers = [
+        f"{tier['refundPercent']} % from {tier['daysBefore']} days before"
+        for tier in policy["tiers"]
+        if tier["refundPercent"]
+    ]
+    return f"{policy['name'].capitalize()}: {', '.join(tiers)}"
+
+
+def _statement(booking: Booking, told: story.Story) -> dict[str, Any]:
+    def line(label: str, minor: int, kind: str, hint: str | None = None) -> dict[str, Any]:
+        return {"label": label, "hint": hint, "amount": Money(minor, booking.currency).json(), "kind": kind}
+
+    days = len(booking.nights)
+    unit = "departure" if booking.is_tour else "night" if days == 1 else "nights"
+    lines = [
+        line(f"{days} {unit} × {booking.units}", booking.total_minor, "line"),
+        line("Price", booking.total_minor, "total"),
+    ]
+    for payment in told.payments:
+        if payment.succeeded_at is not None:
+            lines.append(line("Paid", payment.amount_minor, "subtotal"))
+            if payment.fee_minor:
+                lines.append(line("Stripe's fee", -payment.fee_minor, "muted"))
+            if payment.refunded_minor < payment.amount_minor:
+                lines.append(line("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
+                lines.append(line("Commission", payment.commission_minor, "muted"))
+            if payment.refunded_minor:
+                lines.append(line("Refunded", -payment.refunded_minor, "line"))
+    return {
+        "lines": lines,
+        "note": None if any(payment.succeeded_at for payment in told.payments) else "Nothing is paid yet.",
+    }

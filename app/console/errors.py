@@ -1,0 +1,37 @@
+"""Errors as the console says them: a page that says what happened and what to do next."""
+
+from __future__ import annotations
+
+from flask import Response, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import HTTPException
+
+from app.errors import Conflict, NotSignedIn, TripdeskError, Unavailable
+from app.logs import request_id
+
+
+def of(error: TripdeskError) -> Response:
+    """One of our refusals; somebody who isn't signed in is sent to do so, and brought back."""
+    if isinstance(error, NotSignedIn):
+        back = request.full_path.rstrip("?") if request.method == "GET" else None
+        return make_response(redirect(url_for("sessions.login", next=back)))
+    response = _page(error.status, error.title, error.detail)
+    if isinstance(error, Unavailable | Conflict) and error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def of_http(error: HTTPException) -> Response:
+    """What the framework refuses by itself: unknown address, wrong method, missing form token, or a redirect."""
+    if error.response is not None:
+        return make_response(error.get_response())
+    return _page(error.code or 500, error.name, error.description or "")
+
+
+def unexpected() -> Response:
+    """A bug of ours; what it was is in the log under the request id."""
+    return _page(500, "Something went wrong on our side", "It was noted.")
+
+
+def _page(status: int, title: str, detail: str) -> Response:
+    page = render_template("console/error.html", status=status, title=title, detail=detail, request_id=request_id.get())
+    return make_response(page, status)

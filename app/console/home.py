@@ -1,0 +1,109 @@
+"""/console/: what waits, and what came in last."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask_admin import AdminIndexView, expose
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import joinedload
+
+from app.bookings.models import Booking
+from app.console import session
+from app.console.base import EVERYBODY, Page
+from app.console.bookings import booking_cells, booking_href
+from app.db import utcnow
+from app.extensions import db
+from app.payments.models import WebhookEvent
+
+_RECENT = 8
+
+
+class HomeView(Page, AdminIndexView):  # type: ignore[misc]
+    """The page everybody starts on."""
+
+    roles = EVERYBODY
+    icon = "home"
+
+    @expose("/")  # type: ignore[untyped-decorator]
+    def index(self) -> str:
+        """Counts, queues, recent bookings."""
+        person = session.person()
+        recent = select(Booking).options(joinedload(Booking.traveller)).order_by(Booking.id.desc()).limit(_RECENT)
+        return str(
+            self.render(
+                "console/home.html",
+                greeting=f"Hello, {person.name}" if person else "Hello",
+                cards=_cards(),
+                queues=_queues(session.actor().has(("finance", "admin"))),
+                recent=[
+                    {"href": booking_href(row.id), "cells": booking_cells(row)} for row in db.session.scalars(recent)
+                ],
+            )
+        )
+
+
+def _cards() -> list[dict[str, Any]]:
+    today = utcnow().date()
+    day_ago = utcnow() - timedelta(hours=24)
+    starting = select(Booking.id).where(
+        Booking.status == "CONFIRMED", Booking.starts_on.between(today, today + timedelta(days=7))
+    )
+    return [
+        {
+            "label": "Held, not paid yet",
+            "value": _count(select(Booking.id).where(Booking.status == "PENDING_PAYMENT")),
+            "href": "/console/bookings/?status=PENDING_PAYMENT",
+            "hint": "Freed when their time runs out",
+        },
+        {
+            "label": "Booked in 24 hours",
+            "value": _count(select(Booking.id).where(Booking.created_at > day_ago)),
+            "href": None,
+            "hint": "All states",
+        },
+        {
+            "label": "Confirmed in 24 hours",
+            "value": _count(select(Booking.id).where(Booking.confirmed_at > day_ago)),
+            "href": "/console/bookings/?status=CONFIRMED",
+            "hint": "Paid and booked",
+        },
+        {
+            "label": "Starting within a week",
+            "value": _count(starting),
+            "href": None,
+            "hint": "Confirmed stays and departures",
+        },
+    ]
+
+
+def _queues(sees_webhooks: bool) -> list[dict[str, Any]]:
+    if not sees_webhooks:
+        return []
+    failed = select(WebhookEvent.id).where(WebhookEvent.status == "FAILED")
+    waiting = select(WebhookEvent.id).where(WebhookEvent.due_at.is_not(None))
+    return [
+        {
+            "label": "Stripe events waiting",
+            "count": _count(waiting),
+            "oldest_at": db.session.scalar(
+                select(func.min(WebhookEvent.received_at)).where(WebhookEvent.due_at.is_not(None))
+            ),
+            "href": None,
+            "hint": "Worked through within seconds",
+        },
+        {
+            "label": "Stripe events failed",
+            "count": _count(failed),
+            "oldest_at": db.session.scalar(
+                select(func.min(WebhookEvent.received_at)).where(WebhookEvent.status == "FAILED")
+            ),
+            "href": None,
+            "hint": "Tries used up, somebody has to look",
+        },
+    ]
+
+
+def _count(ids: Select[Any]) -> int:
+    return db.session.scalar(select(func.count()).select_from(ids.subquery())) or 0

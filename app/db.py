@@ -1,0 +1,173 @@
+"""Transactions and row locks: verbs open them here, and the program's only commit is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from sqlalchemy import URL, Engine, create_engine, inspect, make_url
+from sqlalchemy.engine import Row
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import InstanceState
+
+from app.errors import Busy, NotFound, Unavailable
+from app.extensions import Model, db
+
+T = TypeVar("T", bound=Model)
+
+LOCK_TIMEOUT_MS = 3_000
+STATEMENT_TIMEOUT_MS = 15_000
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BUSY = {"55P03", "57014", "40P01", "40001"}  # lock timeout, statement timeout, deadlock, serialization failure
+_DOWN_CLASSES = ("08", "53", "57")  # connection exception, insufficient resources, operator intervention
+
+
+def connect_args(*, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> dict[str, Any]:
+    """What every connection of the app starts with: nobody waits for ever, times are UTC."""
+    return {
+        "connect_timeout": 5,
+        "application_name": "tripdesk",
+        "options": f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={statement_timeout_ms}"
+        " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
+    }
+
+
+def engine_url(url: str) -> URL:
+    """A `postgresql://` address as SQLAlchemy wants it: with the driver we use, which isn't its default."""
+    return make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg2")
+
+
+def owner_engine(url: str) -> Engine:
+    """An engine of the owner's role, for migrations and the few commands that need it."""
+    return create_engine(
+        engine_url(url),
+        connect_args={"connect_timeout": 5, "application_name": "tripdesk-owner", "options": "-c timezone=UTC"},
+    )
+
+
+def utcnow() -> datetime:
+    """The current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def transaction() -> Iterator[None]:
+    """One verb's work, all or nothing. Nested calls join the outer one; what waits for the commit runs after it.
+
+    Raises Busy when a lock or statement timed out, Unavailable when the database can't be reached.
+    """
+    info = db.session.info
+    if info.get("depth"):
+        try:
+            yield
+        except BaseException:
+            # Whoever catches this further out must not commit half of it.
+            info["doomed"] = True
+            raise
+        return
+    info.update(depth=1, doomed=False, after_commit=[])
+    try:
+        yield
+        if info["doomed"]:
+            raise RuntimeError("a refusal inside this transaction was swallowed; nothing of it may be committed")
+        db.session.commit()
+        after: list[Callable[[], None]] = info["after_commit"]
+    except DBAPIError as error:
+        db.session.rollback()
+        raise_from_database(error)
+    except BaseException:
+        db.session.rollback()
+        raise
+    finally:
+        info.update(depth=0, doomed=False, after_commit=[])
+    for call in after:
+        call()
+
+
+def after_commit(call: Callable[[], None]) -> None:
+    """Have `call` made once the surrounding transaction is committed, and never if it isn't."""
+    require_transaction()
+    db.session.info["after_commit"].append(call)
+
+
+def require_transaction() -> None:
+    """A verb's step that only makes sense inside `transaction()`; RuntimeError otherwise."""
+    if not db.session.info.get("depth"):
+        raise RuntimeError("this belongs inside a transaction()")
+
+
+def leave_database() -> None:
+    """Give the connection back before waiting on the network. RuntimeError inside a transaction, which would hold its locks meanwhile."""
+    if db.session.info.get("depth"):
+        raise RuntimeError("no network call inside a transaction()")
+    db.session.close()
+
+
+def raise_from_database(error: DBAPIError) -> NoReturn:
+    """Say in our own words what the database could not do; what is a bug stays the exception it was."""
+    code: str = getattr(error.orig, "pgcode", None) or ""
+    if code in _BUSY:
+        raise Busy("Somebody else is working on this right now. Try again in a moment.") from error
+    if error.connection_invalidated or not code or code.startswith(_DOWN_CLASSES):
+        raise Unavailable("The database can't be reached right now. Try again in a moment.", retry_after=5) from error
+    raise error
+
+
+def lock(model: type[T], row_id: int) -> T:
+    """The row, locked for this transaction and read afresh, whatever was known of it before.
+
+    What it held at that moment is kept for `changes`. Raises NotFound.
+    """
+    require_transaction()
+    row = db.session.get(model, row_id, with_for_update=True, populate_existing=True)
+    if row is None:
+        raise NotFound(f"There is no {model.__name__.lower()} {row_id}.")
+    return keep_before(row)
+
+
+def keep_before(row: T) -> T:
+    """Remember what a freshly read row holds, as the «before» of its audit entry."""
+    _state(row).info["before"] = values_of(row)
+    return row
+
+
+def values_of(row: Model) -> dict[str, Any]:
+    """A row's columns by attribute name."""
+    return {attribute.key: getattr(row, attribute.key) for attribute in _state(row).mapper.column_attrs}
+
+
+def changes(row: Model) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What the row held when it was locked and what differs now: `(before, after)`, only the columns that differ.
+
+    A new row has no before, and all its columns after.
+    """
+    now = values_of(row)
+    before: dict[str, Any] | None = _state(row).info.get("before")
+    if before is None:
+        return None, now
+    differing = [name for name, value in now.items() if before[name] != value]
+    return {name: before[name] for name in differing}, {name: now[name] for name in differing}
+
+
+def _state(row: Model) -> InstanceState[Any]:
+    state: InstanceState[Any] = inspect(row)
+    return state
+
+
+def read(sql: str, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
+    """Rows of one plain SELECT (psycopg2 placeholders), outside any transaction: one round trip, no session.
+
+    For the public's hot reads; a verb reads through its session instead. Raises Unavailable.
+    """
+    try:
+        with _reading().connect() as connection:
+            return connection.exec_driver_sql(sql, parameters or {}).fetchall()
+    except DBAPIError as error:
+        raise_from_database(error)
+
+
+def _reading() -> Engine:
+    return db.engine.execution_options(isolation_level="AUTOCOMMIT")

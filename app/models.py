@@ -1,0 +1,3 @@
+"""Every table, in one place: what the migrations compare the database with."""
+
+

@@ -1,0 +1,1 @@
+"""The probes' door: is it alive, is it ready."""

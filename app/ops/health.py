@@ -1,0 +1,60 @@
+"""GET /health and /health/ready, for load balancers and people in a hurry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import redis
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from flask import Blueprint, Response, current_app
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.extensions import db
+from app.queue import connection
+
+ops = Blueprint("ops", __name__)
+
+
+@ops.get("/health")
+def health() -> Response:
+    """The process answers; nothing else is touched."""
+    return Response(b'{"status":"ok"}', content_type="application/json")
+
+
+@ops.get("/health/ready")
+def ready() -> Response:
+    """Whether requests can be served: 503 only when the database is down or its schema is not the one this code was written for."""
+    parts = {"db": _database(), "redis": _redis()}
+    # Search runs on the database itself until an engine is configured.
+    parts["search"] = "ok" if parts["db"] == "ok" else "down"
+    status = "down" if parts["db"] != "ok" else "degraded" if "down" in parts.values() else "ok"
+    return Response(
+        orjson.dumps({"status": status, **parts}), 503 if status == "down" else 200, content_type="application/json"
+    )
+
+
+def _database() -> str:
+    try:
+        with db.engine.connect() as found:
+            version = found.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except SQLAlchemyError as error:
+        return "wrong schema" if "alembic_version" in str(error) else "down"
+    return "ok" if version == current_app.extensions["schema_head"] else "wrong schema"
+
+
+def _redis() -> str:
+    try:
+        connection().ping()
+    except redis.RedisError:
+        return "down"
+    return "ok"
+
+
+def schema_head(root: Path) -> str | None:
+    """The newest migration that this code brings along."""
+    config = Config()
+    config.set_main_option("script_location", str(root / "migrations"))
+    return ScriptDirectory.from_config(config).get_current_head()

@@ -1,0 +1,1 @@
+"""Money in and out: payments, refunds, Stripe's events, and the ledger."""

@@ -1,0 +1,103 @@
+"""The inbox of Stripe's events: each is stored once, worked through by a job, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.audit import service as audit
+from app.audit.actor import Actor
+from app.db import lock, transaction, utcnow
+from app.errors import Conflict, Invalid, TripdeskError
+from app.extensions import db
+from app.logs import request_id
+from app.payments.models import WebhookEvent
+from app.queue import LEASE, enqueue
+from app.states import move
+
+
+def receive(event: dict[str, Any]) -> bool:
+    """Store a verified event and have it worked through; False when we have it already. Raises Invalid when it isn't shaped like an event."""
+    values = _columns(event)
+    with transaction():
+        now = utcnow()
+        event_id = db.session.scalar(
+            insert(WebhookEvent)
+            .values(**values, request_id=request_id.get(), due_at=now, leased_until=now + LEASE)
+            .on_conflict_do_nothing(index_elements=["stripe_event_id"])
+            .returning(WebhookEvent.id)
+        )
+        if event_id is not None:
+            enqueue(WebhookEvent.JOB, event_id, queue=WebhookEvent.QUEUE)
+    return event_id is not None
+
+
+def _columns(event: dict[str, Any]) -> dict[str, Any]:
+    try:
+        subject = event["data"]["object"]
+        object_id = subject.get("id")
+        return {
+            "stripe_event_id": str(event["id"]),
+            "type": str(event["type"]),
+            "happened_at": datetime.fromtimestamp(event["created"], UTC),
+            "object_id": object_id,
+            "stripe_payment_intent_id": object_id
+            if subject.get("object") == "payment_intent"
+            else subject.get("payment_intent"),
+            "payload": event,
+        }
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise Invalid(
+            "This body is signed, but it is not a Stripe event: id, type, created and data.object are needed."
+        ) from error
+
+
+def apply(event_id: int, effect: Callable[[], None] | None) -> None:
+    """Commit an event's effect and the event's end in one transaction; an event that was done meanwhile is left alone.
+
+    `effect` None means that nothing here listens to this type: it is kept as IGNORED.
+    """
+    with transaction():
+        event = lock(WebhookEvent, event_id)
+        if event.due_at is None:
+            return
+        if effect is not None:
+            effect()
+        event.finished()
+        move(event, "IGNORED" if effect is None else "PROCESSED")
+
+
+def note_failure(event_id: int, error: Exception) -> None:
+    """Keep what went wrong with an event and when it is tried again; after the last try it is FAILED and waits for a person."""
+    with transaction():
+        event = lock(WebhookEvent, event_id)
+        if event.due_at is None:
+            return
+        words = error.detail if isinstance(error, TripdeskError) else f"{type(error).__name__}: {error}"
+        if not event.failed(words):
+            move(event, "FAILED")
+
+
+def replay(event_id: int, *, by: Actor) -> WebhookEvent:
+    """Work through an event once more; what it already did is not done again. Raises Conflict while it is still being worked on."""
+    by.require("finance", "admin")
+    with transaction():
+        event = lock(WebhookEvent, event_id)
+        if event.status == "RECEIVED":
+            raise Conflict("This event is still being worked on.")
+        move(event, "RECEIVED")
+        event.attempts = 0
+        event.hand_out()
+        audit.record(by, "webhook.replay", event)
+    return event
+
+
+def failed_ids() -> list[int]:
+    """The events whose tries are used up, oldest first."""
+    return list(
+        db.session.scalars(select(WebhookEvent.id).where(WebhookEvent.status == "FAILED").order_by(WebhookEvent.id))
+    )

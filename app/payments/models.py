@@ -1,0 +1,176 @@
+"""Payments, refunds, the inbox of Stripe's events, and the ledger's two tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.extensions import Model
+from app.queue import Outbox
+from app.states import Stateful, moves, status_check
+
+_WHILE_OPEN = "REQUIRES_ACTION PROCESSING SUCCEEDED FAILED CANCELLED"
+
+
+class Payment(Stateful, Outbox):
+    """What one booking is paid with: a Stripe payment intent. Its work order, when it has one, is to close an intent nobody should pay any more."""
+
+    JOB = "jobs.payments.close_intent"
+    MOVES = moves(
+        {
+            "REQUIRES_PAYMENT": _WHILE_OPEN,
+            "REQUIRES_ACTION": _WHILE_OPEN,
+            "PROCESSING": _WHILE_OPEN,
+            "FAILED": _WHILE_OPEN,
+            "SUCCEEDED": "PARTIALLY_REFUNDED REFUNDED",
+            "PARTIALLY_REFUNDED": "SUCCEEDED REFUNDED",
+            "REFUNDED": "SUCCEEDED PARTIALLY_REFUNDED",
+            "CANCELLED": "",
+        }
+    )
+    STAMPS = {"SUCCEEDED": "succeeded_at", "CANCELLED": "cancelled_at"}
+    # In these the traveller can still pay with the same intent.
+    PAYABLE = ("REQUIRES_PAYMENT", "REQUIRES_ACTION", "FAILED")
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        status_check(MOVES),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
+        CheckConstraint("commission_minor BETWEEN 0 AND amount_minor", name="commission"),
+        Index("uq_payments_live", "booking_id", unique=True, postgresql_where=text("status <> 'CANCELLED'")),
+        Index("ix_payments_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    # By name: the model stands to the right of this one.
+    booking_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bookings.id"))
+    provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))
+    status: Mapped[str] = mapped_column(default="REQUIRES_PAYMENT", server_default="REQUIRES_PAYMENT")
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    commission_minor: Mapped[int] = mapped_column(BigInteger)
+    fee_minor: Mapped[int | None] = mapped_column(BigInteger)
+    refunded_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    currency: Mapped[str]
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    stripe_payment_intent_id: Mapped[str | None] = mapped_column(unique=True)
+    stripe_charge_id: Mapped[str | None] = mapped_column(unique=True)
+    failure_code: Mapped[str | None]
+    failure_message: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    succeeded_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+
+
+class Refund(Stateful, Outbox):
+    """Money going back to a traveller. A row of its own, never deleted; its key makes Stripe pay it once however often it is asked."""
+
+    JOB = "jobs.payments.submit_refund"
+    QUEUE = "urgent"
+    MOVES = moves(
+        {
+            "PENDING_APPROVAL": "APPROVED REJECTED EXPIRED ON_HOLD",
+            "APPROVED": "SUBMITTED FAILED ON_HOLD",
+            "ON_HOLD": "PENDING_APPROVAL APPROVED",
+            "SUBMITTED": "SUCCEEDED FAILED",
+            "SUCCEEDED": "FAILED",
+            "FAILED": "APPROVED",
+            "REJECTED": "",
+            "EXPIRED": "",
+        }
+    )
+    STAMPS = {"SUBMITTED": "submitted_at", "SUCCEEDED": "succeeded_at", "FAILED": "failed_at"}
+
+    __tablename__ = "refunds"
+    __table_args__ = (
+        status_check(MOVES),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        Index("ix_refunds_payment_id", "payment_id"),
+        Index("ix_refunds_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    payment_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("payments.id"))
+    status: Mapped[str]
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
+    reason: Mapped[str]
+    idempotency_key: Mapped[str] = mapped_column(unique=True)
+    stripe_refund_id: Mapped[str | None] = mapped_column(unique=True)
+    failure_reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    submitted_at: Mapped[datetime | None]
+    succeeded_at: Mapped[datetime | None]
+    failed_at: Mapped[datetime | None]
+
+
+class WebhookEvent(Stateful, Outbox):
+    """One event as Stripe sent it. RECEIVED until its effect is committed; FAILED when the tries are used up and somebody must look."""
+
+    JOB = "jobs.webhooks.process"
+    QUEUE = "urgent"
+    MOVES = moves(
+        {"RECEIVED": "PROCESSED IGNORED FAILED", "FAILED": "RECEIVED", "PROCESSED": "RECEIVED", "IGNORED": "RECEIVED"}
+    )
+    STAMPS = {"PROCESSED": "processed_at", "IGNORED": "processed_at"}
+
+    __tablename__ = "webhook_events"
+    __table_args__ = (
+        status_check(MOVES),
+        Index("ix_webhook_events_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_webhook_events_payment_intent_id", "stripe_payment_intent_id"),
+        Index("ix_webhook_events_failed", "id", postgresql_where=text("status = 'FAILED'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    stripe_event_id: Mapped[str] = mapped_column(unique=True)
+    type: Mapped[str]
+    object_id: Mapped[str | None]
+    stripe_payment_intent_id: Mapped[str | None]
+    payload: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(default="RECEIVED", server_default="RECEIVED")
+    request_id: Mapped[str]
+    happened_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    processed_at: Mapped[datetime | None]
+
+
+class LedgerAccount(Model):
+    """One account of the books, by the name finance knows it by. `kind` is asset, liability, revenue or expense."""
+
+    __tablename__ = "ledger_accounts"
+
+    code: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    kind: Mapped[str]
+
+
+class LedgerEntry(Model):
+    """An amount moved from the credited to the debited account: one row has both sides, so no row can be out of balance.
+
+    `source_id` is the Stripe object it stems from; with `kind` it is unique, so an event told twice posts nothing.
+    """
+
+    __tablename__ = "ledger_entries"
+    __table_args__ = (
+        Index("uq_ledger_entries_source", "source_id", "kind", unique=True),
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("debit_account <> credit_account", name="two_accounts"),
+        Index("ix_ledger_entries_booking_id", "booking_id"),
+        Index("ix_ledger_entries_payment_id", "payment_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    posted_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    kind: Mapped[str]
+    debit_account: Mapped[str] = mapped_column(ForeignKey("ledger_accounts.code"))
+    credit_account: Mapped[str] = mapped_column(ForeignKey("ledger_accounts.code"))
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
+    source_id: Mapped[str]
+    payment_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("payments.id"))
+    booking_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bookings.id"))
+    provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))

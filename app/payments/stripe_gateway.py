@@ -1,0 +1,184 @@
+"""The one file that talks to Stripe: a few calls, answered as our own small types, never inside a transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import stripe
+from flask import Flask, current_app
+
+from app.config import Settings
+from app.db import leave_database
+from app.errors import Conflict, Invalid, NotFound, Unavailable
+
+# What this code was written against; pin the webhook endpoint in Stripe's dashboard to the same.
+API_VERSION = "2026-10-28.endive"
+SIGNATURE_TOLERANCE_SECONDS = 300
+_TIMEOUT_SECONDS = 10
+_RETRIES = 2
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A payment intent as Stripe sees it now. `fee_minor` is known once it succeeded."""
+
+    id: str
+    status: str
+    amount_minor: int
+    currency: str
+    client_secret: str | None
+    payment_id: int | None
+    charge_id: str | None = None
+    fee_minor: int | None = None
+    captured_at: datetime | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+
+
+@dataclass(frozen=True)
+class StripeRefund:
+    """A refund as Stripe sees it now."""
+
+    id: str
+    status: str
+    failure_reason: str | None
+
+
+def configure(app: Flask, settings: Settings) -> None:
+    """Make the app's Stripe client; without a key, every call answers Unavailable."""
+    key = settings.stripe_secret_key.get_secret_value()
+    app.extensions["stripe"] = (
+        stripe.StripeClient(
+            key,
+            stripe_version=API_VERSION,
+            base_addresses={"api": settings.stripe_api_base} if settings.stripe_api_base else {},
+            # With our keys on every write, the library's own retries are safe.
+            max_network_retries=_RETRIES,
+            http_client=stripe.RequestsClient(timeout=_TIMEOUT_SECONDS),
+        )
+        if key
+        else None
+    )
+
+
+def create_intent(*, amount_minor: int, currency: str, key: str, payment_id: int, booking_reference: str) -> Intent:
+    """Make the payment intent of a payment, or get the same one again: the key decides. Raises Unavailable, Conflict."""
+    return _ask(
+        lambda client: _intent(
+            client.v1.payment_intents.create(
+                {
+                    "amount": amount_minor,
+                    "currency": currency.lower(),
+                    # No methods that send the traveller to another site and back.
+                    "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                    "description": f"Booking {booking_reference}",
+                    "metadata": {"payment_id": str(payment_id), "booking": booking_reference},
+                },
+                {"idempotency_key": key},
+            )
+        )
+    )
+
+
+def retrieve_intent(intent_id: str) -> Intent:
+    """The payment intent as it is now, with its charge and Stripe's fee. Raises Unavailable, NotFound."""
+    return _ask(
+        lambda client: _intent(
+            client.v1.payment_intents.retrieve(intent_id, {"expand": ["latest_charge.balance_transaction"]})
+        )
+    )
+
+
+def confirm_intent(intent_id: str, payment_method: str) -> Intent:
+    """Pay an intent with one of Stripe's test payment methods; the development page's stand-in for Stripe.js. Raises Conflict when declined."""
+    return _ask(
+        lambda client: _intent(client.v1.payment_intents.confirm(intent_id, {"payment_method": payment_method}))
+    )
+
+
+def cancel_intent(intent_id: str) -> Intent:
+    """Make sure nobody pays this intent any more. Raises Conflict when it can't be cancelled (it was paid meanwhile)."""
+    return _ask(lambda client: _intent(client.v1.payment_intents.cancel(intent_id)))
+
+
+def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int) -> StripeRefund:
+    """Refund part or all of a paid intent, once however often it is asked with this key. Raises Unavailable, Conflict."""
+    parameters: Any = {"payment_intent": intent_id, "amount": amount_minor, "metadata": {"refund_id": str(refund_id)}}
+    return _ask(lambda client: _refund(client.v1.refunds.create(parameters, {"idempotency_key": key})))
+
+
+def retrieve_refund(refund_id: str) -> StripeRefund:
+    """The refund as it is now. Raises Unavailable, NotFound."""
+    return _ask(lambda client: _refund(client.v1.refunds.retrieve(refund_id)))
+
+
+def verified_event(payload: bytes, signature: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """The event in a webhook's body, once one of our secrets proves that Stripe sent it just now.
+
+    Raises Invalid for a wrong signature and for a stamp more than five minutes old or ahead
+    (https://docs.stripe.com/webhooks#verify-manually; the library lets a stamp from the future pass).
+    """
+    stamp = dict(part.partition("=")[::2] for part in signature.split(",")).get("t", "")
+    if not stamp.isdigit() or abs(time.time() - int(stamp)) > SIGNATURE_TOLERANCE_SECONDS:
+        raise Invalid("The Stripe-Signature header is missing its time, or the time is more than five minutes off.")
+    for secret in secrets:
+        try:
+            return stripe.Webhook.construct_event(payload, signature, secret, SIGNATURE_TOLERANCE_SECONDS).to_dict()
+        except stripe.SignatureVerificationError:
+            continue
+        except ValueError:
+            break
+    raise Invalid("The Stripe-Signature header doesn't match the body.")
+
+
+def _ask(call: Callable[[stripe.StripeClient], Answer]) -> Answer:
+    leave_database()
+    client: stripe.StripeClient | None = current_app.extensions["stripe"]
+    if client is None:
+        raise Unavailable("Payments are not set up here: STRIPE_SECRET_KEY is not set.", retry_after=60)
+    try:
+        return call(client)
+    except stripe.CardError as error:
+        raise Conflict(error.user_message or "The card was declined.") from error
+    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
+        raise Unavailable("Stripe can't be reached right now. Try again in a moment.") from error
+    except stripe.InvalidRequestError as error:
+        if error.http_status == 404:
+            raise NotFound(f"Stripe doesn't know this: {error.user_message}") from error
+        raise Conflict(f"Stripe refused: {error.user_message}") from error
+    except stripe.StripeError as error:
+        raise Unavailable(f"Stripe could not answer: {error.user_message or type(error).__name__}") from error
+
+
+def _intent(found: stripe.PaymentIntent) -> Intent:
+    charge = found.latest_charge
+    fee_minor = charged_at = None
+    if isinstance(charge, stripe.Charge):
+        charged_at = datetime.fromtimestamp(charge.created, UTC)
+        if isinstance(charge.balance_transaction, stripe.BalanceTransaction):
+            fee_minor = charge.balance_transaction.fee
+    failure = found.last_payment_error
+    our_id = found.metadata["payment_id"] if "payment_id" in found.metadata else None
+    return Intent(
+        id=found.id,
+        status=found.status,
+        amount_minor=found.amount,
+        currency=found.currency.upper(),
+        client_secret=found.client_secret,
+        payment_id=int(our_id) if our_id and our_id.isdigit() else None,
+        charge_id=charge.id if isinstance(charge, stripe.Charge) else charge,
+        fee_minor=fee_minor,
+        captured_at=charged_at,
+        failure_code=(failure.decline_code or failure.code) if failure else None,
+        failure_message=failure.message if failure else None,
+    )
+
+
+def _refund(found: stripe.Refund) -> StripeRefund:
+    return StripeRefund(found.id, found.status or "pending", getattr(found, "failure_reason", None))

@@ -1,0 +1,165 @@
+"""Background work: enqueued by name after the commit, and found again by a sweep when Redis or a worker lost it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from functools import partial
+from typing import ClassVar
+
+import redis
+from flask import current_app
+from rq import Queue
+from rq.serializers import JSONSerializer
+from sqlalchemy import func, or_, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import after_commit, lock, transaction, utcnow
+from app.extensions import Model, db
+from app.logs import request_id
+
+log = logging.getLogger(__name__)
+
+# By urgency; each has workers of its own, which listen to nothing else (a worker on several queues may lose a job: rq#1716).
+QUEUES = ("urgent", "default", "slow")
+
+JOB_TIMEOUT_SECONDS = 60
+LEASE = timedelta(seconds=30)
+IN_FLIGHT_CAP = 200
+BACKOFF_SECONDS = (2, 5, 15, 60, 300, 900, 3600)
+MAX_ATTEMPTS = 12
+
+
+class Outbox(Model):
+    """A row that is its own work order: `due_at` says something is still to do, whatever became of the job in Redis.
+
+    Each subclass names the JOB that takes a row's id. While `leased_until` lies ahead, a job for the row is believed to
+    be on its way; after that the sweep sends another. Both a lost and a doubled job are harmless: the job locks the row and
+    does nothing when `due_at` is empty.
+    """
+
+    __abstract__ = True
+    JOB: ClassVar[str]
+    QUEUE: ClassVar[str] = "default"
+    id: Mapped[int]
+    due_at: Mapped[datetime | None]
+    leased_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0, server_default="0")
+    last_error: Mapped[str | None]
+
+    def hand_out(self) -> None:
+        """Mark the work as due now and enqueue its job after the commit."""
+        now = utcnow()
+        self.due_at = now
+        self.leased_until = now + LEASE
+        db.session.add(self)
+        db.session.flush()
+        enqueue(self.JOB, self.id, queue=self.QUEUE)
+
+    def finished(self) -> None:
+        """Nothing is left to do for this row."""
+        self.due_at = None
+        self.leased_until = None
+        self.last_error = None
+
+    def failed(self, error: str) -> bool:
+        """Note what went wrong and when to try again; False when the tries are used up and a person has to look."""
+        self.attempts += 1
+        self.last_error = error[:2000]
+        self.leased_until = None
+        if self.attempts >= MAX_ATTEMPTS:
+            self.due_at = None
+            return False
+        self.due_at = utcnow() + timedelta(seconds=BACKOFF_SECONDS[min(self.attempts, len(BACKOFF_SECONDS)) - 1])
+        return True
+
+
+def enqueue(job: str, *ids: int, queue: str = "default") -> None:
+    """Have `job` (its dotted name in `jobs/`) run by a worker with these ids, once the transaction is committed."""
+    if queue not in QUEUES:
+        raise ValueError(f"there is no queue {queue}")
+    after_commit(partial(_send, job, [ids], queue))
+
+
+def _send(job: str, calls: list[tuple[int, ...]], queue: str, ttl: int | None = None) -> None:
+    meta = {"request_id": request_id.get()}
+    prepared = [
+        Queue.prepare_data(
+            job, args=list(ids), timeout=JOB_TIMEOUT_SECONDS, result_ttl=0, failure_ttl=86_400, ttl=ttl, meta=meta
+        )
+        for ids in calls
+    ]
+    try:
+        Queue(queue, connection=connection(), serializer=JSONSerializer).enqueue_many(prepared)
+    except redis.RedisError as error:
+        # The rows keep saying what is due; the sweep enqueues them when Redis is back.
+        log.warning(
+            "redis can't be reached, the sweep will pick this up",
+            extra={"job": job, "calls": len(calls), "error": str(error)},
+        )
+
+
+def poke(job: str, *, queue: str, keep_seconds: int) -> None:
+    """Have a job look for what is due, now. Not taken up within `keep_seconds`, it is dropped: the next poke does as well."""
+    _send(job, [()], queue, ttl=keep_seconds)
+
+
+def connection() -> redis.Redis:
+    """This process' connection pool to Redis."""
+    found: redis.Redis = current_app.extensions["redis"]
+    return found
+
+
+def connect(url: str, *, blocking: bool = False) -> redis.Redis:
+    """A Redis client that gives up soon, as nobody's request may hang on it; a worker's waits for jobs instead (`blocking`)."""
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=1, socket_timeout=None if blocking else 2, health_check_interval=15
+    )
+
+
+def sweep(model: type[Outbox]) -> int:
+    """Enqueue rows that are due and that no job is on its way for; returns how many.
+
+    What is in flight is capped, or a slow worker would drown in repeats of the same work.
+    """
+    now = func.clock_timestamp()
+    with transaction():
+        in_flight = (
+            db.session.scalar(
+                db.select(func.count()).select_from(model).where(model.due_at.is_not(None), model.leased_until > now)
+            )
+            or 0
+        )
+        room = IN_FLIGHT_CAP - in_flight
+        if room <= 0:
+            return 0
+        waiting = (
+            db.select(model.id)
+            .where(model.due_at <= now, or_(model.leased_until.is_(None), model.leased_until <= now))
+            .order_by(model.due_at)
+            .limit(room)
+            .with_for_update(skip_locked=True)
+        )
+        found = list(
+            db.session.scalars(
+                update(model)
+                .where(model.id.in_(waiting))
+                .values(leased_until=now + LEASE)
+                .returning(model.id)
+                .execution_options(synchronize_session=False)
+            )
+        )
+        if found:
+            after_commit(partial(_send, model.JOB, [(row_id,) for row_id in found], model.QUEUE))
+    return len(found)
+
+
+def note_failure(model: type[Outbox], row_id: int, words: str) -> None:
+    """Keep what went wrong with a row's work, and when it is tried again."""
+    with transaction():
+        row = lock(model, row_id)
+        if row.due_at is not None and not row.failed(words):
+            log.error(
+                "gave up after many tries, somebody has to look",
+                extra={"table": model.__tablename__, "row": row_id, "error": words},
+            )

@@ -1,0 +1,1 @@
+"""Stripe's door: verify, store, answer, enqueue."""

@@ -1,0 +1,28 @@
+"""POST /v1/webhooks/stripe: check the signature, store the event, answer at once; a worker does the rest."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from app import problems
+from app.config import settings
+from app.errors import Invalid
+from app.extensions import csrf
+from app.payments import inbox
+from app.payments.stripe_gateway import verified_event
+
+webhooks = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
+csrf.exempt(webhooks)
+
+
+@webhooks.post("/stripe")
+def receive() -> Response:
+    """Take one event. 400 tells Stripe that this was not from Stripe, or not to us."""
+    try:
+        event = verified_event(
+            request.get_data(), request.headers.get("Stripe-Signature", ""), settings().stripe_webhook_secret
+        )
+        inbox.receive(event)
+    except Invalid as error:
+        return problems.problem(400, "Not an event for us", error.detail)
+    return Response(b'{"received":true}', content_type="application/json")

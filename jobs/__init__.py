@@ -1,0 +1,31 @@
+"""The workers' door: functions that take ids, call one verb, and may run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+from rq import get_current_job
+
+from app.extensions import db
+from app.logs import new_request_id, request_id
+
+
+def job(function: Callable[..., None]) -> Callable[..., None]:
+    """Run as part of the request that asked for it: under its request id, and leaving no database session behind.
+
+    The worker has pushed an application context before (`jobs.worker`).
+    """
+
+    @wraps(function)
+    def run(*ids: int) -> None:
+        current = get_current_job()
+        token = request_id.set(new_request_id(current.meta.get("request_id") if current else None))
+        try:
+            function(*ids)
+        finally:
+            db.session.remove()
+            request_id.reset(token)
+
+    run.is_job = True  # type: ignore[attr-defined]  # read by the test that every enqueued name is a job
+    return run

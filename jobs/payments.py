@@ -1,0 +1,27 @@
+"""Jobs that speak to Stripe for a payment or refund."""
+
+from __future__ import annotations
+
+from app.errors import TripdeskError
+from app.payments import service as payments
+from app.payments.models import Payment, Refund
+from app.queue import note_failure
+from jobs import job
+
+
+@job
+def submit_refund(refund_id: int) -> None:
+    """Have Stripe pay an approved refund, or ask again what became of it."""
+    try:
+        payments.submit_refund(refund_id)
+    except TripdeskError as error:
+        note_failure(Refund, refund_id, error.detail)
+
+
+@job
+def close_intent(payment_id: int) -> None:
+    """Cancel the intent of a payment that nobody should make any more."""
+    try:
+        payments.close_intent(payment_id)
+    except TripdeskError as error:
+        note_failure(Payment, payment_id, error.detail)

@@ -1,0 +1,61 @@
+"""Working through stored Stripe events: which verb each type calls."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from app.bookings import service as bookings
+from app.errors import TripdeskError
+from app.extensions import db
+from app.payments import inbox, stripe_gateway
+from app.payments import service as payments
+from app.payments.models import WebhookEvent
+from jobs import job
+
+log = logging.getLogger(__name__)
+
+Effect = Callable[[], None]
+
+
+def _payment_intent(event: WebhookEvent) -> Effect:
+    # An event is a hint that may be old or out of order: what counts is what Stripe says now.
+    return partial(bookings.payment_changed, stripe_gateway.retrieve_intent(event.object_id or ""))
+
+
+def _refund(event: WebhookEvent) -> Effect | None:
+    ours = payments.refund_of(event.object_id or "")
+    if ours is None:
+        return None
+    return partial(payments.settle_refund, ours.id, stripe_gateway.retrieve_refund(event.object_id or ""))
+
+
+# Event type: what asks Stripe, outside any transaction, and gives the verb to call inside one. None: nothing to do for this one.
+HANDLERS: dict[str, Callable[[WebhookEvent], Effect | None]] = {
+    "payment_intent.succeeded": _payment_intent,
+    "payment_intent.payment_failed": _payment_intent,
+    "payment_intent.requires_action": _payment_intent,
+    "payment_intent.processing": _payment_intent,
+    "payment_intent.canceled": _payment_intent,
+    "refund.created": _refund,
+    "refund.updated": _refund,
+    "refund.failed": _refund,
+}
+
+
+@job
+def process(event_id: int) -> None:
+    """Give a stored event its effect, once."""
+    event = db.session.get(WebhookEvent, event_id)
+    if event is None or event.due_at is None:
+        return
+    handler = HANDLERS.get(event.type)
+    try:
+        inbox.apply(event_id, handler(event) if handler else None)
+    except TripdeskError as error:
+        log.warning("an event could not be applied", extra={"event": event.stripe_event_id, "error": error.detail})
+        inbox.note_failure(event_id, error)
+    except Exception as error:
+        inbox.note_failure(event_id, error)
+        raise

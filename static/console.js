@@ -1,0 +1,173 @@
+// What the pages gain in a browser with JavaScript: times in the person's zone, keys, theme, copying. None of it is needed.
+"use strict";
+
+const root = document.documentElement;
+const store = {
+  get: (name) => (root.dataset.storage === "off" ? null : localStorage.getItem(name)),
+  set: (name, value) => { if (root.dataset.storage !== "off") localStorage.setItem(name, value); },
+};
+
+// ---- times: the same steps as relative() in app/console/formatting.py ----
+
+const exactTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+const shortTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const dayTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+const MINUTE = 60, HOUR = 3600, DAY = 86400, WEEK = 7 * DAY;
+
+function relative(at, now) {
+  const past = at <= now;
+  const seconds = Math.abs(now - at) / 1000;
+  if (seconds >= WEEK) return dayTime.format(at) + (at.getFullYear() === now.getFullYear() ? "" : ` ${at.getFullYear()}`);
+  if (seconds < MINUTE) return past ? "just now" : "in under a minute";
+  const days = Math.floor(seconds / DAY);
+  const text = seconds >= DAY ? `${days} ${days === 1 ? "day" : "days"}`
+    : seconds >= HOUR ? `${Math.floor(seconds / HOUR)} h`
+    : `${Math.floor(seconds / MINUTE)} min`;
+  return past ? `${text} ago` : `in ${text}`;
+}
+
+function writeTimes() {
+  const now = new Date();
+  const showExact = store.get("times") === "exact";
+  for (const element of document.querySelectorAll("time.when")) {
+    const at = new Date(element.dateTime);
+    const text = showExact ? shortTime.format(at) + (at.getFullYear() === now.getFullYear() ? "" : ` ${at.getFullYear()}`) : relative(at, now);
+    if (element.textContent !== text) element.textContent = text;
+    element.title = exactTime.format(at);
+  }
+}
+
+// ---- theme ----
+
+const THEMES = ["system", "light", "dark"];
+
+function nameTheme(button) {
+  const theme = root.dataset.theme || "system";
+  button.title = theme === "system" ? "Theme: as the system" : `Theme: ${theme}`;
+}
+
+function switchTheme(button) {
+  const next = THEMES[(THEMES.indexOf(root.dataset.theme || "system") + 1) % THEMES.length];
+  if (next === "system") delete root.dataset.theme;
+  else root.dataset.theme = next;
+  store.set("theme", next);
+  nameTheme(button);
+}
+
+// ---- copying ----
+
+function addCopyButtons() {
+  if (!navigator.clipboard) return;
+  for (const source of document.querySelectorAll("[data-copy]")) {
+    const text = source.textContent;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link-button copy";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+    source.after(button);
+  }
+}
+
+// ---- keys ----
+
+let afterG = 0;
+
+function focusSearch() {
+  const field = document.querySelector("[data-list-search]") || document.querySelector("[data-search]");
+  if (!field) return false;
+  field.focus();
+  field.select();
+  return true;
+}
+
+function moveRow(step) {
+  const rows = [...document.querySelectorAll("[data-row]")];
+  if (!rows.length) return false;
+  const here = rows.indexOf(document.activeElement.closest("[data-row]"));
+  const next = here < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(Math.max(here + step, 0), rows.length - 1);
+  const link = rows[next].querySelector("a");
+  if (!link) return false;
+  link.focus({ preventScroll: true });
+  rows[next].scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+function press(selector) {
+  const target = document.querySelector(selector);
+  if (target) target.click();
+  return Boolean(target);
+}
+
+function onKey(event) {
+  const { key, target } = event;
+  const typing = target.matches("input:not([type=radio], [type=checkbox]), select, textarea");
+  if (key === "k" && (event.ctrlKey || event.metaKey)) {
+    const field = document.querySelector("[data-search]");
+    if (field) { event.preventDefault(); field.focus(); field.select(); }
+    return;
+  }
+  if (key === "Escape" && typing && !target.closest("[popover]")) return target.blur();
+  if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector(".dialog:popover-open")) return;
+  const letter = /^[a-z0-9]$/.test(key) ? key : "";
+  let done = false;
+  if (letter && Date.now() - afterG < 1000) done = press(`[data-go="${letter}"]`);
+  else if (letter && press(`[data-key="${letter}"]`)) done = true;
+  else if (key === "/") done = focusSearch();
+  else if (key === "?") done = press("[popovertarget=keys]");
+  else if (key === "j") done = moveRow(1);
+  else if (key === "k") done = moveRow(-1);
+  else if (key === "u") done = press("[data-up]");
+  else if (key === "x") {
+    store.set("times", store.get("times") === "exact" ? "relative" : "exact");
+    writeTimes();
+    done = true;
+  }
+  afterG = key === "g" && !done ? Date.now() : 0;
+  if (done) event.preventDefault();
+}
+
+// ---- pointer and forms ----
+
+function onClick(event) {
+  const { target } = event;
+  const themeSwitch = target.closest("[data-theme-switch]");
+  if (themeSwitch) return switchTheme(themeSwitch);
+  if (target.closest("[data-back]")) return history.back();
+  const fill = target.closest("[data-fill]");
+  if (fill) {
+    document.getElementById(fill.dataset.fill).value = fill.dataset.value;
+    document.getElementById("field-password").focus();
+    return;
+  }
+  // A click anywhere in a row opens it, unless it hit a control or ended a selection of text.
+  const row = target.closest("[data-row]");
+  if (row && !target.closest("a, button, input, select, label") && getSelection().isCollapsed) {
+    const link = row.querySelector("a");
+    if (link && (event.ctrlKey || event.metaKey)) open(link.href, "_blank", "noopener");
+    else if (link) link.click();
+  }
+}
+
+// A second press while the first is under way would only be refused; the button says so instead.
+function onSubmit(event) {
+  const button = event.submitter;
+  if (event.target.method !== "post" || !button) return;
+  if (button.hasAttribute("aria-busy")) return event.preventDefault();
+  button.setAttribute("aria-busy", "true");
+}
+
+document.addEventListener("keydown", onKey);
+document.addEventListener("click", onClick);
+document.addEventListener("submit", onSubmit);
+addEventListener("pageshow", () => {
+  for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+});
+document.querySelectorAll("[data-theme-switch]").forEach(nameTheme);
+addCopyButtons();
+writeTimes();
+setInterval(writeTimes, 20000);

@@ -1,0 +1,100 @@
+"""Refunds at the local Stripe: never more than was paid, whoever asks at the same time."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import stripe
+
+from tests.dev.stripe.local_stripe import LocalStripe, eventually
+
+
+def test_parts_of_a_charge_are_refunded_until_nothing_is_left(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    intent = server.paid(10_000)
+    api = server.client().v1
+    part = api.refunds.create(
+        {"payment_intent": intent.id, "amount": 4000, "reason": "requested_by_customer", "metadata": {"why": "rain"}}
+    )
+    assert (part.status, part.amount, part.charge, part.reason) == (
+        "succeeded", 4000, intent.latest_charge, "requested_by_customer",
+    )  # fmt: skip
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        api.refunds.create({"charge": intent.latest_charge, "amount": 6001})
+    assert refused.value.user_message == ("Refund amount ($60.01) is greater than unrefunded amount on charge ($60.00)")
+    charge = api.charges.retrieve(intent.latest_charge)
+    assert (charge.amount_refunded, charge.refunded) == (4000, False)
+    rest = api.refunds.create({"charge": intent.latest_charge})
+    assert rest.amount == 6000
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        api.refunds.create({"charge": intent.latest_charge, "amount": 1})
+    assert refused.value.code == "charge_already_refunded"
+    charge = api.charges.retrieve(intent.latest_charge, {"expand": ["refunds"]})
+    assert (charge.amount_refunded, charge.refunded) == (10_000, True)
+    assert [one.id for one in charge.refunds.data] == [rest.id, part.id]  # type: ignore[union-attr]
+    money: Any = api.refunds.retrieve(rest.id, {"expand": ["balance_transaction"]}).balance_transaction
+    assert (money.type, money.amount, money.fee, money.net, money.source) == ("refund", -6000, 0, -6000, rest.id)
+    assert api.balance_transactions.list({"type": "refund"}).data[0].id == money.id
+    assert api.balance.retrieve().available[0].amount + api.balance.retrieve().pending[0].amount == -320
+    assert server.event_types()[3:] == ["charge.refunded", "refund.created"] * 2
+
+
+def test_twenty_at_once_never_refund_more_than_the_charge(shared: LocalStripe) -> None:
+    intent = shared.paid(10_000)
+
+    def refund(_: int) -> str:
+        try:
+            shared.client().v1.refunds.create({"payment_intent": intent.id, "amount": 3000})
+        except stripe.InvalidRequestError as error:
+            return str(error.user_message)
+        return "refunded"
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = list(pool.map(refund, range(20)))
+    assert outcomes.count("refunded") == 3
+    assert set(outcomes) == {
+        "refunded",
+        "Refund amount ($30.00) is greater than unrefunded amount on charge ($10.00)",
+    }
+    assert shared.client().v1.charges.retrieve(intent.latest_charge).amount_refunded == 9000
+
+
+def test_what_was_not_paid_cannot_be_refunded(shared: LocalStripe) -> None:
+    api = shared.client().v1
+    unpaid = api.payment_intents.create({"amount": 5000, "currency": "usd"})
+    for params in ({"payment_intent": unpaid.id}, {"payment_intent": "pi_none"}, {}, {"charge": "ch_none"}):
+        given: Any = params
+        with pytest.raises(stripe.InvalidRequestError):
+            api.refunds.create(given)
+    assert api.refunds.list({"payment_intent": unpaid.id}).data == []
+
+
+def test_a_refund_can_fail_after_it_seemed_done(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    server.switch(timing={"settle": 0.3})
+    intent = server.paid(10_000, "pm_card_refundFail")
+    api = server.client().v1
+    refund = api.refunds.create({"payment_intent": intent.id})
+    assert refund.status == "succeeded"
+    eventually(lambda: api.refunds.retrieve(refund.id).status == "failed")
+    failed: Any = api.refunds.retrieve(refund.id, {"expand": ["failure_balance_transaction"]})
+    assert failed.failure_reason == "expired_or_canceled_card"
+    money = failed.failure_balance_transaction
+    assert (money.type, money.amount) == ("refund_failure", 10_000)
+    charge = api.charges.retrieve(intent.latest_charge)
+    assert (charge.amount_refunded, charge.refunded) == (0, False)
+    assert server.event_types()[-3:] == ["refund.updated", "charge.refund.updated", "refund.failed"]
+
+
+def test_a_refund_can_be_pending_first(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    server.switch(timing={"settle": 0.3})
+    intent = server.paid(10_000, "pm_card_pendingRefund")
+    api = server.client().v1
+    refund = api.refunds.create({"payment_intent": intent.id, "amount": 1000})
+    assert refund.status == "pending"
+    eventually(lambda: api.refunds.retrieve(refund.id).status == "succeeded")
+    updated: Any = api.events.list({"type": "refund.updated"}).data[0]
+    assert updated.data.previous_attributes["status"] == "pending"
+    assert api.charges.retrieve(intent.latest_charge).amount_refunded == 1000
