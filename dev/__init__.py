@@ -1,1 +1,1 @@
-"""What stands in for the world on a developer's machine: services, the local Stripe and the supervisor of `make demo`."""
+"""What stands in for the world on a developer's machine: the services, the local Stripe, the supervisor."""

@@ -1,4 +1,4 @@
-"""The supervisor of `make demo`: starts every process in order, says which one died and starts it again, stops them all."""
+"""The supervisor of `make demo`: starts every process in order, starts again what dies and says so, stops them all."""
 
 from __future__ import annotations
 
@@ -152,9 +152,11 @@ class Service(Protocol):
     log: Path
     process: subprocess.Popen[bytes] | None
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Start it; it is up on return, or may be asked."""
 
-    def stop(self, seconds: float) -> None: ...
+    def stop(self, seconds: float) -> None:
+        """Ask it to end, and kill it after `seconds`."""
 
 
 class Program:
@@ -242,7 +244,6 @@ class Supervisor:
         deadline = time.monotonic() + STOP_SECONDS
         for watched in reversed(self.watched):
             watched.service.stop(max(2.0, deadline - time.monotonic()))
-            (self.run / f"{watched.name}.pid").unlink(missing_ok=True)
         self.kill()  # only orphans are left, such as the job of a worker that was killed
 
     def kill(self) -> None:
@@ -499,7 +500,8 @@ class Demo:
             self.supervisor.stop()
         except KeyboardInterrupt:
             self.supervisor.kill()
-        self.env_file.unlink(missing_ok=True)
+        for file in (self.env_file, *self.env_file.parent.glob("*.pid")):
+            file.unlink(missing_ok=True)
 
 
 def adopt_orphans() -> None:

@@ -1,4 +1,4 @@
-"""The running demo's environment: where its home is, the file the app and `make shell` read, what a caller's may not decide."""
+"""The running demo's environment: its home, the file the app and `make shell` read, what a caller may set."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def read(file: Path) -> dict[str, str]:
 
 @contextmanager
 def claim(home: Path) -> Iterator[IO[str]]:
-    """Hold the home for one demo; the kernel lets go of it however the holder ends. Raises DemoError while another runs."""
+    """Hold the home for one demo; the kernel lets go of it however the holder ends.
+
+    Raises DemoError while another demo holds it.
+    """
     with (home / "run" / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

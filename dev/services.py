@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL and Valkey under `make demo` and the tests: Unix sockets only, gone when their parent is gone."""
+"""The embedded PostgreSQL and Valkey under `make demo` and the tests: on Unix sockets only, gone with their parent."""
 
 from __future__ import annotations
 
@@ -208,9 +208,9 @@ def utf8_ctype() -> str:
 class Postgres:
     """A PostgreSQL server in `folder`, with the database `tripdesk` and its two roles.
 
-    `tripdesk_owner` owns the database; `tripdesk_app` may connect to it and has no other right until a migration grants
-    one. The passwords are random per folder and kept in it. With `durable=False` nothing is made sure to reach the disk,
-    which is right for tests only. A context manager that starts and stops.
+    `tripdesk_owner` owns the database; `tripdesk_app` may connect to it and has no other right until a migration
+    grants one. The passwords are random per folder and kept in it. With `durable=False` nothing is made sure to reach
+    the disk, which is right for tests only. A context manager that starts and stops.
     """
 
     def __init__(self, folder: Path, *, durable: bool = True, log: Path | None = None) -> None:
@@ -285,8 +285,8 @@ class Postgres:
         for account in server_accounts():
             if self._data.exists() and (owner := self._data.stat().st_uid) != account.uid:
                 raise ServiceError(
-                    f"{self._data} belongs to {account_name(owner)}, and PostgreSQL has to run as its owner: start again "
-                    f"as the one who made it, or choose another folder."
+                    f"{self._data} belongs to {account_name(owner)}, and PostgreSQL has to run as its owner: start "
+                    f"again as the one who made it, or choose another folder."
                 )
             self._sockets = socket_folder(self._data, account.uid)
             reach = 'cd "$1" && cd "$2" && cat "$3/postgres.bki" >/dev/null && exec "$4" --version'

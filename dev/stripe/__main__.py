@@ -1,6 +1,8 @@
 """Starts the local Stripe: one process that serves the API, sends the webhooks, and keeps its state in one file."""
 
 import argparse
+import contextlib
+import fcntl
 import json
 import logging
 import signal
@@ -53,7 +55,11 @@ def main() -> None:
         _stop(f"can't listen on {arguments.host} port {arguments.port}: {error.strerror}. Give another --port.")
     try:
         arguments.state.parent.mkdir(parents=True, exist_ok=True)
+        in_use = arguments.state.with_name(arguments.state.name + ".lock").open("w")
+        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
         store = Store(arguments.state)
+    except BlockingIOError:  # two of them would send every webhook twice
+        _stop(f"the state file {arguments.state} is in use by another local Stripe.")
     except (OSError, sqlite3.Error) as error:
         _stop(f"can't use the state file {arguments.state}: {error}")
     switches = SwitchBoard(store)
@@ -76,10 +82,8 @@ def main() -> None:
     if sends_webhooks:
         Sender(store, switches, arguments.webhook_url, arguments.webhook_secret).start()
     print(f"Local Stripe on http://{arguments.host}:{arguments.port}", flush=True)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def emit(work: Work, kind: str, snapshot: Json, previous: Json | None = None) ->
 def _plan_deliveries(work: Work, seq: int, event: str) -> None:
     """Plans the deliveries of a new event as the switches say, in the event's own transaction."""
     switches = work.switches.webhooks
-    chance = random.Random(f"{work.switches.seed}:{seq}")
+    chance = random.Random(f"{work.switches.seed}:{seq}")  # nosec B311
     if chance.random() < switches.drop:
         return
     for _ in range(1 + switches.duplicate):

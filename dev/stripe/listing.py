@@ -30,7 +30,8 @@ def page(
         )
     for name, compare in (("starting_after", "<"), ("ending_before", ">")):
         if name in params:
-            cursor = db.execute(f"SELECT created, seq FROM {table} WHERE id = ?", (params[name],)).fetchone()
+            place = f"SELECT created, seq FROM {table} WHERE id = ?"  # nosec B608
+            cursor = db.execute(place, (params[name],)).fetchone()
             if cursor is None:
                 raise no_such(table.removesuffix("s"), params[name], name)
             clauses.append(f"(created, seq) {compare} (?, ?)")
@@ -38,10 +39,8 @@ def page(
     limit = params.get("limit", 10)
     order = "created, seq" if backwards else "created DESC, seq DESC"
     condition = f"WHERE {' AND '.join(clauses)}" if clauses else ""
-    rows = db.execute(
-        f"SELECT * FROM {table} {condition} ORDER BY {order} LIMIT ?",
-        (*values, limit + 1),
-    ).fetchall()
+    statement = f"SELECT * FROM {table} {condition} ORDER BY {order} LIMIT ?"  # nosec B608
+    rows = db.execute(statement, (*values, limit + 1)).fetchall()
     shown = rows[:limit][::-1] if backwards else rows[:limit]
     return {
         "object": "list",

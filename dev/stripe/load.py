@@ -1,7 +1,7 @@
 """Bulk load: payments that already happened, given as lines of JSON, for demo data and large trials.
 
-One payment a line; only `payment_intent`, `amount`, `currency`, `created` and `status` must be there, and a succeeded one
-needs `charge` and `balance_transaction`:
+One payment a line; only `payment_intent`, `amount`, `currency`, `created` and `status` must be there, and a succeeded
+one needs `charge` and `balance_transaction`:
 
     {"payment_intent": "pi_…", "charge": "ch_…", "balance_transaction": "txn_…", "amount": 25900, "currency": "usd",
      "fee": 781, "created": 1760000000, "status": "succeeded", "metadata": {"booking": "…"}, "client_secret": "…",
@@ -34,7 +34,8 @@ STATUSES = ("succeeded", "requires_payment_method", "canceled")
 _INTENTS = (
     "INSERT OR IGNORE INTO payment_intents (id, created, amount, currency, status, client_secret, description, "
     "receipt_email, metadata, capture_method, redirects, payment_method_types, payment_method, test_method, "
-    "latest_charge, canceled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'automatic_async', 'never', '[\"card\"]', ?, ?, ?, ?)"
+    "latest_charge, canceled_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'automatic_async', 'never', '[\"card\"]', ?, ?, ?, ?)"
 )
 _CHARGES = (
     "INSERT OR IGNORE INTO charges (id, created, payment_intent, amount, amount_refunded, currency, status, "
@@ -52,7 +53,7 @@ _EVENTS = "INSERT OR IGNORE INTO events (id, created, type, data, delivered) VAL
 
 
 def load(store: Store, lines: Iterable[bytes]) -> Json:
-    """Loads the lines in batches and counts payments; a bad line raises a 400 that names it, with the batches before kept."""
+    """Loads the lines in batches and counts payments; a bad line raises a 400 naming it, earlier batches stay."""
     loaded = passed_over = 0
     numbered = enumerate(lines, start=1)
     while batch := list(islice(numbered, BATCH)):

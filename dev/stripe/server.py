@@ -156,7 +156,7 @@ class Api:
         fault = self._switches.fault(request.method, request.path) if request.path.startswith("/v1/") else None
         if fault and fault.fault == "rate_limit":
             raise rate_limited()
-        if fault and fault.fault == "error_before":
+        if fault and (fault.fault == "error_before" or (fault.fault == "error_after" and request.method == "GET")):
             raise server_error(retry=True)
         pairs = request.args if request.method == "GET" else request.form
         raw = decode(pairs.items(multi=True))

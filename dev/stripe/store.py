@@ -53,8 +53,8 @@ CREATE INDEX IF NOT EXISTS events_undelivered ON events (created, seq) WHERE del
 
 -- A webhook still to be sent; `due` is null once Stripe has given up on it.
 CREATE TABLE IF NOT EXISTS deliveries (
-    seq INTEGER PRIMARY KEY, event TEXT NOT NULL, first_due REAL NOT NULL, due REAL, attempts INTEGER NOT NULL DEFAULT 0,
-    last_result TEXT);
+    seq INTEGER PRIMARY KEY, event TEXT NOT NULL, first_due REAL NOT NULL, due REAL,
+    attempts INTEGER NOT NULL DEFAULT 0, last_result TEXT);
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (due) WHERE due IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS schedule (

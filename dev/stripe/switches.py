@@ -45,7 +45,7 @@ class TimingSwitches(_Form):
     """Seconds that Stripe takes for what it does by itself.
 
     `settle`: bank debits, and refunds of the test cards whose refund succeeds or fails later. `balance_transaction`:
-    until a charge has one, and with it its fee; with Stripe's default capture method that may be later than the payment.
+    until a charge has one, and with it its fee; with Stripe's default capture method that may be after the payment.
     """
 
     settle: float = Field(default=2, ge=0)
@@ -70,10 +70,10 @@ class SwitchBoard:
         with store.read() as db:
             row = db.execute("SELECT value FROM switches").fetchone()
         self.now = Switches.model_validate_json(row["value"]) if row else Switches()
-        self._random = random.Random(self.now.seed)
+        self._random = random.Random(self.now.seed)  # nosec B311
 
     def change(self, wanted: Any) -> Switches:
-        """Sets the given switches (a group replaces that group) and leaves the others; raises a 400 that names the fault."""
+        """Sets the given switches (a group replaces that group), leaves the others; raises a 400 naming a bad one."""
         if not isinstance(wanted, dict):
             raise ApiError(400, "The switches must be a JSON object.", executed=False)
         with self._lock:
@@ -83,7 +83,7 @@ class SwitchBoard:
                 first = error.errors()[0]
                 where = ".".join(str(step) for step in first["loc"])
                 raise ApiError(400, f"Switch {where}: {first['msg']}.", param=where, executed=False) from error
-            self._random = random.Random(switches.seed)
+            self._random = random.Random(switches.seed)  # nosec B311
             self._keep(switches)
         return switches
 

@@ -104,7 +104,8 @@ class Sender:
     def _next(self) -> sqlite3.Row | None:
         with self._store.read() as db:
             rows = db.execute(
-                "SELECT seq, event, first_due, due, attempts FROM deliveries WHERE due IS NOT NULL ORDER BY due LIMIT ?",
+                "SELECT seq, event, first_due, due, attempts FROM deliveries "
+                "WHERE due IS NOT NULL ORDER BY due LIMIT ?",
                 (SENDERS + 1,),
             ).fetchall()
         return next((row for row in rows if row["seq"] not in self._sending), None)

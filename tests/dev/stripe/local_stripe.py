@@ -120,6 +120,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.events: list[Any] = []
+        self.arrived_at: list[float] = []
         self.payloads: list[bytes] = []
         self.signatures: list[str] = []
         self.answers: list[int] = []
@@ -131,6 +132,7 @@ class Receiver:
                 payload = self.rfile.read(int(self.headers["Content-Length"]))
                 signature = self.headers["Stripe-Signature"]
                 event = stripe.Webhook.construct_event(payload, signature, WEBHOOK_SECRET)
+                receiver.arrived_at.append(time.monotonic())
                 receiver.events.append(event)
                 receiver.payloads.append(payload)
                 receiver.signatures.append(signature)

@@ -139,6 +139,8 @@ def test_a_paid_intent_can_be_neither_confirmed_nor_canceled_nor_repriced(shared
         with pytest.raises(stripe.InvalidRequestError) as refused:
             attempt()
         assert (refused.value.http_status, refused.value.code) == (400, "payment_intent_unexpected_state")
+    with pytest.raises(stripe.InvalidRequestError, match="it has already succeeded"):
+        api.payment_intents.confirm(intent.id)
     assert len(api.charges.list({"payment_intent": intent.id}).data) == 1
     assert api.payment_intents.retrieve(intent.id).to_dict() == intent.to_dict()
 

@@ -1,5 +1,6 @@
 """Refunds at the local Stripe: never more than was paid, whoever asks at the same time."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -43,9 +44,14 @@ def test_parts_of_a_charge_are_refunded_until_nothing_is_left(start: Callable[..
 def test_twenty_at_once_never_refund_more_than_the_charge(shared: LocalStripe) -> None:
     intent = shared.paid(10_000)
 
+    together = threading.Barrier(20)
+
     def refund(_: int) -> str:
+        api = shared.client().v1
+        api.charges.retrieve(intent.latest_charge)  # so that each has its connection when all begin
+        together.wait()
         try:
-            shared.client().v1.refunds.create({"payment_intent": intent.id, "amount": 3000})
+            api.refunds.create({"payment_intent": intent.id, "amount": 3000})
         except stripe.InvalidRequestError as error:
             return str(error.user_message)
         return "refunded"

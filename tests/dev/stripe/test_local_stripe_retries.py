@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.dev.stripe.local_stripe import LocalStripe, eventually
+from tests.dev.stripe.local_stripe import ROOT, LocalStripe, eventually, free_port
 
 CREATE = (
     "amount=5000&currency=usd&automatic_payment_methods[enabled]=true&automatic_payment_methods[allow_redirects]=never"
@@ -58,6 +58,8 @@ def test_a_refusal_after_work_began_is_kept_and_bad_parameters_are_not(shared: L
     assert shared.ask("POST", "/v1/refunds", f"payment_intent={intent.id}&amount=x", keyed("typo"))[0] == 400
     status, headers, _ = shared.ask("POST", "/v1/refunds", f"payment_intent={intent.id}&amount=5", keyed("typo"))
     assert (status, "Idempotent-Replayed" in headers) == (200, False)
+    assert shared.ask("POST", INTENTS, CREATE.replace("5000", "49"), keyed("too-small"))[0] == 400
+    assert shared.ask("POST", INTENTS, CREATE, keyed("too-small"))[0] == 200
 
 
 def test_a_key_that_is_being_worked_on_is_a_conflict(start: Callable[..., LocalStripe]) -> None:
@@ -139,11 +141,19 @@ def test_switches_that_make_no_sense_are_refused_by_name(shared: LocalStripe) ->
 
 
 def test_a_taken_port_is_one_plain_line(shared: LocalStripe) -> None:
-    second = subprocess.run(shared.command(), capture_output=True, text=True, timeout=20, check=False)
+    second = subprocess.run(shared.command(), cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
     assert second.returncode == 1
     assert second.stderr == (
         f"Local Stripe: can't listen on 127.0.0.1 port {shared.port}: Address already in use. Give another --port.\n"
     )
+
+
+def test_a_state_file_in_use_is_one_plain_line(shared: LocalStripe) -> None:
+    command = shared.command()
+    command[command.index("--port") + 1] = str(free_port())
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
+    assert second.returncode == 1
+    assert second.stderr == f"Local Stripe: the state file {shared.state} is in use by another local Stripe.\n"
 
 
 def test_sigterm_ends_it_cleanly(start: Callable[..., LocalStripe]) -> None:

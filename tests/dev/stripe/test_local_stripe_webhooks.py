@@ -97,6 +97,7 @@ def test_shuffled_webhooks_arrive_out_of_order_and_whole(start: Start, receiver:
     arrived = [event.id for event in receiver.events]
     assert set(arrived) == set(happened)
     assert arrived != happened
+    assert receiver.arrived_at[-1] - receiver.arrived_at[0] > 0.75  # spread over the window, and not by chance
 
 
 def test_delayed_webhooks_come_late(start: Start, receiver: Receiver) -> None:

@@ -1,0 +1,187 @@
+"""One throw-away PostgreSQL and Valkey for the whole run; a database of its own for each process of pytest-xdist.
+
+Nothing is cleaned up between tests: append-only tables can't be. Each test makes its own people, packages and bookings with
+`tests.factories` and looks only at those; one that needs an empty database asks for `empty_app`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_migrate import upgrade
+
+from app import create_app
+from app.extensions import db
+from dev.services import APP, OWNER, SUPERUSER, throwaway
+
+ROOT = Path(__file__).parent.parent
+MIGRATED = "tripdesk_migrated"
+STRIPE_KEY = "sk_test_tripdesk_demo"
+WEBHOOK_SECRET = "whsec_tripdesk_demo"
+_SERVICES = "TRIPDESK_TEST_SERVICES"
+
+_services = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the services once, in the process that starts the others; they find them through the environment."""
+    if _SERVICES in os.environ or config.option.collectonly or config.option.help:
+        return
+    postgres, valkey = _services.enter_context(throwaway())
+    postgres.create_database(MIGRATED)
+    os.environ[_SERVICES] = json.dumps(
+        {"redis": valkey.url(), **{role: postgres.url(role, "DATABASE") for role in (SUPERUSER, OWNER, APP)}}
+    )
+    app = create_app(**_settings(MIGRATED))
+    with app.app_context():
+        upgrade(str(ROOT / "migrations"))
+        db.engine.dispose()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop them where they were started."""
+    _services.close()
+
+
+def _url(role: str, database: str) -> str:
+    url: str = json.loads(os.environ[_SERVICES])[role]
+    return url.replace("DATABASE", database)
+
+
+def _settings(database: str, **more: Any) -> dict[str, Any]:
+    # The last of Valkey's sixteen databases for the process without a number of its own.
+    number = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
+    return {
+        "app_env": "test",
+        "database_url": _url(APP, database),
+        "database_owner_url": _url(OWNER, database),
+        "redis_url": json.loads(os.environ[_SERVICES])["redis"].replace("db=0", f"db={number}"),
+        "stripe_secret_key": STRIPE_KEY,
+        "stripe_webhook_secret": WEBHOOK_SECRET,
+        "stripe_api_base": "http://127.0.0.1:1",
+        "rate_limits": "off",
+        **more,
+    }
+
+
+def _copy_database() -> str:
+    name = f"test_{uuid4().hex[:12]}"
+    connection = psycopg2.connect(_url(SUPERUSER, "postgres"))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {MIGRATED} OWNER {OWNER}")
+        cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {APP}")
+    connection.close()
+    return name
+
+
+@pytest.fixture(scope="session")
+def database() -> str:
+    """The name of this process' own database."""
+    return _copy_database()
+
+
+@pytest.fixture(scope="session")
+def local_stripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A local Stripe of this process' own; it sends its webhooks nowhere, so that a test decides what arrives when."""
+    with run_local_stripe(tmp_path_factory.mktemp("stripe") / "state.sqlite3", webhook_url="http://127.0.0.1:1/") as url:
+        yield url
+
+
+class run_local_stripe:  # noqa: N801  (reads as a verb where it is used)
+    """Context manager: a local Stripe on a free port; its address."""
+
+    def __init__(self, state: Path, *, webhook_url: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.command = [
+            *(sys.executable, "-m", "dev.stripe", "--host", "127.0.0.1", "--port", str(self.port), "--state", str(state)),
+            *("--webhook-url", webhook_url, "--webhook-secret", WEBHOOK_SECRET, "--secret-key", STRIPE_KEY),
+        ]
+
+    def __enter__(self) -> str:
+        self.process = subprocess.Popen(self.command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{self.port}"
+        wait_for(lambda: _answers(f"{url}/health"), "the local Stripe to answer")
+        return url
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def wait_for(condition: Any, what: str, seconds: float = 20) -> Any:
+    """Wait until `condition()` is true and return it; fails the test with `what` it waited for."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+@pytest.fixture(scope="session")
+def _app(database: str, local_stripe: str) -> Iterator[Flask]:
+    app = create_app(**_settings(database, stripe_api_base=local_stripe))
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture
+def app(_app: Flask) -> Iterator[Flask]:
+    """The app on this process' database, with a context pushed; its Redis is empty."""
+    with _app.app_context():
+        _app.extensions["redis"].flushdb()
+        yield _app
+        db.session.remove()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser or API client without anybody signed in."""
+    return app.test_client()
+
+
+@pytest.fixture
+def empty_app(local_stripe: str) -> Iterator[Flask]:
+    """An app on a database of its own, with nothing in it."""
+    app = create_app(**_settings(_copy_database(), stripe_api_base=local_stripe))
+    with app.app_context():
+        app.extensions["redis"].flushdb()
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def owner(app: Flask) -> Iterator[Any]:
+    """A connection of the owner's role, for what the app must not be able to do; autocommit."""
+    connection = psycopg2.connect(app.extensions["settings"].database_owner_url)
+    connection.autocommit = True
+    yield connection
+    connection.close()

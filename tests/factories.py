@@ -1,0 +1,165 @@
+"""Makes what a test needs, each with names of its own; the defaults make sense together."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import time
+from datetime import date, timedelta
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import requests
+from flask import current_app
+
+from app.accounts import service as accounts
+from app.accounts import tokens
+from app.accounts.models import User
+from app.audit.actor import SYSTEM, Actor
+from app.bookings import service as bookings
+from app.bookings.models import Booking
+from app.catalog.models import Availability, Package, Provider
+from app.db import transaction, utcnow
+from app.extensions import db
+from app.payments import stripe_gateway
+from app.payments.stripe_gateway import Intent
+
+PASSWORD = "a long enough password"
+_number = count(1)
+
+
+def traveller(**values: Any) -> User:
+    """A person with an account and no role."""
+    number = uuid4().hex[:10]
+    return accounts.register(**{"email": f"traveller-{number}@example.org", "name": f"Traveller {number}", "password": PASSWORD, **values})
+
+
+def staff(*roles: str) -> User:
+    """A person with roles; support when none is named."""
+    number = uuid4().hex[:10]
+    return accounts.create_staff(
+        email=f"staff-{number}@example.org", name=f"Staff {number}", password=PASSWORD, roles=roles or ("support",), by=SYSTEM
+    )
+
+
+def actor(person: User | None = None) -> Actor:
+    """A person as the one who acts; a new traveller when nobody is named."""
+    return accounts.actor_of(person or traveller())
+
+
+def bearer(person: User | None = None) -> dict[str, str]:
+    """The header a person's API client sends."""
+    return {"Authorization": f"Bearer {tokens.issue(person or traveller()).access_token}"}
+
+
+def provider(**values: Any) -> Provider:
+    """A verified provider."""
+    made = Provider(**{"name": f"Provider {next(_number)}", "status": "VERIFIED", **values})
+    return _save(made)
+
+
+def package(*, days: int = 30, starting: date | None = None, **values: Any) -> Package:
+    """A published hotel package with one unit on each of `days` days from tomorrow on, at $100 a night."""
+    number = next(_number)
+    made = Package(
+        **{
+            "provider_id": values.get("provider_id") or provider().id,
+            "type": "hotel",
+            "status": "PUBLISHED",
+            "name": f"Package {number}",
+            "city": "Oslo",
+            "country": "Norway",
+            "time_zone": "Europe/Oslo",
+            "price_minor": 10_000,
+            "capacity": 2,
+            "units": 1,
+            **values,
+        }
+    )
+    _save(made)
+    first = starting or tomorrow()
+    for number in range(days):
+        _save(Availability(package_id=made.id, day=first + timedelta(days=number), capacity=made.units, price_minor=made.price_minor))
+    return made
+
+
+def tour(**values: Any) -> Package:
+    """A published tour package with a departure on each day."""
+    return package(**{"type": "tour", "duration_days": 3, "units": 8, "capacity": 1, **values})
+
+
+def tomorrow() -> date:
+    """A day that is in the future everywhere on earth."""
+    return utcnow().date() + timedelta(days=2)
+
+
+def booking(*, of: Package | None = None, by: Actor | None = None, nights: int = 2, units: int = 1, guests: int = 1) -> Booking:
+    """A held booking of the package's first days."""
+    of = of or package()
+    first = tomorrow()
+    stay: dict[str, Any] = {"departure": first} if of.type == "tour" else {"check_in": first, "check_out": first + timedelta(days=nights)}
+    return bookings.hold(by=by or actor(), package_id=of.id, units=units, guests=guests, **stay)
+
+
+def intent_of(held: Booking) -> Intent:
+    """The Stripe intent its traveller would pay."""
+    by = Actor("traveller", held.traveller_id, "The traveller")
+    return bookings.start_payment(held.id, by=by)
+
+
+def confirm(intent_id: str, payment_method: str = "pm_card_visa") -> requests.Response:
+    """Pay an intent at the local Stripe, as Stripe.js would."""
+    settings = current_app.extensions["settings"]
+    return requests.post(
+        f"{settings.stripe_api_base}/v1/payment_intents/{intent_id}/confirm",
+        data={"payment_method": payment_method},
+        auth=(settings.stripe_secret_key.get_secret_value(), ""),
+        timeout=10,
+    )
+
+
+def paid_booking(**values: Any) -> Booking:
+    """A booking that was paid and whose payment has been told of."""
+    held = booking(**values)
+    intent = intent_of(held)
+    assert confirm(intent.id).ok
+    bookings.payment_changed(stripe_gateway.retrieve_intent(intent.id))
+    return reread(held)
+
+
+def reread(row: Any) -> Any:
+    """The row as the database has it now."""
+    db.session.rollback()
+    return db.session.get_one(type(row), row.id, populate_existing=True)
+
+
+def stock(of: Package, day: date | None = None) -> tuple[int, int]:
+    """(held, booked) units of one day, as the database has it now."""
+    db.session.rollback()
+    row = db.session.get_one(Availability, (of.id, day or tomorrow()), populate_existing=True)
+    return row.held, row.booked
+
+
+def event(kind: str, subject: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """A Stripe event about an object."""
+    return {"id": f"evt_{uuid4().hex}", "object": "event", "type": kind, "created": int(time.time()), "data": {"object": subject}, **values}
+
+
+def signed(body: dict[str, Any], *, secret: str = "whsec_tripdesk_demo", at: int | None = None) -> dict[str, Any]:
+    """What a test client posts to the webhook's door for an event, signed as Stripe does."""
+    payload = json.dumps(body).encode()
+    stamp = at if at is not None else int(time.time())
+    signature = hmac.new(secret.encode(), f"{stamp}.".encode() + payload, hashlib.sha256).hexdigest()
+    return {
+        "data": payload,
+        "content_type": "application/json",
+        "headers": {"Stripe-Signature": f"t={stamp},v1={signature}"},
+    }
+
+
+def _save(row: Any) -> Any:
+    with transaction():
+        db.session.add(row)
+    return row
