@@ -11,9 +11,9 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-import app.models
+import app.models  # noqa: F401  (the migrations and relationships need every table)
 from app import api, cli, config, console, logs, problems
-from app.db import connect_args, engine_url, raise_from_database
+from app.db import connect_args, engine_url, in_our_words
 from app.errors import TripdeskError
 from app.extensions import csrf, db, login_manager, migrate
 from app.ops.health import ops, schema_head
@@ -88,16 +88,17 @@ def _sign_response(response: Response) -> Response:
 
 def _refuse(error: Exception) -> Response:
     """Every error ends here, and is said in the words of the door it came in by."""
+    of, of_http, unexpected = (
+        (console.errors.of, console.errors.of_http, console.errors.unexpected)
+        if request.path.startswith("/console")
+        else (problems.of, problems.of_http, problems.unexpected)
+    )
     if isinstance(error, DBAPIError):
-        try:
-            raise_from_database(error)
-        except Exception as translated:
-            error = translated
-    door = console.errors if request.path.startswith("/console") else problems
+        error = in_our_words(error) or error
     if isinstance(error, TripdeskError):
-        return door.of(error)
+        return of(error)
     if isinstance(error, HTTPException):
-        return door.of_http(error)
-    logs.log.exception("unexpected error", exc_info=error)
+        return of_http(error)
+    logs.log.error("unexpected error", exc_info=error)
     sentry_sdk.capture_exception(error)
-    return door.unexpected()
+    return unexpected()

@@ -21,7 +21,7 @@ class SettingsError(Exception):
 
 
 class Settings(BaseSettings):
-    """What the environment says. Names are the environment variables in lower case; CONTRACT §2 says what each means."""
+    """What the environment says; each name is its variable's in lower case."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
@@ -84,17 +84,15 @@ class Settings(BaseSettings):
 
     def _address_problems(self) -> list[str]:
         found = []
+        unset = f"is not set, and no demo is running in {self.tripdesk_home}: start `make demo`, or set it to"
+        if not self.database_url:
+            found.append(f"DATABASE_URL {unset} postgresql://…")
+        # Only migrations need the owner's; a web process is safer without it.
         for name, value in (("DATABASE_URL", self.database_url), ("DATABASE_OWNER_URL", self.database_owner_url)):
-            if not value:
-                found.append(
-                    f"{name} is not set, and no demo is running in {self.tripdesk_home}: start `make demo`, or set it to postgresql://…"
-                )
-            elif urlsplit(value).scheme not in ("postgresql", "postgres"):
+            if value and urlsplit(value).scheme not in ("postgresql", "postgres"):
                 found.append(f"{name} must start with postgresql://, not {value.split(':', 1)[0]}:")
         if not self.redis_url:
-            found.append(
-                f"REDIS_URL is not set, and no demo is running in {self.tripdesk_home}: start `make demo`, or set it to redis://…"
-            )
+            found.append(f"REDIS_URL {unset} redis://…")
         elif urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
             found.append("REDIS_URL must start with redis://, rediss:// or unix://")
         if urlsplit(self.public_url).scheme not in ("http", "https"):
@@ -134,7 +132,7 @@ class Settings(BaseSettings):
             found.append("STRIPE_SECRET_KEY must be set in production")
         if not self.stripe_webhook_secret:
             found.append("STRIPE_WEBHOOK_SECRET must be set in production")
-        if any(secret == "whsec_tripdesk_demo" for secret in self.stripe_webhook_secret):
+        if "whsec_tripdesk_demo" in self.stripe_webhook_secret:
             found.append("STRIPE_WEBHOOK_SECRET is the demo's, which is public: set your endpoint's own")
         if self.stripe_secret_key.get_secret_value() == "sk_test_tripdesk_demo":
             found.append("STRIPE_SECRET_KEY is the demo's, which is public: set your own")

@@ -61,10 +61,13 @@ def transaction() -> Iterator[None]:
     """
     info = db.session.info
     if info.get("depth"):
+        # Whoever catches a refusal further out must not commit half of it.
         try:
             yield
+        except DBAPIError as error:
+            info["doomed"] = True
+            raise_from_database(error)
         except BaseException:
-            # Whoever catches this further out must not commit half of it.
             info["doomed"] = True
             raise
         return
@@ -100,20 +103,30 @@ def require_transaction() -> None:
 
 
 def leave_database() -> None:
-    """Give the connection back before waiting on the network. RuntimeError inside a transaction, which would hold its locks meanwhile."""
+    """Give the connection back before waiting on the network. RuntimeError inside a transaction, which would hold its
+    locks meanwhile.
+    """
     if db.session.info.get("depth"):
         raise RuntimeError("no network call inside a transaction()")
     db.session.close()
 
 
 def raise_from_database(error: DBAPIError) -> NoReturn:
-    """Say in our own words what the database could not do; what is a bug stays the exception it was."""
+    """Raise what the database could not do in our own words; what is a bug stays the exception it was."""
+    refusal = in_our_words(error)
+    if refusal is None:
+        raise error
+    raise refusal from error
+
+
+def in_our_words(error: DBAPIError) -> Unavailable | None:
+    """What the database could not do: Busy, or Unavailable; None for anything else, which is a bug."""
     code: str = getattr(error.orig, "pgcode", None) or ""
     if code in _BUSY:
-        raise Busy("Somebody else is working on this right now. Try again in a moment.") from error
+        return Busy("Somebody else is working on this right now. Try again in a moment.")
     if error.connection_invalidated or not code or code.startswith(_DOWN_CLASSES):
-        raise Unavailable("The database can't be reached right now. Try again in a moment.", retry_after=5) from error
-    raise error
+        return Unavailable("The database can't be reached right now. Try again in a moment.", retry_after=5)
+    return None
 
 
 def lock(model: type[T], row_id: int) -> T:

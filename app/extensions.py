@@ -48,6 +48,6 @@ if TYPE_CHECKING:
         """Flask-SQLAlchemy builds the real base class at run time; to the type checker it is this."""
 
         __abstract__ = True
-        __table_args__: ClassVar[Any]
+        __table_args__: Any
 else:
     Model = db.Model

@@ -13,7 +13,8 @@ from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
 
-# Longer than any request may take: past it the first one died without an effect, as effect and answer are committed together.
+# Longer than any request may take: past it the first one died without an effect, as effect and answer are committed
+# together.
 _LEASE = timedelta(seconds=60)
 
 

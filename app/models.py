@@ -1,3 +1,1 @@
 """Every table, in one place: what the migrations compare the database with."""
-
-

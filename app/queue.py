@@ -20,7 +20,8 @@ from app.logs import request_id
 
 log = logging.getLogger(__name__)
 
-# By urgency; each has workers of its own, which listen to nothing else (a worker on several queues may lose a job: rq#1716).
+# By urgency; each has workers of its own, which listen to nothing else (a worker on several queues may lose a job:
+# rq#1716).
 QUEUES = ("urgent", "default", "slow")
 
 JOB_TIMEOUT_SECONDS = 60
@@ -34,7 +35,8 @@ class Outbox(Model):
     """A row that is its own work order: `due_at` says something is still to do, whatever became of the job in Redis.
 
     Each subclass names the JOB that takes a row's id. While `leased_until` lies ahead, a job for the row is believed to
-    be on its way; after that the sweep sends another. Both a lost and a doubled job are harmless: the job locks the row and
+    be on its way; after that the sweep sends another. Both a lost and a doubled job are harmless: the job locks the row
+    and
     does nothing when `due_at` is empty.
     """
 
@@ -100,7 +102,9 @@ def _send(job: str, calls: list[tuple[int, ...]], queue: str, ttl: int | None = 
 
 
 def poke(job: str, *, queue: str, keep_seconds: int) -> None:
-    """Have a job look for what is due, now. Not taken up within `keep_seconds`, it is dropped: the next poke does as well."""
+    """Have a job look for what is due, now. Not taken up within `keep_seconds`, it is dropped: the next poke does as
+    well.
+    """
     _send(job, [()], queue, ttl=keep_seconds)
 
 
@@ -111,7 +115,9 @@ def connection() -> redis.Redis:
 
 
 def connect(url: str, *, blocking: bool = False) -> redis.Redis:
-    """A Redis client that gives up soon, as nobody's request may hang on it; a worker's waits for jobs instead (`blocking`)."""
+    """A Redis client that gives up soon, as nobody's request may hang on it; a worker's waits for jobs instead
+    (`blocking`).
+    """
     return redis.Redis.from_url(
         url, socket_connect_timeout=1, socket_timeout=None if blocking else 2, health_check_interval=15
     )

@@ -17,7 +17,7 @@ Moves = Mapping[str, frozenset[str]]
 
 
 class Stateful(Model):
-    """A model with a status. MOVES says from where to where; STAMPS which column keeps the time of arriving in a state."""
+    """A model with a status. MOVES says from where to where; STAMPS which column keeps the time of arriving."""
 
     __abstract__ = True
     MOVES: ClassVar[Moves]
@@ -58,7 +58,8 @@ def move(row: Stateful, to: str, *, at: datetime | None = None) -> None:
 
 
 def move_many(model: type[Stateful], ids: Iterable[int], *, to: str, sources: Collection[str]) -> list[int]:
-    """Move many rows in one statement; returns the ids that were in one of the `sources` and moved, the others stay as they are.
+    """Move many rows in one statement; returns the ids that were in one of the `sources` and moved, the others stay as
+    they are.
 
     Raises ValueError when MOVES lacks one of the edges.
     """

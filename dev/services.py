@@ -182,13 +182,15 @@ def server_accounts() -> Iterator[Account]:
     uid, gid = nobody.pw_uid, nobody.pw_gid
     yield Account(uid, gid, switch=True)
     # A checkout or a home under /root is closed to everybody else. Opening the folders above it is not ours to do;
-    # one capability lets this one process through instead. Containers often lack dac_read_search, which is the
-    # smaller of the two, and programs installed with a umask of 077 need dac_override to be executed.
+    # one capability lets this one process through instead. dac_read_search is the smaller one and enough, but
+    # containers often have only dac_override. The secure bit is for PostgreSQL's own check of its programs: access(2)
+    # leaves the capabilities out of account without it. The switch of user clears the death signal that spawn() has
+    # set, so setpriv sets it again.
     if setpriv := shutil.which("setpriv"):
+        switch = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--pdeathsig=INT")
         for capability in ("+dac_read_search", "+dac_override"):
-            # The switch of user clears the death signal that spawn() has set, so setpriv sets it again.
-            change = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--pdeathsig=INT")
-            yield Account(uid, gid, prefix=(*change, f"--inh-caps={capability}", f"--ambient-caps={capability}"))
+            allow = (f"--inh-caps={capability}", f"--ambient-caps={capability}", "--securebits=+no_setuid_fixup")
+            yield Account(uid, gid, prefix=(*switch, *allow))
 
 
 def utf8_ctype() -> str:
@@ -289,11 +291,11 @@ class Postgres:
                     f"again as the one who made it, or choose another folder."
                 )
             self._sockets = socket_folder(self._data, account.uid)
-            reach = 'cd "$1" && cd "$2" && cat "$3/postgres.bki" >/dev/null && exec "$4" --version'
+            # `initdb --show` looks at every program and file that it will need, and does nothing.
+            reach = 'cd "$1" && cd "$2" && exec "$3" --show --locale=C --pgdata="$1"'
             data = self._data if self._data.exists() else self.folder
-            paths = (data, self._sockets, self._binary("postgres").parents[1] / "share", self._binary("postgres"))
             attempt = subprocess.run(
-                [*account.prefix, "sh", "-c", reach, "sh", *paths],
+                [*account.prefix, "sh", "-c", reach, "sh", data, self._sockets, self._binary("initdb")],
                 capture_output=True,
                 check=False,
                 text=True,

@@ -1,4 +1,6 @@
-"""When what is poked: `python -m jobs.schedule` enqueues these by the clock. Due times are rows in the database; this only says «look»."""
+"""When what is poked: `python -m jobs.schedule` enqueues these by the clock. Due times are rows in the database; this
+only says «look».
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ def _refund(event: WebhookEvent) -> Effect | None:
     return partial(payments.settle_refund, ours.id, stripe_gateway.retrieve_refund(event.object_id or ""))
 
 
-# Event type: what asks Stripe, outside any transaction, and gives the verb to call inside one. None: nothing to do for this one.
+# Event type: what asks Stripe, outside any transaction, and gives the verb to call inside one. None: nothing to do for
+# this one.
 HANDLERS: dict[str, Callable[[WebhookEvent], Effect | None]] = {
     "payment_intent.succeeded": _payment_intent,
     "payment_intent.payment_failed": _payment_intent,

@@ -1,4 +1,4 @@
-"""A worker: `python -m jobs.worker QUEUE` listens to one queue and forks for each job, with the app loaded beforehand."""
+"""A worker: `python -m jobs.worker QUEUE` listens to one queue and forks for each job, with the app loaded before."""
 
 from __future__ import annotations
 

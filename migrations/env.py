@@ -1,4 +1,6 @@
-"""Runs migrations as the owner's role, with timeouts: a migration that can't get its lock fails, instead of stopping everybody behind it."""
+"""Runs migrations as the owner's role, with timeouts: a migration that can't get its lock fails, instead of stopping
+everybody behind it.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,8 @@ def _configure(**options: object) -> None:
     )
 
 
+if not settings().database_owner_url:
+    raise SystemExit("DATABASE_OWNER_URL is not set: migrations run as the owner's role.")
 if context.is_offline_mode():
     _configure(url=engine_url(settings().database_owner_url), literal_binds=True, dialect_opts={"paramstyle": "named"})
     with context.begin_transaction():

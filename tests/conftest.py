@@ -1,6 +1,7 @@
 """One throw-away PostgreSQL and Valkey for the whole run; a database of its own for each process of pytest-xdist.
 
-Nothing is cleaned up between tests: append-only tables can't be. Each test makes its own people, packages and bookings with
+Nothing is cleaned up between tests: append-only tables can't be. Each test makes its own people, packages and bookings
+with
 `tests.factories` and looks only at those; one that needs an empty database asks for `empty_app`.
 """
 
@@ -99,7 +100,9 @@ def database() -> str:
 @pytest.fixture(scope="session")
 def local_stripe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A local Stripe of this process' own; it sends its webhooks nowhere, so that a test decides what arrives when."""
-    with run_local_stripe(tmp_path_factory.mktemp("stripe") / "state.sqlite3", webhook_url="http://127.0.0.1:1/") as url:
+    with run_local_stripe(
+        tmp_path_factory.mktemp("stripe") / "state.sqlite3", webhook_url="http://127.0.0.1:1/"
+    ) as url:
         yield url
 
 
@@ -111,7 +114,17 @@ class run_local_stripe:  # noqa: N801  (reads as a verb where it is used)
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.command = [
-            *(sys.executable, "-m", "dev.stripe", "--host", "127.0.0.1", "--port", str(self.port), "--state", str(state)),
+            *(
+                sys.executable,
+                "-m",
+                "dev.stripe",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--state",
+                str(state),
+            ),
             *("--webhook-url", webhook_url, "--webhook-secret", WEBHOOK_SECRET, "--secret-key", STRIPE_KEY),
         ]
 

@@ -33,14 +33,20 @@ _number = count(1)
 def traveller(**values: Any) -> User:
     """A person with an account and no role."""
     number = uuid4().hex[:10]
-    return accounts.register(**{"email": f"traveller-{number}@example.org", "name": f"Traveller {number}", "password": PASSWORD, **values})
+    return accounts.register(
+        **{"email": f"traveller-{number}@example.org", "name": f"Traveller {number}", "password": PASSWORD, **values}
+    )
 
 
 def staff(*roles: str) -> User:
     """A person with roles; support when none is named."""
     number = uuid4().hex[:10]
     return accounts.create_staff(
-        email=f"staff-{number}@example.org", name=f"Staff {number}", password=PASSWORD, roles=roles or ("support",), by=SYSTEM
+        email=f"staff-{number}@example.org",
+        name=f"Staff {number}",
+        password=PASSWORD,
+        roles=roles or ("support",),
+        by=SYSTEM,
     )
 
 
@@ -81,7 +87,14 @@ def package(*, days: int = 30, starting: date | None = None, **values: Any) -> P
     _save(made)
     first = starting or tomorrow()
     for number in range(days):
-        _save(Availability(package_id=made.id, day=first + timedelta(days=number), capacity=made.units, price_minor=made.price_minor))
+        _save(
+            Availability(
+                package_id=made.id,
+                day=first + timedelta(days=number),
+                capacity=made.units,
+                price_minor=made.price_minor,
+            )
+        )
     return made
 
 
@@ -95,11 +108,15 @@ def tomorrow() -> date:
     return utcnow().date() + timedelta(days=2)
 
 
-def booking(*, of: Package | None = None, by: Actor | None = None, nights: int = 2, units: int = 1, guests: int = 1) -> Booking:
+def booking(
+    *, of: Package | None = None, by: Actor | None = None, nights: int = 2, units: int = 1, guests: int = 1
+) -> Booking:
     """A held booking of the package's first days."""
     of = of or package()
     first = tomorrow()
-    stay: dict[str, Any] = {"departure": first} if of.type == "tour" else {"check_in": first, "check_out": first + timedelta(days=nights)}
+    stay: dict[str, Any] = (
+        {"departure": first} if of.type == "tour" else {"check_in": first, "check_out": first + timedelta(days=nights)}
+    )
     return bookings.hold(by=by or actor(), package_id=of.id, units=units, guests=guests, **stay)
 
 
@@ -144,7 +161,14 @@ def stock(of: Package, day: date | None = None) -> tuple[int, int]:
 
 def event(kind: str, subject: dict[str, Any], **values: Any) -> dict[str, Any]:
     """A Stripe event about an object."""
-    return {"id": f"evt_{uuid4().hex}", "object": "event", "type": kind, "created": int(time.time()), "data": {"object": subject}, **values}
+    return {
+        "id": f"evt_{uuid4().hex}",
+        "object": "event",
+        "type": kind,
+        "created": int(time.time()),
+        "data": {"object": subject},
+        **values,
+    }
 
 
 def signed(body: dict[str, Any], *, secret: str = "whsec_tripdesk_demo", at: int | None = None) -> dict[str, Any]:

@@ -38,7 +38,9 @@ def register(*, email: str, name: str, password: str, address: str | None = None
 
 
 def create_staff(*, email: str, name: str, password: str, roles: Collection[str], by: Actor) -> User:
-    """Make a staff account with these roles. Raises Invalid by field, Conflict when the address has an account, NotAllowed."""
+    """Make a staff account with these roles. Raises Invalid by field, Conflict when the address has an account,
+    NotAllowed.
+    """
     by.require("admin")
     unknown = sorted(set(roles) - set(ROLES))
     if unknown or not roles:
@@ -77,7 +79,9 @@ def _insert(person: User) -> None:
 
 
 def authenticate(*, email: str, password: str) -> User:
-    """The active person with this address and password. Raises NotAllowed, in the same words and time whatever was wrong."""
+    """The active person with this address and password. Raises NotAllowed, in the same words and time whatever was
+    wrong.
+    """
     person = db.session.scalar(select(User).where(User.email == email.strip().lower()[:254]))
     if not matches(person.password_hash if person else None, password) or person is None or not person.is_active:
         raise NotAllowed(_WRONG)

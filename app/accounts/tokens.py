@@ -1,4 +1,6 @@
-"""API log-in: short JWTs, and refresh tokens that rotate. A refresh token used twice ends its family (RFC 9700 §4.14.2)."""
+"""API log-in: short JWTs, and refresh tokens that rotate. A refresh token used twice ends its family (RFC 9700
+§4.14.2).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def issue(person: User, *, address: str | None = None) -> TokenPair:
 
 
 def rotate(refresh_token: str, *, address: str | None = None) -> TokenPair:
-    """Exchange a refresh token for a new pair. Raises NotSignedIn; a token used before also ends every token of its family."""
+    """Exchange a refresh token for a new pair. Raises NotSignedIn; a token used before also ends every token of its
+    family.
+    """
     with transaction():
         used = db.session.scalar(
             select(RefreshToken).where(RefreshToken.token_hash == hash_token(refresh_token)).with_for_update()

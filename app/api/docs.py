@@ -14,7 +14,10 @@ from app.config import settings
 
 _EXAMPLES_BY_TYPE = {"integer": 1, "number": 1.5, "boolean": True, "string": "text", "array": [], "object": {}}
 _EXAMPLES_BY_FORMAT = {"date": "2027-03-12", "date-time": "2027-03-12T09:30:00Z"}
-_CSP = "default-src 'none'; style-src 'self'; script-src 'self'; font-src 'self'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+_CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; font-src 'self'; img-src 'self' data:;"
+    " base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 @api.get("/openapi.json")

@@ -1,4 +1,6 @@
-"""One decorator for every API route: it asks who, parses, keeps idempotency keys, and is what the OpenAPI document is made of."""
+"""One decorator for every API route: it asks who, parses, keeps idempotency keys, and is what the OpenAPI document is
+made of.
+"""
 
 from __future__ import annotations
 
@@ -63,8 +65,10 @@ def endpoint(
 ) -> Callable[[Callable[..., BaseModel | None]], Callable[..., Response]]:
     """Serve a function under a path.
 
-    It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The first line of its
-    docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and keeps its answer in one
+    It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The
+    first line of its
+    docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and keeps its answer in
+    one
     transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
     """
 

@@ -16,10 +16,12 @@ _TITLES = {error.status: error.title for error in (NotSignedIn, NotAllowed, NotF
 _TITLES |= {400: "The body is not valid JSON", 413: "The body is too large", 415: "The body is not application/json"}
 
 DESCRIPTION = """
-JSON in and out, names in camelCase. Amounts are integers in minor units with their currency, days are ISO dates, times are
+JSON in and out, names in camelCase. Amounts are integers in minor units with their currency, days are ISO dates, times
+are
 RFC 3339 in UTC. Lists take `limit` and `cursor` and answer `items` and `nextCursor`, which is null on the last page.
 
-Errors are `application/problem+json` (RFC 9457) with a `requestId` to quote; invalid input is 422 with one entry in `errors` per
+Errors are `application/problem+json` (RFC 9457) with a `requestId` to quote; invalid input is 422 with one entry in
+`errors` per
 field. Every answer carries `X-Request-ID`: yours, when you sent a sane one.
 
 Where an operation takes an `Idempotency-Key`, a repeat with the same key and body gets the first answer again, with

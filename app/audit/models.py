@@ -12,7 +12,9 @@ from app.extensions import Model
 
 
 class AuditEntry(Model):
-    """One thing somebody did to one object. `transaction_id` tells the sealing job which entries can still be joined by earlier ones."""
+    """One thing somebody did to one object. `transaction_id` tells the sealing job which entries can still be joined by
+    earlier ones.
+    """
 
     __tablename__ = "audit_entries"
     __table_args__ = (

@@ -26,9 +26,11 @@ _SEALED_COLUMNS = tuple(AuditEntry.__table__.columns)
 _SEALED_NAMES = tuple(column.name for column in _SEALED_COLUMNS)
 _NO_DIGEST_YET = b"\0" * 32
 _SEAL_BATCH = 5_000
-# Ids are drawn before the commit, so an entry may appear behind newer ones that are sealed already; never this far behind.
+# Ids are drawn before the commit, so an entry may appear behind newer ones that are sealed already; never this far
+# behind.
 _LATEST_COMMIT_DISTANCE = 200_000
-# No transaction lives for an hour (the timeouts in `app.db`); after a restore into a new cluster its transaction ids mean nothing.
+# No transaction lives for an hour (the timeouts in `app.db`); after a restore into a new cluster its transaction ids
+# mean nothing.
 _SETTLED = text(
     "(transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint OR at < now() - interval '1 hour')"
 )
@@ -126,7 +128,7 @@ def seal() -> int:
         seals = []
         for entry in db.session.execute(unsealed):
             position += 1
-            digest = _digest(digest, entry._mapping)
+            digest = _digest(digest, entry._asdict())
             seals.append({"position": position, "entry_id": entry.id, "digest": digest})
         if seals:
             db.session.execute(insert(AuditSeal), seals)
@@ -142,7 +144,7 @@ def _digest(previous: bytes, entry: Mapping[str, Any]) -> bytes:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What `verify` found: how many entries are sealed and right, how many not sealed yet, and the first that is wrong."""
+    """What `verify` found: how many entries are sealed and right, how many not sealed, and the first wrong one."""
 
     sealed: int
     unsealed: int

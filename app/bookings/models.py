@@ -16,7 +16,8 @@ _CANCELLED = "CANCELLED_BY_GUEST CANCELLED_BY_PROVIDER CANCELLED_BY_SUPPORT"
 
 
 class Booking(Stateful):
-    """One traveller's units of one package from `starts_on` to `ends_on` (excluded; days of the package's own time zone).
+    """One traveller's units of one package from `starts_on` to `ends_on` (excluded; days of the package's own time
+    zone).
 
     `nights` (day and price of one unit), `policy` and `package_name` are kept as they were when it was sold.
     """

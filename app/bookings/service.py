@@ -43,7 +43,8 @@ def hold(
 ) -> Booking:
     """Hold stock for a traveller and sell it at today's price and policy, to be paid before `expires_at`.
 
-    Raises Invalid by field, NotFound when the package isn't on sale, Conflict when a day is sold out or too many ask for it at once.
+    Raises Invalid by field, NotFound when the package isn't on sale, Conflict when a day is sold out or too many ask
+    for it at once.
     """
     if by.id is None:
         raise NotAllowed("Only a person can book.")
@@ -125,7 +126,8 @@ def start_payment(booking_id: int, *, by: Actor) -> Intent:
 
 
 def payment_changed(intent: Intent) -> None:
-    """Stripe tells of a payment: a captured one confirms its booking, re-seats an expired one, or is refunded in full; others are followed.
+    """Stripe tells of a payment: a captured one confirms its booking, re-seats an expired one, or is refunded in full;
+    others are followed.
 
     Raises NotFound when the intent isn't ours. Told again, or in another order, it does nothing more.
     """
@@ -193,7 +195,9 @@ def expire_due() -> int:
 
 
 def expire(booking_id: int) -> bool:
-    """Free one hold, if it is still waiting and its time is over; says whether. A payment that comes later is re-seated or refunded."""
+    """Free one hold, if it is still waiting and its time is over; says whether. A payment that comes later is re-seated
+    or refunded.
+    """
     with transaction():
         booking = lock(Booking, booking_id)
         if booking.status != "PENDING_PAYMENT" or booking.expires_at > utcnow():

@@ -15,7 +15,7 @@ MAX_UNITS = 50
 
 @dataclass(frozen=True)
 class Stay:
-    """Units of a package from `starts_on` to `ends_on` (excluded). `stock_days` are the nights, or the one departure."""
+    """Units of a package from `starts_on` to `ends_on` (excluded); `stock_days` are its nights or its departure."""
 
     starts_on: date
     ends_on: date

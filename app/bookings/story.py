@@ -1,4 +1,6 @@
-"""Everything that happened to one booking, as one timeline: states, payment, Stripe's events, the ledger, and who did what."""
+"""Everything that happened to one booking, as one timeline: states, payment, Stripe's events, the ledger, and who did
+what.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking and giving back stock. Rows are locked in day order, so two overlapping stays wait for each other and never in a ring."""
+"""Taking and giving back stock. Days are locked in order: overlapping stays wait for each other, never in a ring."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ class StockDay:
 
 
 def hold(package_id: int, days: Sequence[date], units: int) -> list[StockDay]:
-    """Take units off every one of the days until they are paid or given back; returns the days' prices. Raises Conflict when sold out."""
+    """Take units off every one of the days until they are paid or given back; returns the days' prices.
+
+    Raises Conflict when sold out.
+    """
     stock = _lock_days(package_id, days)
     if len(stock) < len(days) or any(day.units_left < units for day in stock):
         raise Conflict(_sold_out(stock, days, units))

@@ -43,8 +43,8 @@ class Provider(Stateful):
 class Package(Stateful):
     """A hotel package (sold by the night) or a tour package (sold by the departure).
 
-    `capacity` is guests per unit, `units` how many are sold a day, `price_minor` the price of one unit for one night or departure
-    unless the day says otherwise. `time_zone` is an IANA name; days and policies are counted in it.
+    `capacity` is guests per unit, `units` how many are sold a day, `price_minor` the price of one unit for one night or
+    departure unless the day says otherwise. `time_zone` is an IANA name; days and policies are counted in it.
     """
 
     MOVES = moves({"DRAFT": "PUBLISHED", "PUBLISHED": "DRAFT"})

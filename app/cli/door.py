@@ -43,7 +43,7 @@ def refusals_in_words() -> Iterator[None]:
 
 
 def operator() -> Actor:
-    """Whoever runs the command: they have the database's password, so they act as Tripdesk, under their own name in the audit trail."""
+    """Whoever runs the command: as they hold the database's password they act as Tripdesk, under their own name."""
     try:
         name = getuser()
     except (KeyError, OSError):

@@ -60,7 +60,8 @@ class Filter:
 class RecordView(Page):
     """A list of one model's rows, newest first, paged by key: page 10,000 costs what page 1 does.
 
-    A subclass names the model, its columns and filters, and turns a row into cells. It reads only; every change is a verb with a
+    A subclass names the model, its columns and filters, and turns a row into cells. It reads only; every change is a
+    verb with a
     route of its own.
     """
 

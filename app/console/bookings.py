@@ -120,7 +120,10 @@ class BookingsView(RecordView):
             return [], [{"label": "Cancel", "why": "It is paid; a paid booking is cancelled with a refund."}]
         units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
         days = len(booking.stock_days)
-        explain = f"Gives {units} back for {days} {'day' if days == 1 else 'days'}. Nothing was paid, so nothing is refunded. This can't be undone."
+        explain = (
+            f"Gives {units} back for {days} {'day' if days == 1 else 'days'}."
+            " Nothing was paid, so nothing is refunded. This can't be undone."
+        )
         offered = [("support", "Cancel", "c"), ("provider", "Cancel for the provider", None)]
         return [
             {

@@ -26,7 +26,9 @@ def health() -> Response:
 
 @ops.get("/health/ready")
 def ready() -> Response:
-    """Whether requests can be served: 503 only when the database is down or its schema is not the one this code was written for."""
+    """Whether requests can be served: 503 only when the database is down or its schema is not the one this code was
+    written for.
+    """
     parts = {"db": _database(), "redis": _redis()}
     # Search runs on the database itself until an engine is configured.
     parts["search"] = "ok" if parts["db"] == "ok" else "down"

@@ -21,7 +21,9 @@ from app.states import move
 
 
 def receive(event: dict[str, Any]) -> bool:
-    """Store a verified event and have it worked through; False when we have it already. Raises Invalid when it isn't shaped like an event."""
+    """Store a verified event and have it worked through; False when we have it already. Raises Invalid when it isn't
+    shaped like an event.
+    """
     values = _columns(event)
     with transaction():
         now = utcnow()
@@ -72,7 +74,9 @@ def apply(event_id: int, effect: Callable[[], None] | None) -> None:
 
 
 def note_failure(event_id: int, error: Exception) -> None:
-    """Keep what went wrong with an event and when it is tried again; after the last try it is FAILED and waits for a person."""
+    """Keep what went wrong with an event and when it is tried again; after the last try it is FAILED and waits for a
+    person.
+    """
     with transaction():
         event = lock(WebhookEvent, event_id)
         if event.due_at is None:
@@ -83,7 +87,9 @@ def note_failure(event_id: int, error: Exception) -> None:
 
 
 def replay(event_id: int, *, by: Actor) -> WebhookEvent:
-    """Work through an event once more; what it already did is not done again. Raises Conflict while it is still being worked on."""
+    """Work through an event once more; what it already did is not done again. Raises Conflict while it is still being
+    worked on.
+    """
     by.require("finance", "admin")
     with transaction():
         event = lock(WebhookEvent, event_id)

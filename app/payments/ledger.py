@@ -51,12 +51,12 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
 
 def post_refund_paid(payment: Payment, refund: Refund) -> None:
     """Money owed back has left for the traveller."""
-    _post(payment, {"refund.paid": refund.amount_minor}, source_id=refund.idempotency_key)
+    _post(payment, {"refund.paid": refund.amount_minor}, source_id=_stripe_id_of(refund))
 
 
 def post_refund_failed(payment: Payment, refund: Refund) -> None:
     """Money that had left came back, as the traveller's bank refused it: owed again."""
-    _post(payment, {"refund.failed": refund.amount_minor}, source_id=refund.idempotency_key)
+    _post(payment, {"refund.failed": refund.amount_minor}, source_id=_stripe_id_of(refund))
 
 
 def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
@@ -77,6 +77,12 @@ def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
         if amount > 0
     ]
     db.session.execute(insert(LedgerEntry).values(rows).on_conflict_do_nothing(index_elements=["source_id", "kind"]))
+
+
+def _stripe_id_of(refund: Refund) -> str:
+    if refund.stripe_refund_id is None:
+        raise ValueError(f"refund {refund.id} has no refund at Stripe to post")
+    return refund.stripe_refund_id
 
 
 def _charge_of(payment: Payment) -> str:
@@ -121,9 +127,9 @@ _CHECKS = (
                || ', fee ' || p.fee_minor || ', posted ' || coalesce(e.fee, 0)
         FROM payments p LEFT JOIN (
             SELECT payment_id,
-                   sum(amount_minor) FILTER (WHERE kind IN ('capture.provider_share', 'capture.commission', 'capture.owed_back')) AS captured,
+                   sum(amount_minor) FILTER (WHERE kind <> 'capture.stripe_fee') AS captured,
                    sum(amount_minor) FILTER (WHERE kind = 'capture.stripe_fee') AS fee
-            FROM ledger_entries GROUP BY payment_id) e ON e.payment_id = p.id
+            FROM ledger_entries WHERE kind LIKE 'capture.%' GROUP BY payment_id) e ON e.payment_id = p.id
         WHERE p.succeeded_at IS NOT NULL
           AND (coalesce(e.captured, 0) <> p.amount_minor OR coalesce(e.fee, 0) <> coalesce(p.fee_minor, -1))
         """,
@@ -140,28 +146,38 @@ _CHECKS = (
         """
         SELECT 'refund ' || r.id || ' is ' || r.status || ', posted ' || coalesce(e.paid, 0)
         FROM refunds r LEFT JOIN (
-            SELECT source_id, sum(CASE kind WHEN 'refund.paid' THEN amount_minor WHEN 'refund.failed' THEN -amount_minor END) AS paid
-            FROM ledger_entries WHERE kind IN ('refund.paid', 'refund.failed') GROUP BY source_id) e ON e.source_id = r.idempotency_key
+            SELECT source_id, sum(CASE kind WHEN 'refund.paid' THEN amount_minor ELSE -amount_minor END) AS paid
+            FROM ledger_entries WHERE kind IN ('refund.paid', 'refund.failed') GROUP BY source_id
+        ) e ON e.source_id = r.stripe_refund_id
         WHERE coalesce(e.paid, 0) <> CASE r.status WHEN 'SUCCEEDED' THEN r.amount_minor ELSE 0 END
         """,
     ),
     (
-        "an entry between accounts its kind doesn't use, or in another currency or booking than its payment",
+        "an entry in another currency, booking or provider than its payment",
         """
         SELECT 'entry ' || e.id || ' (' || e.kind || ')' FROM ledger_entries e JOIN payments p ON p.id = e.payment_id
         WHERE e.currency <> p.currency OR e.booking_id <> p.booking_id OR e.provider_id <> p.provider_id
-           OR NOT EXISTS (SELECT FROM jsonb_each(CAST(:postings AS jsonb)) k
-                          WHERE k.key = e.kind AND k.value->>0 = e.debit_account AND k.value->>1 = e.credit_account)
+        """,
+    ),
+    (
+        "entries between accounts that their kind doesn't use",
+        """
+        SELECT e.entries || ' of ' || e.kind || ' from ' || e.credit_account || ' to ' || e.debit_account
+        FROM (SELECT kind, debit_account, credit_account, count(*) AS entries FROM ledger_entries GROUP BY 1, 2, 3) e
+        WHERE CAST(:postings AS jsonb) -> e.kind IS DISTINCT FROM jsonb_build_array(e.debit_account, e.credit_account)
         """,
     ),
     (
         "the database no longer guards the ledger",
         """
-        SELECT 'trigger ' || wanted || ' is missing or off' FROM unnest(ARRAY['ledger_entries_no_change', 'ledger_entries_no_truncate']) wanted
-        WHERE NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'ledger_entries'::regclass AND tgname = wanted AND tgenabled = 'A')
+        SELECT 'trigger ' || wanted || ' is missing or off'
+        FROM unnest(ARRAY['ledger_entries_no_change', 'ledger_entries_no_truncate']) wanted
+        WHERE NOT EXISTS (
+            SELECT FROM pg_trigger WHERE tgrelid = 'ledger_entries'::regclass AND tgname = wanted AND tgenabled = 'A')
         UNION ALL
         SELECT 'the role ' || current_user || ' may ' || privilege || ' ledger_entries'
-        FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) privilege WHERE has_table_privilege('ledger_entries', privilege)
+        FROM unnest(ARRAY['UPDATE', 'DELETE', 'TRUNCATE']) privilege
+        WHERE has_table_privilege('ledger_entries', privilege)
         UNION ALL
         SELECT 'the role ' || current_user || ' owns ledger_entries' FROM pg_class
         WHERE oid = 'ledger_entries'::regclass AND pg_has_role(relowner, 'USAGE')

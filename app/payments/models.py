@@ -16,7 +16,9 @@ _WHILE_OPEN = "REQUIRES_ACTION PROCESSING SUCCEEDED FAILED CANCELLED"
 
 
 class Payment(Stateful, Outbox):
-    """What one booking is paid with: a Stripe payment intent. Its work order, when it has one, is to close an intent nobody should pay any more."""
+    """What one booking is paid with: a Stripe payment intent. Its work order, when it has one, is to close an intent
+    nobody should pay any more.
+    """
 
     JOB = "jobs.payments.close_intent"
     MOVES = moves(
@@ -66,7 +68,9 @@ class Payment(Stateful, Outbox):
 
 
 class Refund(Stateful, Outbox):
-    """Money going back to a traveller. A row of its own, never deleted; its key makes Stripe pay it once however often it is asked."""
+    """Money going back to a traveller. A row of its own, never deleted; its key makes Stripe pay it once however often
+    it is asked.
+    """
 
     JOB = "jobs.payments.submit_refund"
     QUEUE = "urgent"
@@ -108,7 +112,9 @@ class Refund(Stateful, Outbox):
 
 
 class WebhookEvent(Stateful, Outbox):
-    """One event as Stripe sent it. RECEIVED until its effect is committed; FAILED when the tries are used up and somebody must look."""
+    """One event as Stripe sent it. RECEIVED until its effect is committed; FAILED when the tries are used up and
+    somebody must look.
+    """
 
     JOB = "jobs.webhooks.process"
     QUEUE = "urgent"
@@ -149,7 +155,8 @@ class LedgerAccount(Model):
 
 
 class LedgerEntry(Model):
-    """An amount moved from the credited to the debited account: one row has both sides, so no row can be out of balance.
+    """An amount moved from the credited to the debited account: one row has both sides, so no row can be out of
+    balance.
 
     `source_id` is the Stripe object it stems from; with `kind` it is unique, so an event told twice posts nothing.
     """

@@ -16,10 +16,11 @@ from app.extensions import db
 from app.money import share
 from app.payments import ledger, stripe_gateway
 from app.payments.models import Payment, Refund
-from app.payments.stripe_gateway import Intent, StripeRefund
+from app.payments.stripe_gateway import Intent, KeptFailure, StripeRefund
 from app.states import may_move, move
 
-# Somebody may be in the middle of paying when the hold runs out: their money is taken, and placed or given back. Later than this, Stripe refuses.
+# Somebody may be in the middle of paying when the hold runs out: their money is taken, and placed or given back. Later
+# than this, Stripe refuses.
 _LATE_PAYMENT_GRACE = timedelta(hours=1)
 _PENDING_REFUND_CHECK = timedelta(hours=6)
 
@@ -38,7 +39,9 @@ def live_payment(booking_id: int) -> Payment | None:
 
 
 def open_payment(*, booking_id: int, provider_id: int, amount_minor: int, currency: str, by: Actor) -> Payment:
-    """The payment of a booking, made when it has none yet. The caller holds the booking's lock. Raises Conflict when it is paid."""
+    """The payment of a booking, made when it has none yet. The caller holds the booking's lock. Raises Conflict when it
+    is paid.
+    """
     require_transaction()
     payment = live_payment(booking_id)
     if payment is None:
@@ -49,7 +52,7 @@ def open_payment(*, booking_id: int, provider_id: int, amount_minor: int, curren
             amount_minor=amount_minor,
             commission_minor=share(amount_minor, settings().commission_basis_points),
             currency=currency,
-            idempotency_key=f"pay_{uuid4().hex}",
+            idempotency_key=_new_key("pay"),
         )
         db.session.add(payment)
         audit.record(by, "payment.open", payment)
@@ -61,15 +64,23 @@ def open_payment(*, booking_id: int, provider_id: int, amount_minor: int, curren
 
 
 def intent_for(payment_id: int, *, booking_reference: str) -> Intent:
-    """The payable Stripe intent of a payment, made on first asking; the same one after that. Raises Unavailable, Conflict."""
+    """The payable Stripe intent of a payment, made on first asking; the same one after that. Raises Unavailable,
+    Conflict.
+    """
     payment = db.session.get_one(Payment, payment_id)
-    intent = stripe_gateway.create_intent(
-        amount_minor=payment.amount_minor,
-        currency=payment.currency,
-        key=payment.idempotency_key,
-        payment_id=payment.id,
-        booking_reference=booking_reference,
-    )
+    try:
+        intent = stripe_gateway.create_intent(
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            key=payment.idempotency_key,
+            payment_id=payment.id,
+            booking_reference=booking_reference,
+        )
+    except KeptFailure:
+        # If an intent was made after all, nobody has its secret, so nobody can pay it.
+        with transaction():
+            lock(Payment, payment_id).idempotency_key = _new_key("pay")
+        raise
     with transaction():
         payment = lock(Payment, payment_id)
         if payment.stripe_payment_intent_id is None:
@@ -78,7 +89,9 @@ def intent_for(payment_id: int, *, booking_reference: str) -> Intent:
 
 
 def payment_of(intent: Intent) -> Payment | None:
-    """Our payment behind a Stripe intent; None when it isn't one of ours. The webhook may be quicker than our own note of its id."""
+    """Our payment behind a Stripe intent; None when it isn't one of ours. The webhook may be quicker than our own note
+    of its id.
+    """
     payment = db.session.scalar(select(Payment).where(Payment.stripe_payment_intent_id == intent.id))
     if payment is None and intent.payment_id is not None:
         named = db.session.get(Payment, intent.payment_id)
@@ -97,7 +110,8 @@ def capture(payment_id: int, intent: Intent, *, placed: bool) -> Payment:
         raise Unavailable("Stripe has not settled the fee of this payment yet.")
     if (intent.amount_minor, intent.currency) != (payment.amount_minor, payment.currency):
         raise Conflict(
-            f"Stripe took {intent.amount_minor} {intent.currency}, but payment {payment.id} is about {payment.amount_minor} {payment.currency}."
+            f"Stripe took {intent.amount_minor} {intent.currency}, but payment {payment.id} is about"
+            f" {payment.amount_minor} {payment.currency}."
         )
     payment.stripe_payment_intent_id = intent.id
     payment.stripe_charge_id = intent.charge_id
@@ -163,7 +177,7 @@ def _refund_in_full(payment: Payment, *, reason: str) -> Refund:
         amount_minor=payment.amount_minor,
         currency=payment.currency,
         reason=reason,
-        idempotency_key=f"refund_{uuid4().hex}",
+        idempotency_key=_new_key("refund"),
     )
     db.session.add(refund)
     refund.hand_out()
@@ -172,7 +186,8 @@ def _refund_in_full(payment: Payment, *, reason: str) -> Refund:
 
 
 def submit_refund(refund_id: int) -> None:
-    """Have Stripe pay an approved refund. The state is committed before the call, so an unknown outcome is asked again with the same key.
+    """Have Stripe pay an approved refund. The state is committed before the call, so an unknown outcome is asked again
+    with the same key.
 
     Raises Unavailable when Stripe gave no answer.
     """
@@ -183,16 +198,35 @@ def submit_refund(refund_id: int) -> None:
         if refund.status == "APPROVED":
             move(refund, "SUBMITTED")
             audit.record(SYSTEM, "refund.submit", refund)
+        asked_before = refund.attempts > 0
         payment = db.session.get_one(Payment, refund.payment_id)
         intent_id, amount, key = payment.stripe_payment_intent_id, refund.amount_minor, refund.idempotency_key
     if intent_id is None:
         raise NotFound(f"Payment {payment.id} has no Stripe intent to refund.")
-    try:
-        answer = stripe_gateway.create_refund(intent_id=intent_id, amount_minor=amount, key=key, refund_id=refund_id)
-    except Conflict as refusal:
-        answer = StripeRefund("", "failed", refusal.detail)
+    # Asked before without an answer: look first whether the money has left.
+    answer = stripe_gateway.find_refund(intent_id=intent_id, refund_id=refund_id) if asked_before else None
+    if answer is None:
+        answer = _create_refund(intent_id, amount, key, refund_id)
     with transaction():
         settle_refund(refund_id, answer)
+
+
+def _create_refund(intent_id: str, amount_minor: int, key: str, refund_id: int) -> StripeRefund:
+    try:
+        return stripe_gateway.create_refund(
+            intent_id=intent_id, amount_minor=amount_minor, key=key, refund_id=refund_id
+        )
+    except Conflict as refusal:
+        return StripeRefund("", "failed", refusal.detail)
+    except KeptFailure:
+        # The next try looks first, so a new key can't pay twice.
+        with transaction():
+            lock(Refund, refund_id).idempotency_key = _new_key("refund")
+        raise
+
+
+def _new_key(kind: str) -> str:
+    return f"{kind}_{uuid4().hex}"
 
 
 def refund_of(stripe_refund_id: str) -> Refund | None:
@@ -201,7 +235,9 @@ def refund_of(stripe_refund_id: str) -> Refund | None:
 
 
 def settle_refund(refund_id: int, answer: StripeRefund) -> None:
-    """Take over what Stripe says of a refund: paid, pending, or failed; the ledger follows. Told twice, it does nothing."""
+    """Take over what Stripe says of a refund: paid, pending, or failed; the ledger follows. Told twice, it does
+    nothing.
+    """
     require_transaction()
     payment_id = db.session.scalars(select(Refund.payment_id).where(Refund.id == refund_id)).one()
     payment = lock(Payment, payment_id)

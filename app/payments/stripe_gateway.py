@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import stripe
 from flask import Flask, current_app
@@ -22,6 +22,10 @@ _TIMEOUT_SECONDS = 10
 _RETRIES = 2
 
 Answer = TypeVar("Answer")
+
+
+class KeptFailure(Unavailable):
+    """Stripe answered with a 5xx, which it keeps under our key: asking again with that key can only give it again."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ def configure(app: Flask, settings: Settings) -> None:
 
 
 def create_intent(*, amount_minor: int, currency: str, key: str, payment_id: int, booking_reference: str) -> Intent:
-    """Make the payment intent of a payment, or get the same one again: the key decides. Raises Unavailable, Conflict."""
+    """Make the payment intent of a payment, or get the same one again: the key decides.
+
+    Raises Unavailable, KeptFailure, Conflict.
+    """
     return _ask(
         lambda client: _intent(
             client.v1.payment_intents.create(
@@ -96,21 +103,38 @@ def retrieve_intent(intent_id: str) -> Intent:
 
 
 def confirm_intent(intent_id: str, payment_method: str) -> Intent:
-    """Pay an intent with one of Stripe's test payment methods; the development page's stand-in for Stripe.js. Raises Conflict when declined."""
+    """Pay an intent with one of Stripe's test payment methods; the development page's stand-in for Stripe.js. Raises
+    Conflict when declined.
+    """
     return _ask(
         lambda client: _intent(client.v1.payment_intents.confirm(intent_id, {"payment_method": payment_method}))
     )
 
 
 def cancel_intent(intent_id: str) -> Intent:
-    """Make sure nobody pays this intent any more. Raises Conflict when it can't be cancelled (it was paid meanwhile)."""
+    """Make sure nobody pays this intent any more. Raises Conflict when it can't be cancelled: it was paid."""
     return _ask(lambda client: _intent(client.v1.payment_intents.cancel(intent_id)))
 
 
 def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int) -> StripeRefund:
-    """Refund part or all of a paid intent, once however often it is asked with this key. Raises Unavailable, Conflict."""
+    """Refund part or all of a paid intent, once however often it is asked with this key.
+
+    Raises Unavailable, KeptFailure, Conflict.
+    """
     parameters: Any = {"payment_intent": intent_id, "amount": amount_minor, "metadata": {"refund_id": str(refund_id)}}
     return _ask(lambda client: _refund(client.v1.refunds.create(parameters, {"idempotency_key": key})))
+
+
+def find_refund(*, intent_id: str, refund_id: int) -> StripeRefund | None:
+    """The refund that was made for one of ours, whatever became of the answer. Raises Unavailable."""
+
+    def look(client: stripe.StripeClient) -> StripeRefund | None:
+        for found in client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}).auto_paging_iter():
+            if (found.metadata.to_dict() if found.metadata else {}).get("refund_id") == str(refund_id):
+                return _refund(found)
+        return None
+
+    return _ask(look)
 
 
 def retrieve_refund(refund_id: str) -> StripeRefund:
@@ -129,7 +153,8 @@ def verified_event(payload: bytes, signature: str, secrets: tuple[str, ...]) -> 
         raise Invalid("The Stripe-Signature header is missing its time, or the time is more than five minutes off.")
     for secret in secrets:
         try:
-            return stripe.Webhook.construct_event(payload, signature, secret, SIGNATURE_TOLERANCE_SECONDS).to_dict()
+            event = stripe.Webhook.construct_event(payload, signature, secret, SIGNATURE_TOLERANCE_SECONDS)
+            return cast("dict[str, Any]", event.to_dict())
         except stripe.SignatureVerificationError:
             continue
         except ValueError:
@@ -153,6 +178,8 @@ def _ask(call: Callable[[stripe.StripeClient], Answer]) -> Answer:
             raise NotFound(f"Stripe doesn't know this: {error.user_message}") from error
         raise Conflict(f"Stripe refused: {error.user_message}") from error
     except stripe.StripeError as error:
+        if (error.http_status or 0) >= 500:
+            raise KeptFailure("Stripe had an error of its own. Try again in a moment.") from error
         raise Unavailable(f"Stripe could not answer: {error.user_message or type(error).__name__}") from error
 
 
@@ -164,7 +191,7 @@ def _intent(found: stripe.PaymentIntent) -> Intent:
         if isinstance(charge.balance_transaction, stripe.BalanceTransaction):
             fee_minor = charge.balance_transaction.fee
     failure = found.last_payment_error
-    our_id = found.metadata["payment_id"] if "payment_id" in found.metadata else None
+    our_id = found.metadata.to_dict().get("payment_id")
     return Intent(
         id=found.id,
         status=found.status,

@@ -1,0 +1,1 @@
+"""What is read across subjects: checks and figures. Nothing here writes."""

@@ -1,4 +1,6 @@
-"""The frame: people, catalogue, bookings, payments, ledger, audit trail; what must not change can't be changed by the app's role."""
+"""The frame: people, catalogue, bookings, payments, ledger, audit trail; what must not change can't be changed by the
+app's role.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -272,7 +274,8 @@ def upgrade() -> None:
         sa.Column("completed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("cancel_reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "status IN ('PENDING_PAYMENT', 'CONFIRMED', 'EXPIRED', 'COMPLETED', 'CANCELLED_BY_GUEST', 'CANCELLED_BY_PROVIDER', 'CANCELLED_BY_SUPPORT')",
+            "status IN ('PENDING_PAYMENT', 'CONFIRMED', 'EXPIRED', 'COMPLETED', 'CANCELLED_BY_GUEST', "
+            "'CANCELLED_BY_PROVIDER', 'CANCELLED_BY_SUPPORT')",
             name=op.f("ck_bookings_status"),
         ),
         sa.CheckConstraint("ends_on > starts_on", name=op.f("ck_bookings_days")),
@@ -321,7 +324,8 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "status IN ('REQUIRES_PAYMENT', 'REQUIRES_ACTION', 'PROCESSING', 'FAILED', 'SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED', 'CANCELLED')",
+            "status IN ('REQUIRES_PAYMENT', 'REQUIRES_ACTION', 'PROCESSING', 'FAILED', 'SUCCEEDED', "
+            "'PARTIALLY_REFUNDED', 'REFUNDED', 'CANCELLED')",
             name=op.f("ck_payments_status"),
         ),
         sa.CheckConstraint("amount_minor > 0", name=op.f("ck_payments_amount")),
@@ -389,7 +393,8 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "status IN ('PENDING_APPROVAL', 'APPROVED', 'ON_HOLD', 'SUBMITTED', 'SUCCEEDED', 'FAILED', 'REJECTED', 'EXPIRED')",
+            "status IN ('PENDING_APPROVAL', 'APPROVED', 'ON_HOLD', 'SUBMITTED', 'SUCCEEDED', 'FAILED', "
+            "'REJECTED', 'EXPIRED')",
             name=op.f("ck_refunds_status"),
         ),
         sa.CheckConstraint("amount_minor > 0", name=op.f("ck_refunds_amount")),
@@ -424,10 +429,12 @@ def _guard_append_only_tables() -> None:
     )
     for table in APPEND_ONLY:
         op.execute(
-            f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change()"
+            f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION refuse_change()"
         )
         op.execute(
-            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
         # ALWAYS: replication mode, which skips ordinary triggers, doesn't skip these.
         op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {table}_no_change")

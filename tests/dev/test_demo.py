@@ -25,7 +25,8 @@ import os, sys
 from dev.demo import Process, main
 
 SERVER = '''
-import http.server, sys
+import http.server, os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(float(os.environ.get("LINGER", "0"))), sys.exit()))
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
@@ -182,7 +183,7 @@ def test_a_second_demo_is_refused_by_home_and_by_port(demo: Run) -> None:
 
 
 def test_it_starts_again_after_the_supervisor_was_killed(demo: Run) -> None:
-    demo.start()
+    demo.start(LINGER="2")
     demo.wait_for("READY ")
     key = environment.read(demo.home / "run" / "env")["SECRET_KEY"]
     demo.end(signal.SIGKILL)
