@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import sys
@@ -33,8 +34,12 @@ class _RequestId(logging.Filter):
 
 
 def configure(log_dir: Path | None, *, level: int = logging.INFO) -> None:
-    """Send every log line to stdout as JSON, and with a `log_dir` to combined.log and error.log there too."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    """Send every log line to stdout as JSON, and with a `log_dir` to combined.log and error.log there too.
+
+    Under the `flask` command they go to stderr: its stdout is the command's own answer.
+    """
+    is_command = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr if is_command else sys.stdout)]
     if log_dir is not None:
         log_dir.mkdir(parents=True, exist_ok=True)
         # Watched, so that logrotate may move the files away under us.

@@ -1,6 +1,4 @@
-"""Runs migrations as the owner's role, with timeouts: a migration that can't get its lock fails, instead of stopping
-everybody behind it.
-"""
+"""Runs migrations as the owner's role, with timeouts: one that can't get its lock fails, and stops nobody behind it."""
 
 from __future__ import annotations
 
@@ -10,10 +8,7 @@ from app.config import settings
 from app.db import engine_url, owner_engine
 from app.extensions import db
 
-LOCK_TIMEOUT = "4s"
-STATEMENT_TIMEOUT = "10min"
-
-_TIMEOUTS = f"SET lock_timeout = '{LOCK_TIMEOUT}'; SET statement_timeout = '{STATEMENT_TIMEOUT}'"
+_TIMEOUTS = ("SET lock_timeout = '4s'", "SET statement_timeout = '10min'")
 
 
 def _configure(**options: object) -> None:
@@ -30,12 +25,15 @@ if not settings().database_owner_url:
     raise SystemExit("DATABASE_OWNER_URL is not set: migrations run as the owner's role.")
 if context.is_offline_mode():
     _configure(url=engine_url(settings().database_owner_url), literal_binds=True, dialect_opts={"paramstyle": "named"})
+    for timeout in _TIMEOUTS:
+        context.execute(timeout)
     with context.begin_transaction():
         context.run_migrations()
 else:
     engine = owner_engine(settings().database_owner_url)
     with engine.connect() as connection:
-        connection.exec_driver_sql(_TIMEOUTS)
+        for timeout in _TIMEOUTS:
+            connection.exec_driver_sql(timeout)
         connection.commit()
         _configure(connection=connection)
         with context.begin_transaction():

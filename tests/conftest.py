@@ -14,19 +14,22 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import psycopg2
 import pytest
+import requests
+from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 
 from app import create_app
+from app.accounts import passwords
 from app.extensions import db
 from dev.services import APP, OWNER, SUPERUSER, throwaway
 
@@ -34,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 MIGRATED = "tripdesk_migrated"
 STRIPE_KEY = "sk_test_tripdesk_demo"
 WEBHOOK_SECRET = "whsec_tripdesk_demo"
+APPEND_ONLY = ("audit_entries", "audit_seals", "ledger_entries")
 _SERVICES = "TRIPDESK_TEST_SERVICES"
 
 _services = ExitStack()
@@ -89,6 +93,15 @@ def _copy_database() -> str:
         cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {APP}")
     connection.close()
     return name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def real_password_hasher() -> PasswordHasher:
+    """What the product hashes passwords with. The tests make hundreds of people, so theirs are hashed at the lowest cost."""
+    real = passwords._hasher
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    passwords._NOBODY = passwords._hasher.hash("nobody has this password")
+    return real
 
 
 @pytest.fixture(scope="session")
@@ -198,3 +211,37 @@ def owner(app: Flask) -> Iterator[Any]:
     connection.autocommit = True
     yield connection
     connection.close()
+
+
+@contextmanager
+def tampering(app: Flask) -> Iterator[Any]:
+    """A superuser's cursor on the app's database, with the triggers that guard tables asleep: what a thief could do."""
+    database = str(db.engine.url.database)
+    connection = psycopg2.connect(_url(SUPERUSER, database))
+    connection.autocommit = True
+    guarded = [(table, f"{table}_{what}") for table in APPEND_ONLY for what in ("no_change", "no_truncate")]
+    with connection.cursor() as cursor:
+        for table, trigger in guarded:
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER {trigger}")
+        yield cursor
+        for table, trigger in guarded:
+            cursor.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
+    connection.close()
+
+
+@pytest.fixture
+def switches(app: Flask) -> Iterator[Callable[..., None]]:
+    """Makes the local Stripe misbehave for one test: `switches(api=[{"fault": "hang_up", …}])`."""
+    settings = app.extensions["settings"]
+
+    def switch(**wanted: Any) -> None:
+        answer = requests.post(
+            f"{settings.stripe_api_base}/_local/switches",
+            json=wanted,
+            auth=(settings.stripe_secret_key.get_secret_value(), ""),
+            timeout=10,
+        )
+        assert answer.ok, answer.text
+
+    yield switch
+    switch(api=[], timing={"settle": 2, "balance_transaction": 0})

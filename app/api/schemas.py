@@ -35,7 +35,7 @@ class Schema(BaseModel):
 
 
 class Wish(Schema):
-    """Base of request bodies and query strings: unknown names are refused, so that a typo doesn't pass for a default."""
+    """Base of request bodies and query strings: unknown names are refused, lest a typo pass for a default."""
 
     model_config = ConfigDict(extra="forbid", str_max_length=20_000)
 

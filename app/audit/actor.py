@@ -11,7 +11,7 @@ from app.errors import NotAllowed
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody who acts: a person, Stripe telling us something, or Tripdesk itself. `address` is where they came from."""
+    """Somebody who acts: a person, Stripe telling us something, or Tripdesk itself; `address` is where they are."""
 
     kind: Literal["traveller", "staff", "system", "stripe"]
     id: int | None

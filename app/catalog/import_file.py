@@ -9,7 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from app.errors import Invalid
 
@@ -20,6 +20,8 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _READ_BYTES = 1 << 20
 # A line of a long text seldom has exactly as many commas as the header, once the header has this many columns.
 _TELLING_COLUMNS = 5
+# What the `surrogateescape` error handler makes of a byte that is not UTF-8.
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _WHOLE_CELL = re.compile(r'(?:"(?:[^"]|"")*"|(?!")[^,]*),')
 
 
@@ -29,7 +31,7 @@ class Unusable(Invalid):
 
 @dataclass(frozen=True)
 class Row:
-    """A row's cells, as many as there are columns. `line` is the physical line of the file that it begins on, counted from 1."""
+    """A row's cells, as many as there are columns. `line` is the physical line that it begins on, counted from 1."""
 
     line: int
     cells: list[str]
@@ -45,14 +47,14 @@ class BrokenRow:
 
 
 class CsvFile:
-    """A CSV file with a header, in UTF-8, plain or gzipped. `columns` are the header's names, `size` its bytes once unpacked.
+    """A CSV file with a header, in UTF-8, plain or gzipped. `columns` are the header's names.
 
     A quote that is never closed costs the row it stands in, not the ones behind it.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         """`stream` must be seekable. Raises Unusable when this is no such file at all."""
-        self._stream, self.size = _unpacked(stream)
+        self._stream, self._size = _unpacked(stream)
         self._given_back: deque[str] = deque()
         self._lines_taken = 0
         self._bytes_read = 0
@@ -61,7 +63,7 @@ class CsvFile:
     @property
     def share_read(self) -> float:
         """How much of the file has been read, from 0 to 1."""
-        return self._bytes_read / self.size if self.size else 1.0
+        return self._bytes_read / self._size
 
     def rows(self) -> Iterator[Row | BrokenRow]:
         """The rows below the header, in order. Blank lines are passed over."""
@@ -103,6 +105,9 @@ class CsvFile:
             return self._misquoted(line, lines[0])
         if cells and len(cells) != len(self.columns):
             return self._miscounted(line, cells)
+        for index, cell in enumerate(cells):
+            if _is_not_utf8(cell):
+                return BrokenRow(line, self._name(index), "is not UTF-8")
         return Row(line, cells)
 
     def _misquoted(self, line: int, text: str) -> BrokenRow:
@@ -113,9 +118,7 @@ class CsvFile:
             position, index = whole.end(), index + 1
         if not text[position:].startswith('"'):
             return BrokenRow(line, self._name(index), "there is a lone carriage return in the row")
-        return BrokenRow(
-            line, self._name(index), "a quote that opens in this cell is not closed, or there is text behind its end"
-        )
+        return BrokenRow(line, self._name(index), "a quote that opens here is not closed, or has text behind its end")
 
     def _miscounted(self, line: int, cells: Sequence[str]) -> BrokenRow:
         index = min(len(cells), len(self.columns))
@@ -170,11 +173,11 @@ class CsvFile:
 
 
 def _is_not_utf8(text: str) -> bool:
-    return any("\udc80" <= sign <= "\udcff" for sign in text)
+    return _ESCAPED_BYTE.search(text) is not None
 
 
-def _unpacked(stream: BinaryIO) -> tuple[IO[bytes], int]:
-    """The stream to read and its size. A gzip file is read through once, so that a damaged one is refused before any row goes in."""
+def _unpacked(stream: BinaryIO) -> tuple[BinaryIO | gzip.GzipFile, int]:
+    """The stream to read and its size. A gzip file is read through once: a damaged one is refused as a whole."""
     stream.seek(0)
     if stream.read(2) != _GZIP_MAGIC:
         size = stream.seek(0, 2)

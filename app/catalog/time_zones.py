@@ -1,4 +1,4 @@
-"""Countries and their time zones, from the tables of the IANA time zone database: what a package's days are counted in."""
+"""Countries and their time zones, from the IANA time zone database: what a package's days are counted in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _NAMES = {
     "AG": "Antigua and Barbuda",
     "AS": "American Samoa",
     "BA": "Bosnia and Herzegovina",
+    "BL": "Saint Barthélemy",
+    "CC": "Cocos Islands",
     "CD": "Democratic Republic of the Congo",
+    "CF": "Central African Republic",
     "CG": "Republic of the Congo",
     "CI": "Ivory Coast",
     "CZ": "Czechia",
@@ -25,7 +28,12 @@ _NAMES = {
     "LC": "Saint Lucia",
     "MF": "Saint Martin",
     "MM": "Myanmar",
+    "PM": "Saint Pierre and Miquelon",
+    "SH": "Saint Helena",
     "SX": "Sint Maarten",
+    "SZ": "Eswatini",
+    "TC": "Turks and Caicos Islands",
+    "TF": "French Southern Territories",
     "TL": "Timor-Leste",
     "TT": "Trinidad and Tobago",
     "VC": "Saint Vincent and the Grenadines",
@@ -81,15 +89,15 @@ class _Zone:
 
 
 def find_country(text: str) -> Country | None:
-    """The country with this English name or two-letter code, however it is spelled in upper and lower case; None if there is none."""
+    """The country with this English name or two-letter code, in whatever case; None if there is none."""
     return _countries().get(_simplified(text))
 
 
 def zone_of(country: Country, city: str, position: tuple[float, float] | None) -> str:
     """The IANA zone of a place: the country's zone whose principal city is nearest by great circle.
 
-    Near a border between two zones of one country this may be the neighbour's. Without a position (latitude, longitude):
-    the zone named like the city, or the country's first, which is mostly its capital's or its most populous one.
+    Near a border between two zones of one country this may be the neighbour's. Without a position (latitude, longitude)
+    it is the zone named like the city, or the country's first, mostly that of its capital or its most populous part.
     """
     zones = _zones()[country.code]
     if position is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.cli import audit, ledger, staff, webhooks
+from app.cli import audit, catalog, ledger, staff, webhooks
 
 
 def register(app: Flask) -> None:
     """Hang every command group on the app's CLI."""
-    for group in (audit.group, ledger.group, staff.group, webhooks.group):
+    for group in (audit.group, catalog.group, ledger.group, staff.group, webhooks.group):
         app.cli.add_command(group)

@@ -33,7 +33,7 @@ class BookingsView(RecordView):
     """Bookings, for everybody to read."""
 
     roles = EVERYBODY
-    icon = "calendar"
+    icon = "calendar-event"
     model = Booking
     title = "Bookings"
     search_hint = "Reference, e-mail or payment intent"

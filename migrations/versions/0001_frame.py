@@ -1,6 +1,4 @@
-"""The frame: people, catalogue, bookings, payments, ledger, audit trail; what must not change can't be changed by the
-app's role.
-"""
+"""The frame: people, catalogue, bookings, payments, ledger, audit trail; and who may not touch what."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,126 @@
+"""What happens to rows over time, told in order: audit entries, ledger entries and Stripe's events."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any
+
+from app.audit.actor import Actor
+from app.audit.models import AuditEntry
+from app.demo.copying import TableCopy
+from app.payments.ledger import POSTINGS
+from app.payments.models import LedgerEntry, WebhookEvent
+from app.states import Stateful
+
+
+def change(model: type[Stateful], row: dict[str, Any], **values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give a row new values and return what differs, before and after. ValueError for a state its MOVES don't lead to."""
+    to = values.get("status", row["status"])
+    if to != row["status"] and to not in model.MOVES[row["status"]]:
+        raise ValueError(f"{model.__name__} has no move from {row['status']} to {to}")
+    differing = [name for name, value in values.items() if row[name] != value]
+    before = {name: row[name] for name in differing}
+    row.update(values)
+    return before, {name: row[name] for name in differing}
+
+
+class Journal:
+    """Entries come in life by life and leave in order of time, as they would have been written.
+
+    Only what lies ahead of the life being told waits in memory: mostly the ends of stays that were booked early.
+    """
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._numbers = count()
+        self._ahead: list[tuple[datetime, int, TableCopy, dict[str, Any]]] = []
+        self._audit = TableCopy(AuditEntry, left_out=("id", "transaction_id"))
+        self._ledger = TableCopy(LedgerEntry, left_out=("id",))
+        self._events = TableCopy(WebhookEvent, left_out=("id",))
+
+    def new_request_id(self) -> str:
+        """The id of one request, of the shape that the product gives them."""
+        return f"req_{self._rng.getrandbits(80):020x}"
+
+    def audit(
+        self,
+        at: datetime,
+        by: Actor,
+        action: str,
+        subject: tuple[str, int],
+        changed: tuple[dict[str, Any] | None, dict[str, Any]],
+        *,
+        request_id: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """That `by` did `action` to `subject` (table and id), and what changed."""
+        before, after = changed
+        row = {
+            "at": at,
+            "actor_kind": by.kind,
+            "actor_id": by.id,
+            "actor_label": by.label,
+            "address": by.address,
+            "action": action,
+            "object_type": subject[0],
+            "object_id": subject[1],
+            "before": before,
+            "after": after,
+            "reason": reason,
+            "request_id": request_id or self.new_request_id(),
+        }
+        self._add(at, self._audit, row)
+
+    def post(self, at: datetime, payment: dict[str, Any], amounts: dict[str, int], *, source_id: str) -> None:
+        """Ledger entries of a payment by kind; none for an amount of zero, as `app.payments.ledger` does."""
+        for kind, amount_minor in amounts.items():
+            if amount_minor > 0:
+                debit_account, credit_account = POSTINGS[kind]
+                row = {
+                    "posted_at": at,
+                    "kind": kind,
+                    "debit_account": debit_account,
+                    "credit_account": credit_account,
+                    "amount_minor": amount_minor,
+                    "currency": payment["currency"],
+                    "source_id": source_id,
+                    "payment_id": payment["id"],
+                    "booking_id": payment["booking_id"],
+                    "provider_id": payment["provider_id"],
+                }
+                self._add(at, self._ledger, row)
+
+    def event(self, payload: dict[str, Any], *, received_at: datetime, processed_at: datetime, happened_at: datetime,
+              intent_id: str, request_id: str) -> None:
+        """One of Stripe's events, received and worked through."""
+        row = {
+            "stripe_event_id": payload["id"],
+            "type": payload["type"],
+            "object_id": payload["data"]["object"]["id"],
+            "stripe_payment_intent_id": intent_id,
+            "payload": payload,
+            "status": "PROCESSED",
+            "request_id": request_id,
+            "happened_at": happened_at,
+            "received_at": received_at,
+            "processed_at": processed_at,
+            "due_at": None,
+            "leased_until": None,
+            "attempts": 0,
+            "last_error": None,
+        }  # fmt: skip
+        self._add(received_at, self._events, row)
+
+    def _add(self, at: datetime, table: TableCopy, row: dict[str, Any]) -> None:
+        heappush(self._ahead, (at, next(self._numbers), table, row))
+
+    def send(self, *, until: datetime | None = None) -> None:
+        """Copy everything before `until`, or all there is; the rows it refers to must have been sent."""
+        while self._ahead and (until is None or self._ahead[0][0] < until):
+            _, _, table, row = heappop(self._ahead)
+            table.add(row)
+        for table in (self._events, self._ledger, self._audit):
+            table.send()

@@ -1,0 +1,105 @@
+"""The words that the demo's people, providers and packages are named with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST_NAMES = (
+    *("Ada", "Aisha", "Alma", "Amir", "Ana", "Anders", "Anya", "Arjun", "Astrid", "Ben", "Bianca", "Carlos", "Chen"),
+    *("Chiara", "Clara", "Daniel", "Diego", "Elena", "Elif", "Emil", "Emma", "Fatima", "Felix", "Freya", "Gabriel"),
+    *("Grace", "Hana", "Hugo", "Ida", "Ines", "Ivan", "Jakob", "James", "Jonas", "Julia", "Kaito", "Karin", "Kofi"),
+    *("Lars", "Laura", "Leila", "Leo", "Lina", "Lucas", "Maja", "Marco", "Maria", "Mateo", "Mei", "Mia", "Miguel"),
+    *("Mohamed", "Nadia", "Nils", "Noah", "Nora", "Olga", "Oliver", "Omar", "Paula", "Priya", "Rafael", "Rosa", "Ruth"),
+    *("Samuel", "Sara", "Sofia", "Sven", "Tariq", "Theo", "Tomas", "Uma", "Vera", "Viktor", "Wanda", "Yara", "Yusuf"),
+)
+LAST_NAMES = (
+    *("Abbas", "Adler", "Almeida", "Andersen", "Bakker", "Banerjee", "Becker", "Berg", "Bianchi", "Brown", "Castro"),
+    *("Chen", "Clarke", "Costa", "Dahl", "Dubois", "Eriksson", "Evans", "Fernandez", "Fischer", "Garcia", "Ghosh"),
+    *("Gomez", "Haddad", "Hansen", "Hassan", "Hoffmann", "Horvat", "Ito", "Ivanova", "Jensen", "Johansson", "Kaya"),
+    *("Khan", "Kim", "Kowalski", "Larsen", "Lee", "Lehmann", "Lopez", "Martin", "Mensah", "Meyer", "Moreau", "Murphy"),
+    *("Nakamura", "Nguyen", "Nielsen", "Novak", "Okafor", "Olsen", "Patel", "Pereira", "Popescu", "Rossi", "Sato"),
+    *("Schmidt", "Silva", "Singh", "Smith", "Svensson", "Takahashi", "Tran", "Vargas", "Virtanen", "Wang", "Weber"),
+    *("Wilson", "Yilmaz", "Zhang"),
+)
+
+PROVIDER_FIRST = (
+    *("Alder", "Anchor", "Birch", "Blue Door", "Compass", "Copper", "Coral", "Driftwood", "Elm Street", "Fjord"),
+    *("Garden Gate", "Granite", "Green Lane", "Harbour", "Heather", "Ivory", "Juniper", "Lantern", "Linden", "Maple"),
+    *("Meridian", "Morning", "North Wind", "Olive Tree", "Orchard", "Pebble", "Quayside", "Red Brick", "Saffron"),
+    *("Silver Birch", "Slate", "Stonebridge", "Summit", "Tide", "Two Rivers", "Umber", "Vista", "Willow", "Yonder"),
+)
+HOTEL_PROVIDER_LAST = ("Hotels", "Stays", "Guesthouses", "Apartments", "Houses", "Hospitality")
+TOUR_PROVIDER_LAST = ("Tours", "Expeditions", "Walks", "Journeys")
+
+HOTEL_FIRST = (
+    *("Old Mill", "Lighthouse", "Cathedral", "Riverside", "Market", "Station", "Botanic", "Parkview", "Royal Oak"),
+    *("Belvedere", "Artisan", "Courtyard", "Terrace", "Canal", "Hilltop", "Merchant", "Opera", "Rosewater", "Skyline"),
+    *("Sunstone", "Theatre", "University", "Vineyard", "Weaver's", "Whitewall"),
+)
+HOTEL_LAST = ("Hotel", "House", "Guesthouse", "Lodge", "Suites", "Inn", "Apartments")
+NEIGHBOURHOODS = ("Old Town", "Riverside", "Harbour", "Station Quarter", "University Quarter", "Garden District", "Centre")
+
+
+@dataclass(frozen=True)
+class Room:
+    """A kind of room: guests it holds, its price compared with a double, and how it is told of."""
+
+    name: str
+    capacity: int
+    price: float
+    words: str
+
+
+ROOMS = (
+    Room("Single room", 1, 0.7, "A quiet room with a proper desk."),
+    Room("Double room", 2, 1.0, "A double bed, a reading chair, and a window that opens."),
+    Room("Double room with breakfast", 2, 1.15, "A double bed and breakfast until eleven."),
+    Room("Studio with kitchen", 2, 1.2, "A kitchen, a small table, and a supermarket around the corner."),
+    Room("Family room", 4, 1.6, "Two bedrooms that share a bath; cots for the asking."),
+    Room("Rooftop suite", 3, 2.4, "The top floor, a terrace of its own, and the view that is on the postcards."),
+)
+HOTEL_AMENITIES = (
+    *("wifi", "breakfast", "air conditioning", "parking", "lift", "gym", "pool", "spa", "kitchen", "family rooms"),
+    *("pets welcome", "step-free access", "late check-in", "bicycles"),
+)
+
+
+@dataclass(frozen=True)
+class Outing:
+    """A kind of tour: how it is named in a city, its days, and the price of a seat in whole dollars."""
+
+    name: str
+    days: int
+    dollars: int
+    words: str
+
+
+OUTINGS = (
+    Outing("Food and market walk in {city}", 1, 75, "Seven tastings on foot, from the market hall to the last bakery."),
+    Outing("{city} by bicycle", 1, 55, "Four hours along the water, with a stop for coffee."),
+    Outing("Hidden courtyards of {city}", 1, 40, "Two hours behind doors that are usually closed."),
+    Outing("Day trip to the coast from {city}", 1, 110, "By minibus, with lunch and time for a swim."),
+    Outing("Weekend in the hills around {city}", 2, 260, "Easy walks, one night in a mountain inn, dinner included."),
+    Outing("Four days of wine and villages near {city}", 4, 690, "Small roads, three cellars, and a guide who knows them."),
+    Outing("A week on foot around {city}", 7, 1290, "Fifteen kilometres a day; the luggage goes ahead."),
+)
+TOUR_AMENITIES = ("guide", "small group", "transport", "lunch", "entrance fees", "hotel pick-up", "helmets", "step-free access")
+
+# What staff note when they cancel a booking that isn't paid yet.
+CANCELLED_BY_SUPPORT = ("Traveller asked on the phone or by mail", "Booked by mistake or twice")
+CANCELLED_BY_PROVIDER = ("Provider can't offer these days",)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A card refused: Stripe's reason and its words for the cardholder (https://docs.stripe.com/declines/codes)."""
+
+    code: str
+    message: str
+
+
+REFUSALS = (
+    Refusal("generic_decline", "Your card was declined."),
+    Refusal("insufficient_funds", "Your card has insufficient funds."),
+    Refusal("expired_card", "Your card has expired."),
+)

@@ -1,0 +1,220 @@
+"""What the benchmarks run on: a throw-away marketplace on services of its own, and one server per WSGI app on a free port."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from flask_migrate import upgrade
+from sqlalchemy import insert
+
+from app import create_app
+from app.accounts import service as accounts
+from app.accounts import tokens
+from app.catalog.models import Availability, Package, Provider
+from app.db import transaction, utcnow
+from app.extensions import db
+from dev.services import OWNER, last_lines, spawn, stop, throwaway
+
+ROOT = Path(__file__).parent.parent
+SERVER = (sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py")
+WEBHOOK_SECRET = "whsec_tripdesk_bench"
+START_SECONDS = 30.0
+PACKAGES = 1_000
+STOCK = 1_000_000  # units a day, so that nothing is sold out within a run
+
+
+@dataclass(frozen=True)
+class Market:
+    """A marketplace with a traveller per client, the app on it, and the environment its server is started with."""
+
+    app: Flask
+    env: dict[str, str]
+    package_ids: list[int]
+    access_tokens: list[str]
+    check_in: date
+
+    def reading(self, number: int) -> bytes:
+        """GET a package, each client starting at another one."""
+        package_id = self.package_ids[number % len(self.package_ids)]
+        return _request("GET", f"/v1/packages/{package_id}")
+
+    def booking(self, number: int) -> bytes:
+        """POST a booking of two nights; each client books a package of its own, so that none waits for another's lock."""
+        body = json.dumps(
+            {
+                "packageId": self.package_ids[number],
+                "checkIn": self.check_in.isoformat(),
+                "checkOut": (self.check_in + timedelta(days=2)).isoformat(),
+            }
+        )
+        return _request("POST", "/v1/bookings", body.encode(), Authorization=f"Bearer {self.access_tokens[number]}")
+
+    def event(self, number: int) -> bytes:
+        """POST a signed event that was never sent before, of the size of Stripe's own."""
+        body = _EVENT.replace("{number}", f"{number:012d}").encode()
+        stamp = int(time.time())
+        signature = hmac.new(WEBHOOK_SECRET.encode(), b"%d.%b" % (stamp, body), hashlib.sha256).hexdigest()
+        return _request("POST", "/v1/webhooks/stripe", body, **{"Stripe-Signature": f"t={stamp},v1={signature}"})
+
+
+# A payment intent as the API version of 2025 sends it, less its many nulls, padded to the size it has with them.
+_EVENT = json.dumps(
+    {
+        "id": "evt_{number}",
+        "object": "event",
+        "api_version": "2025-09-30.clover",
+        "created": 1_790_000_000,
+        "type": "payment_intent.succeeded",
+        "livemode": False,
+        "pending_webhooks": 1,
+        "request": {"id": "req_Wx8TQ1bGm2Zk3c", "idempotency_key": "4a8d3c1e-5b7f-4f0e-9c55-0c7a31a1f2bd"},
+        "data": {
+            "object": {
+                "id": "pi_{number}",
+                "object": "payment_intent",
+                "amount": 20_000,
+                "amount_received": 20_000,
+                "automatic_payment_methods": {"allow_redirects": "never", "enabled": True},
+                "capture_method": "automatic_async",
+                "client_secret": "pi_{number}_secret_mQb2T6dYw1Nq0xKf",
+                "confirmation_method": "automatic",
+                "created": 1_790_000_000,
+                "currency": "usd",
+                "description": "Two nights in Oslo " * 20,
+                "latest_charge": "ch_{number}",
+                "livemode": False,
+                "metadata": {"booking": "TD-7K3M9-QXZ2A"},
+                "payment_method": "pm_{number}",
+                "payment_method_types": ["card", "link"],
+                "status": "succeeded",
+                **{f"unset_{n}": None for n in range(20)},
+            }
+        },
+    }
+)
+
+
+def _request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: application/json", "User-Agent: bench"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def constant(_: int) -> bytes:
+    """GET the route that returns a constant."""
+    return _request("GET", "/constant")
+
+
+@contextmanager
+def market(*, clients: int) -> Iterator[Market]:
+    """Start PostgreSQL and Valkey, migrate, and fill the tables; all of it is gone at the end."""
+    with ExitStack() as stack:
+        postgres, valkey = stack.enter_context(throwaway())
+        env = {
+            "APP_ENV": "test",
+            "TRIPDESK_HOME": stack.enter_context(tempfile.TemporaryDirectory(prefix="tripdesk-bench-")),
+            "DATABASE_URL": postgres.url(),
+            "DATABASE_OWNER_URL": postgres.url(OWNER),
+            "REDIS_URL": valkey.url(),
+            "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "RATE_LIMITS": "off",
+        }
+        app = create_app(**{name.lower(): value for name, value in env.items()})
+        stack.enter_context(app.app_context())
+        upgrade(str(ROOT / "migrations"))
+        check_in = utcnow().date() + timedelta(days=30)
+        package_ids = _fill_catalogue(check_in)
+        travellers = [
+            accounts.register(email=f"traveller-{n}@example.org", name=f"Traveller {n}", password="a long enough password")
+            for n in range(clients)
+        ]
+        access_tokens = [tokens.issue(person).access_token for person in travellers]
+        db.session.remove()
+        yield Market(app, env, package_ids, access_tokens, check_in)
+        db.engine.dispose()
+
+
+def _fill_catalogue(check_in: date) -> list[int]:
+    with transaction():
+        provider_id = db.session.scalar(
+            insert(Provider).values(name="Fjord Stays", status="VERIFIED").returning(Provider.id)
+        )
+        package: dict[str, Any] = {
+            "provider_id": provider_id,
+            "type": "hotel",
+            "status": "PUBLISHED",
+            "description": "Two rooms and a kitchen, ten minutes on foot from the opera. " * 8,
+            "place": "Grünerløkka",
+            "city": "Oslo",
+            "country": "Norway",
+            "time_zone": "Europe/Oslo",
+            "latitude": 59.92,
+            "longitude": 10.76,
+            "price_minor": 10_000,
+            "capacity": 4,
+            "units": STOCK,
+            "amenities": ["wifi", "kitchen", "washer", "heating", "workspace"],
+        }
+        packages = [{**package, "name": f"Apartment {n} by the river"} for n in range(PACKAGES)]
+        package_ids = list(db.session.scalars(insert(Package).returning(Package.id), packages))
+        days = [check_in + timedelta(days=n) for n in range(30)]
+        db.session.execute(
+            insert(Availability),
+            [
+                {"package_id": package_id, "day": day, "capacity": STOCK, "price_minor": 10_000}
+                for package_id in package_ids
+                for day in days
+            ],
+        )
+    return package_ids
+
+
+@contextmanager
+def served(target: str, env: dict[str, str], *, server: tuple[str, ...] = SERVER) -> Iterator[tuple[str, int]]:
+    """Serve a WSGI app (`module:name`) on a free port; yields the address once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address: tuple[str, int] = free.getsockname()
+    log = Path(env["TRIPDESK_HOME"]) / f"{target.replace(':', '-')}.log"
+    command = [*(part.format(host=address[0], port=address[1]) for part in server), target]
+    if not any("{port}" in part for part in server):
+        command[-1:-1] = ["--bind", f"{address[0]}:{address[1]}"]
+    process = spawn(command, log=log, env={**os.environ, **env}, cwd=ROOT)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(address):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{' '.join(command)} did not come up; the end of its log:\n{last_lines(log)}")
+            time.sleep(0.1)
+        yield address
+    finally:
+        stop(process, signal.SIGTERM, 10.0)
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/health", timeout=2):
+            return True
+    except urllib.error.HTTPError:  # the constant app has no such route, but it is up
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,197 @@
+"""Transactions, row locks, and what the database's own refusals become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2
+import pytest
+from flask import Flask
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from app import create_app
+from app.catalog.models import Provider
+from app.db import after_commit, changes, leave_database, lock, read, transaction
+from app.errors import Busy, Conflict, NotFound, Unavailable
+from app.extensions import db
+from tests import factories
+
+
+def rename(provider: Provider, name: str) -> None:
+    db.session.execute(text("UPDATE providers SET name = :name WHERE id = :id"), {"name": name, "id": provider.id})
+
+
+def name_of(provider: Provider) -> str:
+    return str(factories.reread(provider).name)
+
+
+def test_a_transaction_commits_at_its_end_and_only_then(app: Flask, owner: Any) -> None:
+    provider = factories.provider(name="before")
+    with transaction():
+        rename(provider, "after")
+        with owner.cursor() as elsewhere:
+            elsewhere.execute("SELECT name FROM providers WHERE id = %s", (provider.id,))
+            assert elsewhere.fetchone() == ("before",)
+    assert name_of(provider) == "after"
+
+
+def test_an_exception_takes_everything_back(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    with pytest.raises(Conflict), transaction():
+        rename(provider, "after")
+        raise Conflict("no")
+    assert name_of(provider) == "before"
+
+
+def test_a_nested_transaction_joins_the_outer_one(app: Flask, owner: Any) -> None:
+    provider = factories.provider(name="before")
+    with transaction():
+        with transaction():
+            rename(provider, "after")
+        with owner.cursor() as elsewhere:
+            elsewhere.execute("SELECT name FROM providers WHERE id = %s", (provider.id,))
+            assert elsewhere.fetchone() == ("before",)
+    assert name_of(provider) == "after"
+
+
+def test_a_refusal_swallowed_inside_a_transaction_commits_nothing(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    with pytest.raises(RuntimeError, match="swallowed"), transaction():
+        try:
+            with transaction():
+                rename(provider, "after")
+                raise Conflict("no")
+        except Conflict:
+            pass
+    assert name_of(provider) == "before"
+    with transaction():
+        rename(provider, "the next one works")
+    assert name_of(provider) == "the next one works"
+
+
+def test_what_waits_for_the_commit_runs_after_it_and_outside(app: Flask, owner: Any) -> None:
+    provider = factories.provider(name="before")
+    seen: list[Any] = []
+
+    def look() -> None:
+        with owner.cursor() as elsewhere:
+            elsewhere.execute("SELECT name FROM providers WHERE id = %s", (provider.id,))
+            seen.append(elsewhere.fetchone())
+        leave_database()
+
+    with transaction():
+        with transaction():
+            after_commit(look)
+        rename(provider, "after")
+        assert seen == []
+    assert seen == [("after",)]
+
+
+def test_what_waits_for_the_commit_never_runs_after_a_rollback(app: Flask) -> None:
+    seen: list[str] = []
+    with pytest.raises(Conflict), transaction():
+        after_commit(lambda: seen.append("ran"))
+        raise Conflict("no")
+    with transaction():
+        pass
+    assert seen == []
+
+
+def test_waiting_for_a_commit_needs_a_transaction(app: Flask) -> None:
+    with pytest.raises(RuntimeError, match="transaction"):
+        after_commit(lambda: None)
+
+
+def test_the_network_is_not_waited_for_inside_a_transaction(app: Flask) -> None:
+    with pytest.raises(RuntimeError, match="no network call"), transaction():
+        leave_database()
+
+
+def test_a_lock_rereads_a_row_that_was_read_before(app: Flask, owner: Any) -> None:
+    provider = factories.provider(name="before")
+    assert db.session.get_one(Provider, provider.id).name == "before"
+    with owner.cursor() as elsewhere:
+        elsewhere.execute("UPDATE providers SET name = 'elsewhere' WHERE id = %s", (provider.id,))
+    with transaction():
+        assert lock(Provider, provider.id).name == "elsewhere"
+
+
+def test_a_locked_row_cannot_be_locked_by_another_connection(app: Flask, owner: Any) -> None:
+    provider = factories.provider()
+    with transaction():
+        lock(Provider, provider.id)
+        with owner.cursor() as elsewhere, pytest.raises(psycopg2.errors.LockNotAvailable):
+            elsewhere.execute("SELECT 1 FROM providers WHERE id = %s FOR UPDATE NOWAIT", (provider.id,))
+
+
+def test_a_row_that_is_not_there_cannot_be_locked(app: Flask) -> None:
+    with pytest.raises(NotFound, match="There is no provider 0"), transaction():
+        lock(Provider, 0)
+
+
+def test_changes_are_what_differs_since_the_lock(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    with transaction():
+        locked = lock(Provider, provider.id)
+        locked.name = "after"
+        assert changes(locked) == ({"name": "before"}, {"name": "after"})
+
+
+def test_a_new_row_has_no_before(app: Flask) -> None:
+    before, after = changes(Provider(name="new", status="PENDING"))
+    assert before is None
+    assert (after["name"], after["status"]) == ("new", "PENDING")
+
+
+def test_a_lock_held_elsewhere_for_too_long_is_busy(app: Flask, owner: Any) -> None:
+    provider = factories.provider(name="before")
+    owner.autocommit = False
+    with owner.cursor() as elsewhere:
+        elsewhere.execute("SELECT 1 FROM providers WHERE id = %s FOR UPDATE", (provider.id,))
+        with pytest.raises(Busy, match="Somebody else"), transaction():
+            db.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            lock(Provider, provider.id)
+    owner.rollback()
+    assert name_of(provider) == "before"
+
+
+def test_a_statement_that_takes_too_long_is_busy(app: Flask) -> None:
+    with pytest.raises(Busy), transaction():
+        db.session.execute(text("SET LOCAL statement_timeout = '50ms'"))
+        db.session.execute(text("SELECT pg_sleep(5)"))
+
+
+def test_every_connection_waits_only_so_long_and_speaks_utc(app: Flask) -> None:
+    wanted = {"lock_timeout": "3s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "1min", "TimeZone": "UTC"}
+    assert {name: db.session.execute(text(f"SHOW {name}")).scalar() for name in wanted} == wanted
+
+
+def test_a_connection_that_the_server_ended_is_unavailable(app: Flask) -> None:
+    with pytest.raises(Unavailable, match="database") as refusal, transaction():
+        pid = db.session.execute(text("SELECT pg_backend_pid()")).scalar()
+        with db.engine.connect() as elsewhere:
+            elsewhere.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        db.session.execute(text("SELECT 1"))
+    assert not isinstance(refusal.value, Busy)
+    with transaction():
+        assert db.session.execute(text("SELECT 1")).scalar() == 1
+
+
+def test_a_broken_constraint_stays_the_bug_it_is(app: Flask) -> None:
+    provider = factories.provider()
+    with pytest.raises(IntegrityError, match="ck_providers_status"), transaction():
+        db.session.execute(text("UPDATE providers SET status = 'NOWHERE' WHERE id = :id"), {"id": provider.id})
+    assert factories.reread(provider).status == "VERIFIED"
+
+
+def test_a_plain_read_of_a_dead_database_is_unavailable(app: Flask) -> None:
+    url = app.extensions["settings"].database_url
+    lonely = create_app(
+        app_env="test",
+        database_url="postgresql://nobody@127.0.0.1:1/nowhere",
+        database_owner_url=url,
+        redis_url="redis://127.0.0.1:1/0",
+    )
+    with lonely.app_context(), pytest.raises(Unavailable, match="database"):
+        read("SELECT 1")
