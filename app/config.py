@@ -16,6 +16,11 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 _DEVELOPMENT_SECRET = "development-only-secret-do-not-use-in-production"  # noqa: S105  (refused in production below)
 
 
+# The local Stripe's, known to everybody.
+DEMO_STRIPE_KEY = "sk_test_tripdesk_demo"
+_DEMO_WEBHOOK_SECRET = "whsec_tripdesk_demo"  # noqa: S105
+
+
 class SettingsError(Exception):
     """One or more settings are missing or wrong; the text names each, a line apiece."""
 
@@ -132,9 +137,9 @@ class Settings(BaseSettings):
             found.append("STRIPE_SECRET_KEY must be set in production")
         if not self.stripe_webhook_secret:
             found.append("STRIPE_WEBHOOK_SECRET must be set in production")
-        if "whsec_tripdesk_demo" in self.stripe_webhook_secret:
+        if _DEMO_WEBHOOK_SECRET in self.stripe_webhook_secret:
             found.append("STRIPE_WEBHOOK_SECRET is the demo's, which is public: set your endpoint's own")
-        if self.stripe_secret_key.get_secret_value() == "sk_test_tripdesk_demo":
+        if self.stripe_secret_key.get_secret_value() == DEMO_STRIPE_KEY:
             found.append("STRIPE_SECRET_KEY is the demo's, which is public: set your own")
         if self.rate_limits == "off":
             found.append("RATE_LIMITS may not be off in production")
@@ -168,6 +173,11 @@ def _in_words(error: Any) -> str:
         if "SECRET" not in name and "KEY" not in name
         else f"{name}: {error['msg']}"
     )
+
+
+def run_by_command() -> bool:
+    """Whether this process is a `flask` command: its stdout is the command's answer, and its work may take long."""
+    return os.environ.get("FLASK_RUN_FROM_CLI") == "true"
 
 
 def settings() -> Settings:

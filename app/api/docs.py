@@ -10,7 +10,7 @@ from flask import Response, render_template
 
 from app.api import openapi
 from app.api.blueprint import api
-from app.config import settings
+from app.config import DEMO_STRIPE_KEY, settings
 
 _EXAMPLES_BY_TYPE = {"integer": 1, "number": 1.5, "boolean": True, "string": "text", "array": [], "object": {}}
 _EXAMPLES_BY_FORMAT = {"date": "2027-03-12", "date-time": "2027-03-12T09:30:00Z"}
@@ -34,10 +34,23 @@ def docs() -> Response:
         "api/docs.html",
         spec=spec,
         groups=_groups(spec),
-        errors_note=openapi.DESCRIPTION,
+        about=openapi.ABOUT + _local_stripe(),
+        errors_note=openapi.ERRORS,
         base_url=settings().public_url,
     )
     return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _CSP})
+
+
+def _local_stripe() -> str:
+    """How to pay where there is no Stripe.js; nothing where Stripe is the real one."""
+    if settings().stripe_secret_key.get_secret_value() != DEMO_STRIPE_KEY:
+        return ""
+    return (
+        f"\n\nThis server's Stripe is a local one. Pay an intent as Stripe.js would:"
+        f" `curl {settings().stripe_api_base}/v1/payment_intents/$paymentIntentId/confirm"
+        f" -u {DEMO_STRIPE_KEY}: -d payment_method=pm_card_visa`;"
+        " `pm_card_chargeDeclined` is declined. No money moves."
+    )
 
 
 def _groups(spec: dict[str, Any]) -> list[dict[str, Any]]:

@@ -17,8 +17,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from app import idempotency, problems
-from app.accounts.service import actor_of
-from app.accounts.tokens import person_of_access_token
+from app.accounts.tokens import actor_of_access_token
 from app.audit.actor import Actor
 from app.db import transaction
 from app.errors import Conflict, FieldError, Invalid, NotSignedIn, TripdeskError, Unavailable
@@ -126,7 +125,7 @@ def signed_in() -> Actor:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise NotSignedIn("Send an access token: Authorization: Bearer …")
-    return actor_of(person_of_access_token(token.strip()), request.remote_addr)
+    return actor_of_access_token(token.strip(), request.remote_addr)
 
 
 def _json_body() -> Any:

@@ -15,11 +15,13 @@ _PROBLEM = "application/problem+json"
 _TITLES = {error.status: error.title for error in (NotSignedIn, NotAllowed, NotFound, Conflict, Invalid, Unavailable)}
 _TITLES |= {400: "The body is not valid JSON", 413: "The body is too large", 415: "The body is not application/json"}
 
-DESCRIPTION = """
+ABOUT = """
 JSON in and out, names in camelCase. Amounts are integers in minor units with their currency, days are ISO dates, times
 are
 RFC 3339 in UTC. Lists take `limit` and `cursor` and answer `items` and `nextCursor`, which is null on the last page.
+""".strip()
 
+ERRORS = """
 Errors are `application/problem+json` (RFC 9457) with a `requestId` to quote; invalid input is 422 with one entry in
 `errors` per
 field. Every answer carries `X-Request-ID`: yours, when you sent a sane one.
@@ -50,7 +52,7 @@ def document(server: str) -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Tripdesk API", "version": "1", "description": DESCRIPTION},
+        "info": {"title": "Tripdesk API", "version": "1", "description": f"{ABOUT}\n\n{ERRORS}"},
         "servers": [{"url": server}],
         "tags": [
             {"name": name}

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, redirect, request
 from flask_admin import Admin
 
 from app.accounts.service import SESSION_LIFETIME
@@ -53,6 +53,8 @@ def register(app: Flask) -> None:
     for page in menu[1:]:
         admin.add_view(page)
     app.register_blueprint(session.sessions)
+    app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
+    app.session_interface = session.ConsoleCookie()
     app.permanent_session_lifetime = timedelta(seconds=SESSION_LIFETIME.total_seconds())
     app.jinja_env.filters.update(formatting.FILTERS)
     app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
@@ -61,8 +63,8 @@ def register(app: Flask) -> None:
 
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
-    person = session.person()
-    groups = groupby((page for page in menu if page.is_accessible()), key=lambda page: page.category or "")
+    person = None if g.get("without_person") else session.person()
+    groups = groupby((page for page in menu if person and page.is_accessible()), key=lambda page: page.category or "")
     return {
         "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,

@@ -204,7 +204,7 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
 
 def _policy(policy: dict[str, Any]) -> str:
     tiers = [
-        f"{tier['refundPercent']} % from {tier['daysBefore']} days before"
+        f"{tier['refundPercent']} % until {tier['daysBefore']} {'day' if tier['daysBefore'] == 1 else 'days'} before"
         for tier in policy["tiers"]
         if tier["refundPercent"]
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, make_response, redirect, render_template, request, url_for
+from flask import Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from app.errors import Conflict, NotSignedIn, TripdeskError, Unavailable
@@ -33,5 +33,7 @@ def unexpected() -> Response:
 
 
 def _page(status: int, title: str, detail: str) -> Response:
+    # With the database gone, asking it who is signed in would only fail again.
+    g.without_person = status >= 500
     page = render_template("console/error.html", status=status, title=title, detail=detail, request_id=request_id.get())
     return make_response(page, status)

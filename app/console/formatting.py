@@ -7,6 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from markupsafe import Markup
+
 from app.money import minor_digits
 
 # Only signs that mean one currency to everybody; any other amount is written with its code.
@@ -17,16 +19,16 @@ _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
 #   active  under way, waits elsewhere   bad    failed, refused or stopped
 #   done    over, ended well             quiet  over or not started, nothing to do
 _TONES = {
-    "good": "APPROVED CONFIRMED PUBLISHED RESOLVED SUCCEEDED VERIFIED WON",
+    "good": "APPROVED CONFIRMED PROCESSED PUBLISHED RESOLVED SUCCEEDED VERIFIED WON",
     "active": (
-        "EVIDENCE_SUBMITTED IN_PROGRESS PARTIALLY_REFUNDED PENDING_PAYMENT PROCESSING REQUIRES_ACTION REQUIRES_PAYMENT"
+        "EVIDENCE_SUBMITTED IN_PROGRESS PARTIALLY_REFUNDED PENDING_PAYMENT PROCESSING RECEIVED REQUIRES_ACTION REQUIRES_PAYMENT"
         " SUBMITTED UNDER_REVIEW WAITING_ON_CUSTOMER"
     ),
     "warn": "HIGH ON_HOLD OPEN PENDING PENDING_APPROVAL",
     "bad": "FAILED LOST REJECTED SUSPENDED URGENT",
     "done": "CLOSED COMPLETED",
     "quiet": (
-        "CANCELLED CANCELLED_BY_GUEST CANCELLED_BY_PROVIDER CANCELLED_BY_SUPPORT DRAFT EXPIRED LOW MEDIUM REFUNDED"
+        "CANCELLED CANCELLED_BY_GUEST CANCELLED_BY_PROVIDER CANCELLED_BY_SUPPORT DRAFT EXPIRED IGNORED LOW MEDIUM REFUNDED"
         " WITHDRAWN"
     ),
 }
@@ -107,6 +109,14 @@ def _day_month(value: date) -> str:
     return f"{value.day} {value:%b}"
 
 
+def code_marks(text: str) -> Markup:
+    """Text with its `back-quoted` words set as code, everything escaped."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "money": money,
     "iso": iso,
@@ -115,4 +125,5 @@ FILTERS: dict[str, Callable[..., str]] = {
     "day": day,
     "status_label": status_label,
     "chip_tone": chip_tone,
+    "code_marks": code_marks,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, redirect, render_template, request, session, url_for
+from flask import Blueprint, Flask, Request, redirect, render_template, request, session, url_for
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_login import current_user, login_user, logout_user
 from werkzeug.wrappers import Response
 
@@ -21,6 +22,14 @@ sessions = Blueprint("sessions", __name__, url_prefix="/console")
 DEMO_LOGINS = tuple(
     f"{name}@demo.tripdesk.example" for name in ("support", "moderator", "finance", "finance2", "admin")
 )
+
+
+class ConsoleCookie(SecureCookieSessionInterface):
+    """Flask's signed cookie, for the console alone: nothing else may lean on a session, or pays for opening one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """The browser's session; None, which nobody can write to, outside the console."""
+        return super().open_session(app, request) if request.path.startswith("/console") else None
 
 
 class SignedIn:
