@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import app.models  # noqa: F401  (the migrations and relationships need every table)
 from app import api, cli, config, console, logs, problems
-from app.db import connect_args, engine_url, in_our_words
+from app.db import READS, connect_args, engine_url, in_our_words
 from app.errors import TripdeskError
 from app.extensions import csrf, db, login_manager, migrate
 from app.ops.health import ops, schema_head
@@ -28,16 +29,26 @@ _MAX_BODY_BYTES = 1_000_000
 def create_app(**overrides: Any) -> Flask:
     """The whole application; settings come from the environment. Raises SettingsError, which names what is wrong."""
     settings = config.load(**overrides)
-    logs.configure(settings.log_dir)
+    logs.configure(settings.log_dir, stream=sys.stderr if config.run_by_command() else sys.stdout)
     app = Flask("app", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.extensions["settings"] = settings
     app.config.update(
         SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
         SQLALCHEMY_ENGINE_OPTIONS={
-            "connect_args": connect_args(),
+            "connect_args": connect_args(patient=config.run_by_command()),
             "pool_pre_ping": True,
             "pool_size": 5,
             "max_overflow": 5,
+        },
+        SQLALCHEMY_BINDS={
+            READS: {
+                "url": engine_url(settings.database_url),
+                "connect_args": connect_args(),
+                "isolation_level": "AUTOCOMMIT",
+                "pool_reset_on_return": None,  # nothing is ever open on it
+                "pool_size": 5,
+                "max_overflow": 5,
+            }
         },
         SECRET_KEY=settings.secret_key.get_secret_value(),
         SECRET_KEY_FALLBACKS=list(settings.secret_key_fallbacks),

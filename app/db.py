@@ -19,19 +19,30 @@ T = TypeVar("T", bound=Model)
 
 LOCK_TIMEOUT_MS = 3_000
 STATEMENT_TIMEOUT_MS = 15_000
+IDLE_TIMEOUT_MS = 60_000
+
+# The name of the second engine: autocommit, so that a read is one round trip instead of five.
+READS = "reads"
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BUSY = {"55P03", "57014", "40P01", "40001"}  # lock timeout, statement timeout, deadlock, serialization failure
 _DOWN_CLASSES = ("08", "53", "57")  # connection exception, insufficient resources, operator intervention
 
 
-def connect_args(*, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS) -> dict[str, Any]:
-    """What every connection of the app starts with: nobody waits for ever, times are UTC."""
+def connect_args(*, patient: bool = False) -> dict[str, Any]:
+    """What every connection of the app starts with: nobody waits for ever, times are UTC.
+
+    `patient` is for commands, whose statements may take as long as they take.
+    """
+    timeouts = {
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "statement_timeout": 0 if patient else STATEMENT_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": 0 if patient else IDLE_TIMEOUT_MS,
+    }
     return {
         "connect_timeout": 5,
         "application_name": "tripdesk",
-        "options": f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={statement_timeout_ms}"
-        " -c idle_in_transaction_session_timeout=60000 -c timezone=UTC",
+        "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()) + " -c timezone=UTC",
     }
 
 
@@ -176,11 +187,17 @@ def read(sql: str, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any
     For the public's hot reads; a verb reads through its session instead. Raises Unavailable.
     """
     try:
-        with _reading().connect() as connection:
-            return connection.exec_driver_sql(sql, parameters or {}).fetchall()
+        try:
+            return _rows(sql, parameters)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            # The database was restarted since: the pool has dropped its dead connections, and a read may be repeated.
+            return _rows(sql, parameters)
     except DBAPIError as error:
         raise_from_database(error)
 
 
-def _reading() -> Engine:
-    return db.engine.execution_options(isolation_level="AUTOCOMMIT")
+def _rows(sql: str, parameters: dict[str, Any] | None) -> Sequence[Row[Any]]:
+    with db.engines[READS].connect() as connection:
+        return connection.exec_driver_sql(sql, parameters or {}).fetchall()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import secrets
-import sys
 from contextvars import ContextVar
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
+from typing import TextIO
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
@@ -17,11 +16,11 @@ log = logging.getLogger("tripdesk")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,64}")
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 def new_request_id(offered: str | None = None) -> str:
-    """The caller's id when it is sane (8 to 64 of `A-Z a-z 0-9 . _ : -`), or a new one."""
+    """The caller's id when it is sane (1 to 128 of `A-Z a-z 0-9 . _ : -`), or a new one."""
     if offered and _SANE_REQUEST_ID.fullmatch(offered):
         return offered
     return "req_" + secrets.token_hex(10)
@@ -33,13 +32,9 @@ class _RequestId(logging.Filter):
         return True
 
 
-def configure(log_dir: Path | None, *, level: int = logging.INFO) -> None:
-    """Send every log line to stdout as JSON, and with a `log_dir` to combined.log and error.log there too.
-
-    Under the `flask` command they go to stderr: its stdout is the command's own answer.
-    """
-    is_command = os.environ.get("FLASK_RUN_FROM_CLI") == "true"
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr if is_command else sys.stdout)]
+def configure(log_dir: Path | None, *, stream: TextIO, level: int = logging.INFO) -> None:
+    """Send every log line to `stream` as JSON, and with a `log_dir` to combined.log and error.log there too."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     if log_dir is not None:
         log_dir.mkdir(parents=True, exist_ok=True)
         # Watched, so that logrotate may move the files away under us.

@@ -1,18 +1,19 @@
-"""The floor of every write: the very statements the app issues, sent by as many clients through psycopg2 alone."""
+"""The floor of every write: the very statements the app issues, sent through psycopg2 by as many clients."""
 
 from __future__ import annotations
 
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import psycopg2
 from sqlalchemy import event
 
-from app.db import connect_args
+from app.db import READS, connect_args
 from app.extensions import db
 from bench.load import Run
 
@@ -30,46 +31,68 @@ def recording() -> Iterator[list[Statement]]:
     def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
         statements.append((sql, dict(parameters)))
 
-    event.listen(db.engine, "before_cursor_execute", note)
+    engines = (db.engine, db.engines[READS])
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     try:
         yield statements
     finally:
-        event.remove(db.engine, "before_cursor_execute", note)
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
 
 
-def repeat(url: str, transactions: Sequence[Sequence[Statement]], *, seconds: float) -> Run:
-    """Have one process for each of the recorded transactions repeat it for so long, each on a connection of its own."""
+def repeat(url: str, transactions: Sequence[Sequence[Statement]], *, processes: int, seconds: float) -> Run:
+    """Have one thread for each of the recorded transactions repeat it for so long, each on a connection of its own.
+
+    They are shared out over `processes`, as the server shares out its threads, so that a busy machine's scheduler
+    treats both alike.
+    """
     context = multiprocessing.get_context("fork")
-    start = context.Barrier(len(transactions) + 1)
+    start = context.Barrier(processes + 1)
     results: Any = context.SimpleQueue()
-    processes = [
-        context.Process(target=_client, args=(url, statements, seconds, start.wait, results.put))
-        for statements in transactions
+    children = [
+        context.Process(target=_process, args=(url, transactions[n::processes], seconds, start.wait, results.put))
+        for n in range(processes)
     ]
-    for process in processes:
-        process.start()
+    for child in children:
+        child.start()
     start.wait(30)
     begin = time.perf_counter()
     run = Run()
-    for _ in processes:
+    for _ in children:
         run.latencies += results.get()
     run.seconds = time.perf_counter() - begin
-    for process in processes:
-        process.join()
+    for child in children:
+        child.join()
     return run
 
 
-def _client(
+def _process(
     url: str,
-    statements: Sequence[Statement],
+    transactions: Sequence[Sequence[Statement]],
     seconds: float,
     wait: Callable[[], object],
     report: Callable[[list[float]], None],
 ) -> None:
-    latencies = []
-    with closing(psycopg2.connect(url, **connect_args())) as connection, connection.cursor() as cursor:
-        wait()
-        end = time.perf_counter() + seconds
+    connections = [psycopg2.connect(url, **connect_args()) for _ in transactions]
+    latencies: list[float] = []
+    wait()
+    end = time.perf_counter() + seconds
+    threads = [
+        threading.Thread(target=_client, args=(connection, statements, end, latencies))
+        for connection, statements in zip(connections, transactions, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    report(latencies)
+    for connection in connections:
+        connection.close()
+
+
+def _client(connection: Any, statements: Sequence[Statement], end: float, latencies: list[float]) -> None:
+    with connection.cursor() as cursor:
         while (sent_at := time.perf_counter()) < end:
             for sql, parameters in statements:
                 fresh = {name: uuid4().hex for name in UNIQUE if name in parameters}
@@ -78,4 +101,3 @@ def _client(
                     cursor.fetchall()
             connection.commit()
             latencies.append(time.perf_counter() - sent_at)
-    report(latencies)

@@ -1,4 +1,4 @@
-"""The HTTP load: one process drives many connections through an event loop, so that it takes little of what it measures."""
+"""The HTTP load: one process drives many connections in an event loop, to take little of what it measures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 TIMEOUT_SECONDS = 30.0
 
+Address = tuple[str, int]
 Requests = Callable[[int], bytes]  # the next request of the client with this number
 
 
@@ -36,7 +37,7 @@ class Run:
 class _Client:
     """One connection, kept alive as long as the server likes; it sends its next request when the last is answered."""
 
-    def __init__(self, number: int, address: tuple[str, int]) -> None:
+    def __init__(self, number: int, address: Address) -> None:
         self.number = number
         self.address = address
         self.connect()
@@ -67,8 +68,8 @@ class _Client:
         return int(head[9:12]), b"connection: close" not in fields
 
 
-def drive(address: tuple[str, int], requests: Requests, *, clients: int, seconds: float) -> Run:
-    """Have `clients` connections ask one request after the other for so long; every one that was begun is waited for."""
+def drive(address: Address, requests: Requests, *, clients: int, seconds: float) -> Run:
+    """Have `clients` connections ask one request after the other for so long; what was begun is waited for."""
     run = Run()
     with selectors.DefaultSelector() as selector:
         for number in range(clients):

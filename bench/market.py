@@ -1,10 +1,11 @@
-"""What the benchmarks run on: a throw-away marketplace on services of its own, and one server per WSGI app on a free port."""
+"""What the benchmarks run on: a throw-away marketplace on services of its own, and servers on free ports."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+import logging
 import os
 import signal
 import socket
@@ -27,10 +28,12 @@ from sqlalchemy import insert
 from app import create_app
 from app.accounts import service as accounts
 from app.accounts import tokens
+from app.accounts.models import User
 from app.catalog.models import Availability, Package, Provider
 from app.db import transaction, utcnow
 from app.extensions import db
-from dev.services import OWNER, last_lines, spawn, stop, throwaway
+from bench.load import Address
+from dev.services import OWNER, Postgres, Valkey, last_lines, spawn, stop
 
 ROOT = Path(__file__).parent.parent
 SERVER = (sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py")
@@ -56,7 +59,7 @@ class Market:
         return _request("GET", f"/v1/packages/{package_id}")
 
     def booking(self, number: int) -> bytes:
-        """POST a booking of two nights; each client books a package of its own, so that none waits for another's lock."""
+        """POST a booking of two nights; each client books a package of its own, so that none waits for another."""
         body = json.dumps(
             {
                 "packageId": self.package_ids[number],
@@ -72,6 +75,16 @@ class Market:
         stamp = int(time.time())
         signature = hmac.new(WEBHOOK_SECRET.encode(), b"%d.%b" % (stamp, body), hashlib.sha256).hexdigest()
         return _request("POST", "/v1/webhooks/stripe", body, **{"Stripe-Signature": f"t={stamp},v1={signature}"})
+
+    def send(self, request: bytes) -> None:
+        """Send one of these requests to the app in this process."""
+        head, _, body = request.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        method, path, _ = first.split()
+        headers = dict(line.split(": ", 1) for line in lines)
+        answer = self.app.test_client().open(path, method=method, data=body, headers=headers)
+        if not 200 <= answer.status_code < 300:
+            raise RuntimeError(f"{method} {path} was answered {answer.status_code}: {answer.text}")
 
 
 # A payment intent as the API version of 2025 sends it, less its many nulls, padded to the size it has with them.
@@ -126,12 +139,16 @@ def constant(_: int) -> bytes:
 
 @contextmanager
 def market(*, clients: int) -> Iterator[Market]:
-    """Start PostgreSQL and Valkey, migrate, and fill the tables; all of it is gone at the end."""
+    """Start PostgreSQL and Valkey as durable as the demo's, migrate, fill the tables; all is gone at the end."""
     with ExitStack() as stack:
-        postgres, valkey = stack.enter_context(throwaway())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tripdesk-bench-")))
+        if os.geteuid() == 0:
+            folder.chmod(0o711)  # PostgreSQL's account has to pass
+        postgres = stack.enter_context(Postgres(folder / "postgres"))
+        valkey = stack.enter_context(Valkey(folder / "valkey"))
         env = {
             "APP_ENV": "test",
-            "TRIPDESK_HOME": stack.enter_context(tempfile.TemporaryDirectory(prefix="tripdesk-bench-")),
+            "TRIPDESK_HOME": str(folder),
             "DATABASE_URL": postgres.url(),
             "DATABASE_OWNER_URL": postgres.url(OWNER),
             "REDIS_URL": valkey.url(),
@@ -139,18 +156,22 @@ def market(*, clients: int) -> Iterator[Market]:
             "RATE_LIMITS": "off",
         }
         app = create_app(**{name.lower(): value for name, value in env.items()})
-        stack.enter_context(app.app_context())
-        upgrade(str(ROOT / "migrations"))
-        check_in = utcnow().date() + timedelta(days=30)
-        package_ids = _fill_catalogue(check_in)
-        travellers = [
-            accounts.register(email=f"traveller-{n}@example.org", name=f"Traveller {n}", password="a long enough password")
-            for n in range(clients)
-        ]
-        access_tokens = [tokens.issue(person).access_token for person in travellers]
-        db.session.remove()
+        logging.disable(logging.INFO)
+        with app.app_context():
+            upgrade(str(ROOT / "migrations"))
+            check_in = utcnow().date() + timedelta(days=30)
+            package_ids = _fill_catalogue(check_in)
+            access_tokens = [tokens.issue(_traveller(number)).access_token for number in range(clients)]
         yield Market(app, env, package_ids, access_tokens, check_in)
-        db.engine.dispose()
+        with app.app_context():
+            for engine in db.engines.values():
+                engine.dispose()
+
+
+def _traveller(number: int) -> User:
+    return accounts.register(
+        email=f"traveller-{number}@example.org", name=f"Traveller {number}", password="a long enough password"
+    )
 
 
 def _fill_catalogue(check_in: date) -> list[int]:
@@ -189,15 +210,13 @@ def _fill_catalogue(check_in: date) -> list[int]:
 
 
 @contextmanager
-def served(target: str, env: dict[str, str], *, server: tuple[str, ...] = SERVER) -> Iterator[tuple[str, int]]:
-    """Serve a WSGI app (`module:name`) on a free port; yields the address once it answers."""
+def served(target: str, env: dict[str, str]) -> Iterator[Address]:
+    """Serve a WSGI app (`module:name`) as the demo and production do; yields its address once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address: tuple[str, int] = free.getsockname()
+        address: Address = free.getsockname()
     log = Path(env["TRIPDESK_HOME"]) / f"{target.replace(':', '-')}.log"
-    command = [*(part.format(host=address[0], port=address[1]) for part in server), target]
-    if not any("{port}" in part for part in server):
-        command[-1:-1] = ["--bind", f"{address[0]}:{address[1]}"]
+    command = (*SERVER, "--bind", f"{address[0]}:{address[1]}", target)
     process = spawn(command, log=log, env={**os.environ, **env}, cwd=ROOT)
     try:
         deadline = time.monotonic() + START_SECONDS
@@ -210,7 +229,7 @@ def served(target: str, env: dict[str, str], *, server: tuple[str, ...] = SERVER
         stop(process, signal.SIGTERM, 10.0)
 
 
-def _answers(address: tuple[str, int]) -> bool:
+def _answers(address: Address) -> bool:
     try:
         with urllib.request.urlopen(f"http://{address[0]}:{address[1]}/health", timeout=2):
             return True

@@ -1,6 +1,29 @@
-"""How the app is served, in the demo and in production alike; the reasons are in docs/decisions/0001-web-server.md."""
+"""How the app is served, in the demo and in production alike; docs/decisions/0001-web-server.md says why."""
+
+import os
 
 worker_class = "gthread"
-workers = 2
-threads = 4
-control_socket_disable = True
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))  # gunicorn's own variable; two per core is plenty
+threads = 4  # the connection pools in app/__init__.py hold as many and more
+timeout = 30  # of a worker that stopped beating; the database's statement timeout is half of it
+graceful_timeout = 20  # for the requests at hand on SIGTERM
+keepalive = 5
+control_socket_disable = True  # it would be opened in the home folder
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # heartbeats never wait for a disk  # noqa: PTH112, S108
+logconfig_dict = {
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.orjson.OrjsonFormatter",
+            "fmt": "{asctime}{levelname}{name}{message}",
+            "style": "{",
+            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+            "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
+        }
+    },
+    "handlers": {"stdout": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}},
+    "root": {"level": "INFO", "handlers": ["stdout"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["stdout"], "propagate": False},
+        "gunicorn.access": {"level": "INFO", "handlers": ["stdout"], "propagate": False},
+    },
+}

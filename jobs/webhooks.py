@@ -19,9 +19,11 @@ log = logging.getLogger(__name__)
 Effect = Callable[[], None]
 
 
-def _payment_intent(event: WebhookEvent) -> Effect:
+def _payment_intent(event: WebhookEvent) -> Effect | None:
     # An event is a hint that may be old or out of order: what counts is what Stripe says now.
-    return partial(bookings.payment_changed, stripe_gateway.retrieve_intent(event.object_id or ""))
+    intent = stripe_gateway.retrieve_intent(event.object_id or "")
+    # Without our mark it was made by somebody else on the same Stripe account.
+    return partial(bookings.payment_changed, intent) if intent.payment_id is not None else None
 
 
 def _refund(event: WebhookEvent) -> Effect | None:

@@ -16,6 +16,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -97,7 +98,7 @@ def _copy_database() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def real_password_hasher() -> PasswordHasher:
-    """What the product hashes passwords with. The tests make hundreds of people, so theirs are hashed at the lowest cost."""
+    """What the product hashes passwords with; the hundreds of people of the tests are hashed at the lowest cost."""
     real = passwords._hasher
     passwords._hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     passwords._NOBODY = passwords._hasher.hash("nobody has this password")
@@ -170,9 +171,18 @@ def wait_for(condition: Any, what: str, seconds: float = 20) -> Any:
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
+class FreshClient(FlaskClient):
+    """Begins each request with nothing of the test's context, as a server does: no session, no `g`."""
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        """One request."""
+        return Context().run(super().open, *args, **options)
+
+
 @pytest.fixture(scope="session")
 def _app(database: str, local_stripe: str) -> Iterator[Flask]:
     app = create_app(**_settings(database, stripe_api_base=local_stripe))
+    app.test_client_class = FreshClient
     yield app
     with app.app_context():
         db.engine.dispose()
@@ -197,6 +207,7 @@ def client(app: Flask) -> FlaskClient:
 def empty_app(local_stripe: str) -> Iterator[Flask]:
     """An app on a database of its own, with nothing in it."""
     app = create_app(**_settings(_copy_database(), stripe_api_base=local_stripe))
+    app.test_client_class = FreshClient
     with app.app_context():
         app.extensions["redis"].flushdb()
         yield app

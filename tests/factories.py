@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import requests
 from flask import current_app
+from sqlalchemy import inspect
 
 from app.accounts import service as accounts
 from app.accounts import tokens
@@ -149,7 +150,7 @@ def paid_booking(**values: Any) -> Booking:
 def reread(row: Any) -> Any:
     """The row as the database has it now."""
     db.session.rollback()
-    return db.session.get_one(type(row), row.id, populate_existing=True)
+    return db.session.get_one(type(row), inspect(row).identity, populate_existing=True)
 
 
 def stock(of: Package, day: date | None = None) -> tuple[int, int]:

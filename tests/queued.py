@@ -29,8 +29,9 @@ def work_off() -> list[str]:
     worker = SimpleWorker(queues(), connection=connection(), serializer=JSONSerializer)
     worker.work(burst=True, logging_level="ERROR")
     failed = [queue.failed_job_registry for queue in queues()]
-    return [
-        str(Job.fetch(job_id, connection=connection(), serializer=JSONSerializer).exc_info)
+    results = [
+        Job.fetch(job_id, connection=connection(), serializer=JSONSerializer).latest_result()
         for registry in failed
         for job_id in registry.get_job_ids()
     ]
+    return [str(result.exc_string) for result in results if result]

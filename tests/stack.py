@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,18 @@ from flask_migrate import upgrade
 
 from app import create_app
 from app.extensions import db
-from dev.services import APP, DATABASE, OWNER, Postgres, Valkey, last_lines, spawn, stop
+from dev.services import APP, DATABASE, OWNER, Postgres, Valkey, last_lines, spawn
 from tests.conftest import ROOT, STRIPE_KEY, WEBHOOK_SECRET, wait_for
 
 WEB_WORKERS = 2
-_STOP_SECONDS = 10.0
 
 
 def server_command(port: int, *, workers: int = WEB_WORKERS, app: str = "wsgi:app") -> list[str]:
-    """What serves the app."""
-    return [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(workers), app]
+    """What serves the app. It is loaded once, before the workers are forked: all of them are there from the start, and
+    wrong settings end the server instead of each of its workers.
+    """
+    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+    return [*command, "--preload", "--no-control-socket", "--timeout", "120", app]
 
 
 def free_port() -> int:
@@ -57,7 +59,7 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHOND
 
 
 class Stack:
-    """Processes by name on one database. A context manager that ends them all, whatever happened; with a failing test it
+    """Processes by name on one database. A context manager that ends them all, whatever happened; when a test fails, it
     shows the ends of their logs.
     """
 
@@ -75,7 +77,7 @@ class Stack:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for name in reversed(list(self.processes)):
-            self.stop(name)
+            self.kill(name)
         if kind is not None:
             sys.stderr.write(self.logs())
 
@@ -121,19 +123,21 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """Kill a process and its children at once, as a crash of the machine would."""
-        process = self.processes[name]
-        for victim in (process, *psutil.Process(process.pid).children(recursive=True)):
-            victim.kill()
-        process.wait()
-
-    def stop(self, name: str) -> None:
-        """Ask a process to end, and see to it that nothing of it is left."""
         process = self.processes.pop(name)
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        stop(process, signal.SIGTERM, _STOP_SECONDS)
-        for child in family:
-            if child.is_running():
+        process.kill()
+        process.wait()
+        for victim in family:
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+
+    def kill_children(self, name: str) -> int:
+        """Kill what a process has started, such as a worker's job at work, but not itself; returns how many."""
+        children = psutil.Process(self.processes[name].pid).children(recursive=True)
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
+        return len(children)
 
     def wait_until_answering(self, name: str, url: str) -> None:
         """Wait for a 200; fails with the end of the log when the process ends instead."""

@@ -30,6 +30,7 @@ KNOW_ALL = ("app/__init__.py", "app/models.py")
 PUBLIC = {
     "static": "styles, scripts and fonts",
     "home.static": "Flask-Admin's own files, which nothing links to",
+    "root": "leads to the console",
     "ops.health": "probe",
     "ops.ready": "probe",
     "webhooks.receive": "guarded by Stripe's signature",

@@ -15,7 +15,7 @@ from app.accounts.models import ROLES, StaffRole, StaffSession, User
 from app.accounts.passwords import check_acceptable, hash_password, matches
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.db import keep_before, transaction, utcnow
+from app.db import keep_before, read, transaction, utcnow
 from app.errors import Conflict, FieldError, Invalid, NotAllowed
 from app.extensions import db
 
@@ -60,7 +60,7 @@ def _new_user(email: str, name: str, password: str) -> User:
     wrong = []
     email = email.strip().lower()
     name = " ".join(name.split())
-    if not _EMAIL.fullmatch(email) or len(email) > 254 or _CONTROL.search(email):
+    if not _is_address(email):
         wrong.append(FieldError("email", "This is not an e-mail address."))
     if not name or len(name) > 200 or _CONTROL.search(name):
         wrong.append(FieldError("name", "Give a name of 1 to 200 characters."))
@@ -68,6 +68,11 @@ def _new_user(email: str, name: str, password: str) -> User:
         raise Invalid("Some fields need another look.", wrong)
     check_acceptable(password)
     return User(email=email, name=name, password_hash=hash_password(password))
+
+
+def _is_address(email: str) -> bool:
+    email = email.strip()
+    return bool(_EMAIL.fullmatch(email)) and len(email) <= 254 and not _CONTROL.search(email)
 
 
 def _insert(person: User) -> None:
@@ -82,7 +87,9 @@ def authenticate(*, email: str, password: str) -> User:
     """The active person with this address and password. Raises NotAllowed, in the same words and time whatever was
     wrong.
     """
-    person = db.session.scalar(select(User).where(User.email == email.strip().lower()[:254]))
+    # What can't be an address isn't looked for: PostgreSQL takes no NUL.
+    known = select(User).where(User.email == email.strip().lower())
+    person = db.session.scalar(known) if _is_address(email) else None
     if not matches(person.password_hash if person else None, password) or person is None or not person.is_active:
         raise NotAllowed(_WRONG)
     return person
@@ -147,6 +154,23 @@ def person_of_session(token: str) -> User | None:
 def actor_of(person: User, address: str | None = None) -> Actor:
     """The person as the one who acts: staff when they hold a role."""
     return Actor("staff" if person.roles else "traveller", person.id, person.name, person.roles, address)
+
+
+def active_actor(person_id: int, address: str | None) -> Actor | None:
+    """The person with this id as the one who acts; None when the account is closed or was never there.
+
+    One round trip, as the API asks with every request.
+    """
+    rows = read(
+        """
+        SELECT u.name, ARRAY(SELECT role FROM staff_roles WHERE user_id = u.id) AS roles
+        FROM users u WHERE u.id = %(id)s AND u.is_active
+        """,
+        {"id": person_id},
+    )
+    if not rows:
+        return None
+    return Actor("staff" if rows[0].roles else "traveller", person_id, rows[0].name, frozenset(rows[0].roles), address)
 
 
 def hash_token(token: str) -> bytes:

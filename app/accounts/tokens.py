@@ -13,8 +13,9 @@ import jwt
 from sqlalchemy import func, select, update
 
 from app.accounts.models import RefreshToken, User
-from app.accounts.service import actor_of, hash_token
+from app.accounts.service import active_actor, actor_of, hash_token
 from app.audit import service as audit
+from app.audit.actor import Actor
 from app.config import settings
 from app.db import keep_before, transaction, utcnow
 from app.errors import NotSignedIn
@@ -63,6 +64,7 @@ def rotate(refresh_token: str, *, address: str | None = None) -> TokenPair:
             keep_before(used)
             used.used_at = utcnow()
             new_token, _ = _next_link(person.id, used.family)
+            audit.record(actor_of(person, address), "token.rotate", used)
             pair = _pair(person, new_token)
     if pair is None:
         raise NotSignedIn(_LOG_IN_AGAIN)
@@ -82,7 +84,7 @@ def revoke(refresh_token: str, *, address: str | None = None) -> None:
         audit.record(actor_of(person, address), "token.revoke", row)
 
 
-def person_of_access_token(token: str) -> User:
+def actor_of_access_token(token: str, address: str | None) -> Actor:
     """Whose valid, unexpired access token this is. Raises NotSignedIn; an account closed meanwhile is refused too."""
     try:
         kid = jwt.get_unverified_header(token).get("kid", "")
@@ -92,14 +94,14 @@ def person_of_access_token(token: str) -> User:
         claims = jwt.decode(
             token, secret, algorithms=[_ALGORITHM], audience=_AUDIENCE, options={"require": ["exp", "iat", "sub"]}
         )
-        person = db.session.get(User, int(claims["sub"]))
+        actor = active_actor(int(claims["sub"]), address)
     except jwt.ExpiredSignatureError:
         raise NotSignedIn("This access token has expired; use the refresh token.") from None
     except (jwt.InvalidTokenError, ValueError):
         raise NotSignedIn("This is not a valid access token.") from None
-    if person is None or not person.is_active:
+    if actor is None:
         raise NotSignedIn("This account is closed.")
-    return person
+    return actor
 
 
 def _next_link(user_id: int, family: UUID) -> tuple[str, RefreshToken]:

@@ -155,7 +155,8 @@ def get_availability(package_id: int, query: AvailabilityQuery) -> AvailabilityO
     At most 366 days; `to` is excluded. Tours list their departures only.
     """
     start = query.from_ or utcnow().date()
-    end = query.to or start + timedelta(days=30)
+    # Not past the calendar's own end.
+    end = query.to or start + min(timedelta(days=30), date.max - start)
     if end <= start:
         raise Invalid.field("to", "This must be after from.")
     if (end - start).days > MAX_DAYS:

@@ -10,6 +10,8 @@ from app.catalog.models import Package
 from app.errors import FieldError, Invalid
 
 MAX_NIGHTS = 90
+# Nobody sells further ahead, and the calendar itself ends in the year 9999.
+MAX_AHEAD = timedelta(days=10 * 365)
 MAX_UNITS = 50
 
 
@@ -39,6 +41,8 @@ def stay_of(
             wrong.append(FieldError("departure", "Say which departure."))
         elif departure < today:
             wrong.append(FieldError("departure", "This departure is in the past."))
+        elif departure > today + MAX_AHEAD:
+            wrong.append(FieldError("departure", "This departure is too far ahead."))
         if wrong or departure is None:
             raise Invalid("Some fields need another look.", wrong)
         return Stay(departure, departure + timedelta(days=package.duration_days), (departure,), units, guests)
@@ -49,6 +53,8 @@ def stay_of(
         wrong.append(FieldError("checkIn", "Say on which day."))
     elif check_in < today:
         wrong.append(FieldError("checkIn", "This day is in the past."))
+    elif check_in > today + MAX_AHEAD:
+        wrong.append(FieldError("checkIn", "This day is too far ahead."))
     if check_out is None:
         wrong.append(FieldError("checkOut", "Say on which day."))
     elif check_in is not None:

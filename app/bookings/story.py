@@ -149,7 +149,7 @@ def _from_events(intent_ids: list[str]) -> Iterator[Moment]:
 
 
 def _from_ledger(booking_id: int) -> Iterator[Moment]:
-    names = dict(db.session.execute(select(LedgerAccount.code, LedgerAccount.name)).tuples().all())
+    names = dict(db.session.execute(select(LedgerAccount.code, LedgerAccount.name)).all())
     entries = db.session.scalars(
         select(LedgerEntry).where(LedgerEntry.booking_id == booking_id).order_by(LedgerEntry.posted_at, LedgerEntry.id)
     )

@@ -72,7 +72,7 @@ class ImportMapping:
 
     @classmethod
     def checked(cls, columns: Mapping[str, Any], defaults: Mapping[str, Any]) -> ImportMapping:
-        """A mapping from anywhere. Raises Unusable for an unknown field, a needed one missing, an impossible default."""
+        """A mapping from anywhere. Raises Unusable: an unknown field, a needed one missing, an impossible default."""
         for table, entries in zip(_TABLES, (columns, defaults), strict=True):
             for field in entries:
                 if field not in FIELDS:
@@ -87,6 +87,8 @@ class ImportMapping:
         for field in FIELDS:
             if FIELDS[field].empty is REQUIRED and field not in mapping.given:
                 raise Unusable(f"The mapping does not say where {field} comes from; add it to [columns] or [defaults].")
+        if ("latitude" in mapping.given) != ("longitude" in mapping.given):
+            raise Unusable("The mapping gives only one of latitude and longitude; a position needs both.")
         for field in mapping.defaults:
             mapping._check_default(field)
         return mapping
@@ -97,7 +99,7 @@ class ImportMapping:
         for other in spoken_of:
             if other not in self.given or (other not in self.columns and _PLACEHOLDER.search(self.defaults[other])):
                 raise Unusable(
-                    f"[defaults] {field} speaks of {{{other}}}; it may speak of [columns] and plain values of [defaults]."
+                    f"[defaults] {field}: {{{other}}} is neither in [columns] nor a plain value of [defaults]."
                 )
         if not spoken_of:
             try:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, BinaryIO
-from zoneinfo import ZoneInfo
 
-import orjson
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import lazyload
 
 from app.audit import service as audit
 from app.audit.actor import Actor
+from app.catalog import calendars
 from app.catalog.import_fields import Wrong, number, shown
 from app.catalog.import_file import BrokenRow, CsvFile, Row, Unusable
 from app.catalog.import_mapping import CURRENCY, Fault, ImportMapping, Listing, RowReader
@@ -26,7 +24,7 @@ from app.extensions import db
 from app.states import move
 
 # A transaction's worth: with two years of days each well under the statement timeout, and nobody waits long for it.
-BATCH = 200
+BATCH = 100
 _TRIES_WHEN_BUSY = 6
 # Any fixed number will do: two imports at once would both make the same new provider.
 _IMPORT_LOCK = 7_202
@@ -90,7 +88,7 @@ def parse_rate(written: str) -> Decimal:
 class CatalogImport:
     """One import of one file. Making it checks the file's header and the mapping; `run` does the work.
 
-    `stream` is the CSV file, seekable, plain or gzipped; `rate` is USD per unit of its prices. With `dry_run` everything
+    `stream` is the CSV file, seekable, plain or gzipped; `rate` is USD per unit of its prices. With `dry_run` all
     is read and compared, and nothing written.
     """
 
@@ -111,8 +109,9 @@ class CatalogImport:
     def run(self) -> Iterator[Progress]:
         """Import batch by batch; each is in the database, packages and their days together, when its progress is told.
 
-        Stopped halfway, what was told is in and a second run finishes. Packages are found again by provider and external
-        id, and keep what the mapping says nothing about. Raises Busy when others hold the same rows for long, Unavailable.
+        Stopped halfway, what was told is in and a second run finishes. Packages are found again by provider and
+        external id, and keep what the mapping says nothing about. Raises Busy when others hold the same rows for long,
+        Unavailable.
         """
         listings: list[Listing] = []
         rejections: list[Rejection] = []
@@ -146,7 +145,7 @@ class CatalogImport:
         rejections = sorted([*rejections, *batch.rejections], key=lambda rejection: rejection.line)
         self.report.created += len(batch.created)
         self.report.updated += len(batch.updated)
-        self.report.unchanged += batch.unchanged
+        self.report.unchanged += len(batch.kept)
         self.report.rejected += len(rejections)
         return Progress(replace(self.report), rejections, self._file.share_read)
 
@@ -164,16 +163,16 @@ class CatalogImport:
                 db.session.execute(select(func.pg_advisory_xact_lock(_IMPORT_LOCK)))
             providers = self._upsert_providers(listings)
             packages = self._existing_packages(listings, providers)
-            too_few = self._days_sold_beyond(listings, packages)
+            found = [(row, packages.get((row.provider_external_id, row.external_id))) for row in listings]
+            oversold = self._oversold([(row, package) for row, package in found if package is not None])
             batch = _Batch()
-            for listing in listings:
-                package = packages.get((listing.provider_external_id, listing.external_id))
+            for row, package in found:
                 if package is None:
-                    batch.create(listing, providers.get(listing.provider_external_id))
-                elif package.id in too_few:
-                    batch.reject(listing, self._reader.column_of("units"), too_few[package.id])
+                    batch.create(row, providers.get(row.provider_external_id))
+                elif package.id in oversold:
+                    batch.reject(row, self._reader.column_of("units"), oversold[package.id])
                 else:
-                    batch.compare(listing, package, self._differences(listing, package))
+                    batch.compare(row, package, self._differences(row, package))
             if not self._dry_run:
                 batch.write(self._by)
         return batch
@@ -224,6 +223,17 @@ class CatalogImport:
             for package in db.session.scalars(found)
         }
 
+    def _oversold(self, known: Sequence[tuple[Listing, Package]]) -> dict[int, str]:
+        """By package id, why it can't go down to the units of its row."""
+        if "units" not in self._given:
+            return {}
+        wanted = {package.id: row.package["units"] for row, package in known}
+        beyond = calendars.sold_beyond(((p, wanted[p.id]) for _row, p in known), lock=not self._dry_run)
+        return {
+            package_id: f"{wanted[package_id]} is fewer than the {day.sold} held or booked on {day.day.isoformat()}"
+            for package_id, day in beyond.items()
+        }
+
     def _differences(self, listing: Listing, package: Package) -> dict[str, Any]:
         """What the row changes. The time zone follows only when the place does: staff may have put a guess right."""
         differing = {
@@ -238,37 +248,6 @@ class CatalogImport:
             differing["status"] = "PUBLISHED" if listing.published else "DRAFT"
         return differing
 
-    def _days_sold_beyond(
-        self, listings: Sequence[Listing], packages: dict[tuple[str, str], Package]
-    ) -> dict[int, str]:
-        """Why packages can't go down to the row's units: a day has sold more. Locks their days, in day order."""
-        if "units" not in self._given:
-            return {}
-        fewer = []
-        for listing in listings:
-            package = packages.get((listing.provider_external_id, listing.external_id))
-            if package is not None and listing.package["units"] < package.units:
-                fewer.append(
-                    {
-                        "package_id": package.id,
-                        "first_day": _today_in(package.time_zone),
-                        "units": listing.package["units"],
-                        "old_units": package.units,
-                    }
-                )
-        if not fewer:
-            return {}
-        beyond = db.session.execute(
-            text(_DAYS_OF_FEWER_UNITS + ("" if self._dry_run else " FOR UPDATE OF a")), {"rows": _json(fewer)}
-        )
-        reasons: dict[int, str] = {}
-        for package_id, day, sold, units in beyond:
-            if sold > units:
-                reasons.setdefault(
-                    package_id, f"{units} is fewer than the {sold} units held or booked on {day.isoformat()}"
-                )
-        return reasons
-
 
 @dataclass
 class _Batch:
@@ -278,10 +257,6 @@ class _Batch:
     updated: list[tuple[Listing, Package, dict[str, Any]]] = field(default_factory=list)
     kept: list[tuple[Listing, Package]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
-
-    @property
-    def unchanged(self) -> int:
-        return len(self.kept)
 
     def reject(self, listing: Listing, column: str, reason: str) -> None:
         self.rejections.append(Rejection(listing.line, [Fault(column, reason)]))
@@ -303,82 +278,20 @@ class _Batch:
             self.kept.append((listing, package))
 
     def write(self, by: Actor) -> None:
-        repriced = []
-        for _listing, package, differences in self.updated:
-            repriced.append({"package_id": package.id, "old_units": package.units, "old_price": package.price_minor})
+        former = [
+            calendars.Former(package, package.units, package.price_minor) for _row, package, _changes in self.updated
+        ]
+        for _row, package, differences in self.updated:
             for name, value in differences.items():
                 if name == "status":
                     move(package, value)
                 else:
                     setattr(package, name, value)
             package.updated_at = utcnow()
-        db.session.add_all(package for _listing, package in self.created)
-        audit.record_each(by, "package.update", [package for _listing, package, _differences in self.updated])
-        audit.record_each(by, "package.create", [package for _listing, package in self.created])
-        self._reprice_days(repriced)
-        self._fill_calendar()
-
-    def _reprice_days(self, before: list[dict[str, Any]]) -> None:
-        changed = [
-            {**old, "first_day": _today_in(package.time_zone), "units": package.units, "price": package.price_minor}
-            for old, (_listing, package, differences) in zip(before, self.updated, strict=True)
-            if differences.keys() & {"units", "price_minor"}
-        ]
-        if changed:
-            db.session.execute(text(_REPRICE_DAYS), {"rows": _json(changed)})
-
-    def _fill_calendar(self) -> None:
-        calendars = [
-            {
-                "package_id": package.id,
-                "first_day": _today_in(package.time_zone),
-                "days": listing.available_days,
-                "units": package.units,
-                "price": package.price_minor,
-            }
-            for listing, package in [*self.created, *self.kept, *((row, package) for row, package, _ in self.updated)]
-        ]
-        db.session.execute(text(_FILL_CALENDAR), {"rows": _json(calendars)})
-
-
-def _today_in(zone: str) -> date:
-    return datetime.now(ZoneInfo(zone)).date()
-
-
-def _json(rows: list[dict[str, Any]]) -> str:
-    return orjson.dumps(rows).decode()
-
-
-# Days with a capacity or a price of their own keep it: only those that still have the package's old one follow.
-_DAYS_OF_FEWER_UNITS = """
-SELECT a.package_id, a.day, a.held + a.booked, x.units
-FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS x(package_id bigint, first_day date, units int, old_units int)
-JOIN availability a ON a.package_id = x.package_id AND a.day >= x.first_day AND a.capacity = x.old_units
-ORDER BY a.package_id, a.day
-"""
-
-_REPRICE_DAYS = """
-UPDATE availability a
-SET capacity = CASE WHEN a.capacity = x.old_units THEN x.units ELSE a.capacity END,
-    price_minor = CASE WHEN a.price_minor = x.old_price THEN x.price ELSE a.price_minor END
-FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-    AS x(package_id bigint, first_day date, units int, old_units int, price bigint, old_price bigint)
-WHERE a.package_id = x.package_id AND a.day >= x.first_day
-  AND (x.units <> x.old_units AND a.capacity = x.old_units OR x.price <> x.old_price AND a.price_minor = x.old_price)
-"""
-
-# Counting first makes the usual second import, where no day is missing, cheap.
-_FILL_CALENDAR = """
-WITH wanted AS MATERIALIZED (
-    SELECT x.* FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS x(package_id bigint, first_day date, days int, units int, price bigint)
-    WHERE x.days > (SELECT count(*) FROM availability a
-                    WHERE a.package_id = x.package_id AND a.day >= x.first_day AND a.day < x.first_day + x.days)
-)
-INSERT INTO availability (package_id, day, capacity, price_minor)
-SELECT w.package_id, w.first_day + n, w.units, w.price
-FROM wanted w CROSS JOIN LATERAL generate_series(0, w.days - 1) n
-WHERE NOT EXISTS (SELECT FROM availability a WHERE a.package_id = w.package_id AND a.day = w.first_day + n)
-ORDER BY w.package_id, n
-ON CONFLICT DO NOTHING
-"""
+        db.session.add_all(package for _row, package in self.created)
+        audit.record_each(by, "package.update", [package for _row, package, _differences in self.updated])
+        audit.record_each(by, "package.create", [package for _row, package in self.created])
+        calendars.follow(former)
+        calendars.open_days([(package, row.available_days) for row, package in self.created])
+        calendars.top_up([(package, row.available_days) for row, package in self.kept])
+        calendars.top_up([(package, row.available_days) for row, package, _differences in self.updated])

@@ -16,6 +16,7 @@ from app.console.base import Page
 from app.console.bookings import BookingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.errors import Invalid
 from app.logs import request_id
 
 __all__ = ["errors", "register"]
@@ -58,7 +59,14 @@ def register(app: Flask) -> None:
     app.permanent_session_lifetime = timedelta(seconds=SESSION_LIFETIME.total_seconds())
     app.jinja_env.filters.update(formatting.FILTERS)
     app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
+    app.before_request(_refuse_nul)
     app.after_request(_protect)
+
+
+def _refuse_nul() -> None:
+    """PostgreSQL's text holds no NUL, and nobody types one."""
+    if request.path.startswith("/console") and any("\0" in value for value in request.values.values()):
+        raise Invalid("What was sent contains a NUL character. Leave it out.")
 
 
 def _frame(menu: list[Page]) -> dict[str, Any]:

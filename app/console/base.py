@@ -203,6 +203,6 @@ def _id(name: str) -> int | None:
     value = request.args.get(name)
     if value is None:
         return None
-    if not value.isdigit() or len(value) > 18:
+    if not (value.isascii() and value.isdigit()) or len(value) > 18:
         raise Invalid.field(name, "This is not a place in this list.")
     return int(value)

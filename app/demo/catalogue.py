@@ -1,4 +1,4 @@
-"""What the demo sells: providers and packages, what a day costs and how much it is wanted, and the stock that is left."""
+"""What the demo sells: providers and packages, what a day costs and how wanted it is, and the stock that is left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ FIRST_DAY, LAST_DAY = -370, 366  # of the stock, from today; the past only as fa
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A package, with what deciding about a booking takes. `weight` is how popular it is; `index` its place in the stock."""
+    """A package, with what it takes to decide about a booking: `weight` is its popularity, `index` its place in the
+    stock.
+    """
 
     index: int
     id: int

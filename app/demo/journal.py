@@ -17,7 +17,7 @@ from app.states import Stateful
 
 
 def change(model: type[Stateful], row: dict[str, Any], **values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give a row new values and return what differs, before and after. ValueError for a state its MOVES don't lead to."""
+    """Give a row new values and return what differs, before and after. ValueError for a move its MOVES don't have."""
     to = values.get("status", row["status"])
     if to != row["status"] and to not in model.MOVES[row["status"]]:
         raise ValueError(f"{model.__name__} has no move from {row['status']} to {to}")
@@ -93,8 +93,16 @@ class Journal:
                 }
                 self._add(at, self._ledger, row)
 
-    def event(self, payload: dict[str, Any], *, received_at: datetime, processed_at: datetime, happened_at: datetime,
-              intent_id: str, request_id: str) -> None:
+    def event(
+        self,
+        payload: dict[str, Any],
+        *,
+        received_at: datetime,
+        processed_at: datetime,
+        happened_at: datetime,
+        intent_id: str,
+        request_id: str,
+    ) -> None:
         """One of Stripe's events, received and worked through."""
         row = {
             "stripe_event_id": payload["id"],

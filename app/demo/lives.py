@@ -36,6 +36,7 @@ Plot = Literal[
 ]
 Row = dict[str, Any]
 
+_PAID = ("paid", "declined_then_paid", "paid_late", "refunded")
 _LATE_PAYMENT_GRACE = timedelta(hours=1)
 _COMPLETED_FROM = time(12)
 # How often somebody who lets a booking go had asked for its payment intent before.
@@ -97,24 +98,26 @@ class Lives:
             payments.add(payment)
 
     def _plots(self, plot: Plot, at: datetime, person: Person, booking: Row) -> Row | None:
-        opened_at = at + self._hold_time * self._rng.uniform(0.02, 0.1)
-        if plot in ("paid", "declined_then_paid", "declined", "paid_late", "refunded"):
-            payment = self._open_payment(opened_at, person, booking)
+        if plot not in _PAID and plot != "declined" and self._rng.random() > _STARTED_PAYING:
+            payment = None
         else:
-            payment = self._open_payment(opened_at, person, booking) if self._rng.random() < _STARTED_PAYING else None
+            payment = self._open_payment(at + self._hold_time * self._rng.uniform(0.02, 0.1), person, booking)
         if payment is not None and plot in ("declined_then_paid", "declined"):
             self._decline(at + self._hold_time * self._rng.uniform(0.15, 0.35), booking, payment)
-        within_hold = at + self._hold_time * self._rng.uniform(0.4, 0.8)
 
-        if plot in ("paid", "declined_then_paid"):
-            self._pay(within_hold, booking, payment)
-        elif plot in ("paid_late", "refunded"):
-            expired_at = self._expire(booking, payment)
-            self._pay(expired_at + timedelta(minutes=self._rng.uniform(2, 25)), booking, payment, seats=plot == "paid_late")
-        elif plot in ("expired", "declined"):
-            self._expire(booking, payment)
-        elif plot != "held":
-            self._cancel(within_hold, plot, person, booking, payment)
+        if plot in ("paid_late", "refunded", "expired", "declined"):
+            over_at = self._expire(booking, payment)
+        elif plot.startswith("cancelled"):
+            over_at = at + self._hold_time * self._rng.uniform(0.4, 0.8)
+            self._cancel(over_at, plot, person, booking, payment)
+        else:
+            over_at = None
+        if payment is not None and plot in _PAID:
+            if over_at is None:
+                paid_at = at + self._hold_time * self._rng.uniform(0.4, 0.8)
+            else:
+                paid_at = over_at + timedelta(minutes=self._rng.uniform(2, 25))
+            self._pay(paid_at, booking, payment, seats=plot != "refunded")
         if payment is not None and payment["due_at"] is not None:
             self._close_intent(booking, payment)
         if booking["status"] == "CONFIRMED":
@@ -139,7 +142,9 @@ class Lives:
             "time_zone": offer.time_zone,
             "units": stay.units,
             "guests": stay.guests,
-            "nights": [{unit: day.isoformat(), "price": price} for day, price in zip(stay.stock_days, prices, strict=True)],
+            "nights": [
+                {unit: day.isoformat(), "price": price} for day, price in zip(stay.stock_days, prices, strict=True)
+            ],
             "total_minor": stay.units * sum(prices),
             "currency": "USD",
             "policy": terms(offer.policy),
@@ -194,10 +199,8 @@ class Lives:
             processed_at, STRIPE, "payment.failed", _subject(Payment, payment), changed, request_id=request_id
         )
 
-    def _pay(self, at: datetime, booking: Row, payment: Row | None, *, seats: bool = True) -> None:
+    def _pay(self, at: datetime, booking: Row, payment: Row, *, seats: bool) -> None:
         """Stripe takes the money at that moment and tells of it; `seats` says whether the booking can take it."""
-        if payment is None:
-            raise ValueError("nothing to pay")
         charged_at = at.replace(microsecond=0)
         charge_id, fee_minor = new_stripe_id(self._rng, "ch"), _stripe_fee(payment["amount_minor"])
         captured = change(
@@ -277,9 +280,8 @@ class Lives:
             due_at=None,
             leased_until=None,
         )
-        self._journal.post(
-            paid_at, payment, {"refund.paid": refund["amount_minor"]}, source_id=refund["idempotency_key"]
-        )
+        amounts = {"refund.paid": refund["amount_minor"]}
+        self._journal.post(paid_at, payment, amounts, source_id=refund["stripe_refund_id"])
         returned = change(Payment, payment, status="REFUNDED", refunded_minor=refund["amount_minor"])
         self._journal.audit(
             paid_at, STRIPE, "payment.refunded", _subject(Payment, payment), returned, request_id=request_id

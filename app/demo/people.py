@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from app.accounts.models import User
-from app.accounts.passwords import hash_password
 from app.audit.actor import Actor
 from app.demo.copying import draw_ids
 from app.demo.vocabulary import FIRST_NAMES, LAST_NAMES
@@ -56,21 +55,24 @@ class Person:
         return Actor("traveller", self.id, self.name, address=self.address)
 
 
-def staff(password: str, since: datetime) -> Iterator[tuple[Login, dict[str, Any]]]:
+def staff(password_hash: str, since: datetime) -> Iterator[tuple[Login, dict[str, Any]]]:
     """The staff logins as rows."""
     ids = draw_ids(User)
     for number, login in enumerate(STAFF):
-        yield login, _row(next(ids), login.email, login.name, hash_password(password), since + timedelta(minutes=number))
+        yield (
+            login,
+            _row(next(ids), login.email, login.name, password_hash, since + timedelta(minutes=number)),
+        )
 
 
 def travellers(
-    rng: random.Random, count: int, password: str, start: datetime, end: datetime
+    rng: random.Random, count: int, password_hash: str, start: datetime, end: datetime
 ) -> Iterator[tuple[dict[str, Any], Person]]:
     """Travellers in the order they registered: a third before `start`, the others until shortly before `end`.
 
-    The first is the demo's own login; the others share one hash of its password, as hashing is meant to be slow.
+    The first is the demo's own login.
     """
-    ids, shared_hash = draw_ids(User), hash_password(password)
+    ids = draw_ids(User)
     early = max(1, count // 3)
     for number in range(count):
         if number < early:
@@ -79,7 +81,7 @@ def travellers(
             registered_at = start + (end - start) * 0.97 * ((number - early) / (count - early))
         name = "Emma Larsen" if number == 0 else f"{rng.choice(FIRST_NAMES)} {rng.choice(LAST_NAMES)}"
         email = TRAVELLER if number == 0 else f"{name.lower().replace(' ', '.')}.{number}@example.org"
-        row = _row(next(ids), email, name, hash_password(password) if number == 0 else shared_hash, registered_at)
+        row = _row(next(ids), email, name, password_hash, registered_at)
         # Addresses set aside for documentation: RFC 5737.
         net = rng.choice(("192.0.2", "198.51.100", "203.0.113"))
         yield row, Person(row["id"], name, registered_at, f"{net}.{rng.randrange(1, 255)}")

@@ -37,7 +37,15 @@ HOTEL_FIRST = (
     *("Sunstone", "Theatre", "University", "Vineyard", "Weaver's", "Whitewall"),
 )
 HOTEL_LAST = ("Hotel", "House", "Guesthouse", "Lodge", "Suites", "Inn", "Apartments")
-NEIGHBOURHOODS = ("Old Town", "Riverside", "Harbour", "Station Quarter", "University Quarter", "Garden District", "Centre")
+NEIGHBOURHOODS = (
+    "Old Town",
+    "Riverside",
+    "Harbour",
+    "Station Quarter",
+    "University Quarter",
+    "Garden District",
+    "Centre",
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +88,21 @@ OUTINGS = (
     Outing("Hidden courtyards of {city}", 1, 40, "Two hours behind doors that are usually closed."),
     Outing("Day trip to the coast from {city}", 1, 110, "By minibus, with lunch and time for a swim."),
     Outing("Weekend in the hills around {city}", 2, 260, "Easy walks, one night in a mountain inn, dinner included."),
-    Outing("Four days of wine and villages near {city}", 4, 690, "Small roads, three cellars, and a guide who knows them."),
+    Outing(
+        "Four days of wine and villages near {city}", 4, 690, "Small roads, three cellars, and a guide who knows them."
+    ),
     Outing("A week on foot around {city}", 7, 1290, "Fifteen kilometres a day; the luggage goes ahead."),
 )
-TOUR_AMENITIES = ("guide", "small group", "transport", "lunch", "entrance fees", "hotel pick-up", "helmets", "step-free access")
+TOUR_AMENITIES = (
+    "guide",
+    "small group",
+    "transport",
+    "lunch",
+    "entrance fees",
+    "hotel pick-up",
+    "helmets",
+    "step-free access",
+)
 
 # What staff note when they cancel a booking that isn't paid yet.
 CANCELLED_BY_SUPPORT = ("Traveller asked on the phone or by mail", "Booked by mistake or twice")

@@ -137,6 +137,9 @@ def follow(payment_id: int, intent: Intent) -> Payment:
     untouched = intent.status == "requires_payment_method" and intent.failure_code is None
     if to is None or untouched or not may_move(payment, to):
         return payment
+    told = (to, intent.failure_code, intent.failure_message)
+    if told == (payment.status, payment.failure_code, payment.failure_message):
+        return payment
     payment.failure_code, payment.failure_message = intent.failure_code, intent.failure_message
     if to == "CANCELLED":
         payment.finished()
@@ -198,7 +201,7 @@ def submit_refund(refund_id: int) -> None:
         if refund.status == "APPROVED":
             move(refund, "SUBMITTED")
             audit.record(SYSTEM, "refund.submit", refund)
-        asked_before = refund.attempts > 0
+        asked_before = refund.attempts > 0 or refund.stripe_refund_id is not None
         payment = db.session.get_one(Payment, refund.payment_id)
         intent_id, amount, key = payment.stripe_payment_intent_id, refund.amount_minor, refund.idempotency_key
     if intent_id is None:

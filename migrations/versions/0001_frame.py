@@ -459,6 +459,8 @@ def _grant_to_app() -> None:
     op.execute(f"GRANT INSERT ON {', '.join(_without(TABLES, 'ledger_accounts'))} TO {app_role}")
     op.execute(f"GRANT UPDATE ON {', '.join(_without(TABLES, 'ledger_accounts', *APPEND_ONLY))} TO {app_role}")
     op.execute(f"GRANT DELETE ON {', '.join(DELETABLE)} TO {app_role}")
+    # Loading many rows by COPY draws their ids ahead; nextval only, so no sequence can be set back.
+    op.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {app_role}")
 
 
 def _without(tables: tuple[str, ...], *left_out: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -31,8 +31,8 @@ def services() -> Iterator[Services]:
         yield Services(postgres, valkey)
 
 
-@pytest.fixture
-def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
+@contextmanager
+def new_stack(services: Services, folder: Path) -> Iterator[Stack]:
     """A stack with nothing started yet, on a database of its own and an empty Valkey."""
     name = f"test_{uuid4().hex[:12]}"
     with closing(psycopg2.connect(services.postgres.url(SUPERUSER, "postgres"))) as connection:
@@ -40,6 +40,13 @@ def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
         with connection.cursor() as cursor:
             cursor.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} OWNER {OWNER}")
             cursor.execute(f"GRANT CONNECT ON DATABASE {name} TO {APP}")
-    with Stack(tmp_path, settings_on(services.postgres, services.valkey, name)) as stack:
+    with Stack(folder, settings_on(services.postgres, services.valkey, name)) as stack:
         stack.empty_redis()
+        yield stack
+
+
+@pytest.fixture
+def stack(services: Services, tmp_path: Path) -> Iterator[Stack]:
+    """A stack of the test's own, with nothing started yet."""
+    with new_stack(services, tmp_path) as stack:
         yield stack

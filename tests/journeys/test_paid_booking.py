@@ -18,7 +18,7 @@ CONFIRMED_WITHIN_SECONDS = 5
 
 
 class ApiClient:
-    """A client that knows one address, the OpenAPI document's, and finds every path in it by what the operation is for."""
+    """A client that knows one address, the OpenAPI document's, and finds every path in it by what it is for."""
 
     def __init__(self, base: str) -> None:
         self.document = requests.get(f"{base}/v1/openapi.json", timeout=10).json()

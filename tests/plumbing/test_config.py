@@ -43,7 +43,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ({"database_url": ""}, "DATABASE_URL is not set"),
         ({"database_url": "mysql://root@db/x"}, "DATABASE_URL must start with postgresql://, not mysql:"),
-        ({"database_owner_url": ""}, "DATABASE_OWNER_URL is not set"),
+        ({"database_owner_url": "mysql://root@db/x"}, "DATABASE_OWNER_URL must start with postgresql://, not mysql:"),
         ({"redis_url": ""}, "REDIS_URL is not set"),
         ({"redis_url": "http://redis"}, "REDIS_URL must start with redis://"),
         ({"public_url": "desk.example.org"}, "PUBLIC_URL must start with http:// or https://"),
@@ -100,7 +100,6 @@ def test_every_problem_is_named_at_once() -> None:
     names = {line.split()[0] for line in str(refusal.value).splitlines()}
     assert names == {
         "DATABASE_URL",
-        "DATABASE_OWNER_URL",
         "REDIS_URL",
         "SECRET_KEY",
         "JWT_SECRET",
@@ -112,12 +111,23 @@ def test_every_problem_is_named_at_once() -> None:
 
 def test_a_wrong_secret_is_not_repeated_in_the_message() -> None:
     with pytest.raises(SettingsError) as refusal:
-        load(**{**PRODUCTION, "stripe_secret_key": "hunter2-is-my-key", "jwt_secret": "a:hunter2", "secret_key": "hunter2"})
+        load(
+            **{
+                **PRODUCTION,
+                "stripe_secret_key": "hunter2-is-my-key",
+                "jwt_secret": "a:hunter2",
+                "secret_key": "hunter2",
+            }
+        )
     assert "hunter2" not in str(refusal.value)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**GOOD, "jwt_secret": f"b:{'x' * 32}, a:{'y' * 32}", "stripe_webhook_secret": "whsec_1,whsec_2"}.items():
+    for name, value in {
+        **GOOD,
+        "jwt_secret": f"b:{'x' * 32}, a:{'y' * 32}",
+        "stripe_webhook_secret": "whsec_1,whsec_2",
+    }.items():
         monkeypatch.setenv(name.upper(), value)
     settings = load()
     assert settings.database_url == GOOD["database_url"]
@@ -140,6 +150,10 @@ def test_production_takes_nothing_from_a_running_demo(tmp_path: Path) -> None:
         load(**{**PRODUCTION, "redis_url": "", "tripdesk_home": tmp_path})
 
 
+def test_a_web_process_needs_no_address_of_the_owners_role() -> None:
+    assert load(**{**GOOD, "database_owner_url": ""}).database_owner_url == ""
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUSTED_PROXIES", "")
     assert load(**GOOD).trusted_proxies == 0
@@ -151,4 +165,7 @@ def test_a_start_with_wrong_settings_ends_in_plain_words(tmp_path: Path) -> None
         [sys.executable, "-c", "import wsgi"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["Tripdesk can't start:", "RATE_LIMITS: Input should be 'on' or 'off' (got 'maybe')"]
+    assert done.stderr.splitlines() == [
+        "Tripdesk can't start:",
+        "RATE_LIMITS: Input should be 'on' or 'off' (got 'maybe')",
+    ]

@@ -163,7 +163,12 @@ def test_a_statement_that_takes_too_long_is_busy(app: Flask) -> None:
 
 
 def test_every_connection_waits_only_so_long_and_speaks_utc(app: Flask) -> None:
-    wanted = {"lock_timeout": "3s", "statement_timeout": "15s", "idle_in_transaction_session_timeout": "1min", "TimeZone": "UTC"}
+    wanted = {
+        "lock_timeout": "3s",
+        "statement_timeout": "15s",
+        "idle_in_transaction_session_timeout": "1min",
+        "TimeZone": "UTC",
+    }
     assert {name: db.session.execute(text(f"SHOW {name}")).scalar() for name in wanted} == wanted
 
 

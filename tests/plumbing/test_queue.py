@@ -90,7 +90,9 @@ def test_what_redis_stores_is_json_not_pickle(app: Flask) -> None:
     assert zlib.decompress(stored).startswith(b'["jobs.webhooks.process"')
 
 
-def test_with_a_dead_redis_the_transaction_is_committed_all_the_same(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_dead_redis_the_transaction_is_committed_all_the_same(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(app.extensions, "redis", connect("redis://127.0.0.1:1/0"))
     provider = factories.provider(name="before")
     with transaction():
@@ -148,9 +150,7 @@ def test_a_sweep_leaves_alone_what_is(app: Flask, no_others: None, state: str, v
     assert queued.calls() == []
 
 
-def test_a_sweep_loses_nothing_when_redis_is_dead(
-    app: Flask, no_others: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_loses_nothing_when_redis_is_dead(app: Flask, no_others: None, monkeypatch: pytest.MonkeyPatch) -> None:
     event = waiting_event()
     with monkeypatch.context() as dead:
         dead.setitem(app.extensions, "redis", connect("redis://127.0.0.1:1/0"))

@@ -114,9 +114,7 @@ def test_the_database_itself_refuses_a_state_that_is_none(app: Flask) -> None:
 def test_move_many_moves_those_in_a_source_state_and_leaves_the_others(app: Flask) -> None:
     verified, suspended, pending = (factories.provider(status=s) for s in ("VERIFIED", "SUSPENDED", "PENDING"))
     with transaction():
-        moved = move_many(
-            Provider, [verified.id, suspended.id, pending.id], to="SUSPENDED", sources=("VERIFIED",)
-        )
+        moved = move_many(Provider, [verified.id, suspended.id, pending.id], to="SUSPENDED", sources=("VERIFIED",))
     assert moved == [verified.id]
     assert [factories.reread(row).status for row in (verified, suspended, pending)] == [
         "SUSPENDED",
@@ -140,4 +138,7 @@ def test_move_many_stamps_the_time(app: Flask) -> None:
 
 
 def test_a_package_is_a_draft_or_published() -> None:
-    assert {state: set(ends) for state, ends in Package.MOVES.items()} == {"DRAFT": {"PUBLISHED"}, "PUBLISHED": {"DRAFT"}}
+    assert {state: set(ends) for state, ends in Package.MOVES.items()} == {
+        "DRAFT": {"PUBLISHED"},
+        "PUBLISHED": {"DRAFT"},
+    }

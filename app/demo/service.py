@@ -1,0 +1,344 @@
+"""The verb of demo data: fill an empty marketplace with a year of it, all or nothing."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select, text
+
+from app.accounts.models import StaffRole, User
+from app.accounts.passwords import check_acceptable, hash_password
+from app.audit import service as audit
+from app.audit.actor import Actor
+from app.bookings.models import Booking
+from app.catalog.models import Availability, Package, Provider
+from app.config import settings
+from app.db import transaction, utcnow
+from app.demo import catalogue, people, stripe_objects
+from app.demo.catalogue import Offer, Stock
+from app.demo.copying import TableCopy
+from app.demo.journal import Journal
+from app.demo.lives import Lives, Plot, Stay, Terms
+from app.demo.people import Person
+from app.errors import Conflict, Invalid, NotAllowed
+from app.extensions import db
+
+SMALLEST, LARGEST = 100, 2_000_000
+
+_SEED = "tripdesk demo"
+# Any fixed number will do: two seeds at once would both find the database empty.
+_SEEDING_LOCK = 7_202
+_BLOCK = 2_000
+_HISTORY = timedelta(days=365)
+_LONGEST_LEAD_DAYS = 170
+_TRIES = 60
+
+_PLOTS: dict[Plot, int] = {
+    "paid": 800,
+    "declined_then_paid": 40,
+    "paid_late": 4,
+    "refunded": 4,
+    "expired": 80,
+    "declined": 12,
+    "cancelled_by_guest": 45,
+    "cancelled_by_support": 8,
+    "cancelled_by_provider": 7,
+}
+_NIGHTS = {1: 18, 2: 30, 3: 22, 4: 12, 5: 8, 7: 8, 10: 2}
+_UNITS = {1: 84, 2: 13, 3: 3}
+_SEATS = {1: 20, 2: 55, 3: 10, 4: 15}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much there is of everything."""
+
+    bookings: int
+    packages: int
+    providers: int
+    travellers: int
+
+    @classmethod
+    def named(cls, name: str) -> Scale:
+        """`small`, `medium`, `large`, or a number of bookings. Raises Invalid."""
+        number = {"small": "400", "medium": "50000", "large": "1000000"}.get(name, name)
+        if not (number.isascii() and number.isdigit() and SMALLEST <= int(number) <= LARGEST):
+            raise Invalid(
+                f"--scale must be small, medium, large or a number of bookings from {SMALLEST:,} to {LARGEST:,},"
+                f" not {name!r}."
+            )
+        bookings = int(number)
+        scale = cls(bookings, max(80, bookings // 50), max(14, bookings // 500), max(60, bookings // 5))
+        return replace(scale, travellers=60) if name == "small" else scale
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A booking that has to be there, made so many days ago: `lead_days` before the stay, the demo login's if `own`."""
+
+    days_ago: int
+    plot: Plot
+    own: bool = False
+    lead_days: int | None = None
+
+
+# Every sort of life is there however small the scale, and for the demo login stays that are over and stays to come.
+_WISHES = (
+    *(Wish(days_ago, "paid", own=True, lead_days=8) for days_ago in (320, 280, 230, 180, 140, 100, 60)),
+    *(Wish(3 * number + 2, "paid", own=True, lead_days=40 + 15 * number) for number in range(8)),
+    *(Wish(days_ago, "refunded") for days_ago in (9, 75)),
+    *(Wish(days_ago, "paid_late") for days_ago in (5, 48)),
+    *(Wish(days_ago, "declined_then_paid") for days_ago in (1, 6, 60)),
+    *(Wish(days_ago, "expired") for days_ago in (1, 3, 90)),
+    *(Wish(days_ago, "declined") for days_ago in (2, 33)),
+    *(Wish(days_ago, "cancelled_by_guest") for days_ago in (2, 4, 120)),
+    *(Wish(days_ago, "cancelled_by_support") for days_ago in (7, 150)),
+    *(Wish(days_ago, "cancelled_by_provider") for days_ago in (11, 200)),
+)
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """What was made."""
+
+    bookings: int
+    packages: int
+    providers: int
+    travellers: int
+    payments: int
+    audit_entries_sealed: int
+
+
+def is_needed() -> bool:
+    """Whether there is neither a booking nor a package yet."""
+    return not any(db.session.scalar(select(select(model.id).limit(1).exists())) for model in (Booking, Package))
+
+
+def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
+    """Make the demo data of this size, and have the local Stripe know its payments; `tell` hears how it goes.
+
+    The same on every run of a day. Raises NotAllowed in production, Invalid for a setting, Conflict when there are
+    bookings, packages or demo logins already, Unavailable when the local Stripe doesn't answer; nothing is left then.
+    """
+    by.require("admin")
+    check_allowed()
+    with transaction():
+        _begin()
+        made = _fill(scale, by, tell)
+        tell("Loading the local Stripe")
+        # The one call over the network inside a transaction: nobody else is here yet, and nothing of ours may stay
+        # when it fails.
+        key = settings().stripe_secret_key.get_secret_value()
+        payments = stripe_objects.load(settings().stripe_api_base, key, tell)
+    tell("Sealing the audit trail")
+    sealed = 0
+    while batch := audit.seal():
+        sealed += batch
+        tell(f"  {sealed:,} entries sealed")
+    return replace(made, payments=payments, audit_entries_sealed=sealed)
+
+
+def check_allowed() -> None:
+    """Raises NotAllowed or Invalid where there must be no demo data: in production, and without a local Stripe."""
+    if settings().app_env == "production":
+        raise NotAllowed("Demo data is refused in production (APP_ENV=production): its passwords are public.")
+    if not settings().stripe_api_base:
+        raise Invalid(
+            "Demo data is for the local Stripe only: STRIPE_API_BASE is not set, so this would be about the real one."
+        )
+    check_acceptable(settings().demo_password.get_secret_value(), field="DEMO_PASSWORD")
+
+
+def _begin() -> None:
+    # Other transactions may not take this long; this one is alone, or it would have been refused.
+    db.session.execute(text("SET LOCAL statement_timeout = 0"))
+    db.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+    if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_SEEDING_LOCK))):
+        raise Conflict("Somebody else is seeding this database right now.")
+    if not is_needed():
+        raise Conflict(
+            "There are bookings or packages already, and demo data goes into an empty database only. "
+            "With --if-empty this is passed over."
+        )
+    if db.session.scalar(select(User.email).where(User.email.like(f"%@{people.DOMAIN}")).limit(1)):
+        raise Conflict(
+            f"There is an account at {people.DOMAIN} already; the demo logins need that name for themselves."
+        )
+
+
+def _fill(scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
+    now = utcnow()
+    today = now.date()
+    rng = random.Random(f"{_SEED} {today}")  # noqa: S311  # nosec B311  (believable, not secret)
+    journal = Journal(rng)
+    midnight = datetime.combine(today, time(), UTC)
+    # All of it is over by midnight, to the closing of the last intent; only what is held right now comes after that.
+    hold_time = timedelta(minutes=settings().hold_minutes)
+    end = midnight - hold_time - timedelta(hours=2)
+    start = end - _HISTORY
+
+    tell("Making people and packages")
+    # One hash for everybody, as hashing is meant to be slow, and the password is no secret.
+    password_hash = hash_password(settings().demo_password.get_secret_value())
+    support = _make_staff(journal, by, password_hash, start - timedelta(days=45))
+    travellers = _make_travellers(rng, journal, scale.travellers, password_hash, start, end)
+    offers = _make_catalogue(rng, scale, start)
+    stock = Stock(offers, today)
+    business = Terms(settings().hold_minutes, settings().commission_basis_points)
+    lives = Lives(rng, journal, stock, support, business, now)
+    story = _Story(rng, [offer for offer in offers if offer.on_sale], stock, travellers)
+
+    tell("Making bookings")
+    holds = min(20, max(4, scale.bookings // 100))
+    for told, (at, wish) in enumerate(story.moments(start, end, scale.bookings - holds), start=1):
+        lives.tell(*story.next(at, wish))
+        if told % _BLOCK == 0:
+            lives.send()
+            journal.send(until=at)
+            tell(f"  {told:,} of {scale.bookings:,} bookings")
+    just_now = utcnow()
+    for number in range(holds):
+        at = just_now - hold_time * (0.6 * (1 - number / holds))
+        lives.tell(*story.next(at, Wish(0, "held")))
+    lives.send()
+    journal.send()
+
+    tell("Making the calendars")
+    availability, days = TableCopy(Availability), 0
+    for days, row in enumerate(stock.rows(), start=1):
+        availability.add(row)
+        if days % (50 * _BLOCK) == 0:
+            availability.send()
+            tell(f"  {days:,} days")
+    availability.send()
+    return Seeded(scale.bookings, scale.packages, scale.providers, scale.travellers, 0, 0)
+
+
+def _make_staff(journal: Journal, by: Actor, password_hash: str, since: datetime) -> Actor:
+    users, roles = TableCopy(User), TableCopy(StaffRole)
+    actors = {}
+    for login, row in people.staff(password_hash, since):
+        users.add(row)
+        for role in login.roles:
+            roles.add({"user_id": row["id"], "role": role})
+        after = _without_hash(row) | {"roles": list(login.roles)}
+        journal.audit(row["created_at"], by, "staff.create", (User.__tablename__, row["id"]), (None, after))
+        actors[login.local_part] = Actor("staff", row["id"], login.name, frozenset(login.roles))
+    users.send()
+    roles.send()
+    return actors["support"]
+
+
+def _make_travellers(
+    rng: random.Random, journal: Journal, count: int, password_hash: str, start: datetime, end: datetime
+) -> list[Person]:
+    users, made = TableCopy(User), []
+    for row, person in people.travellers(rng, count, password_hash, start, end):
+        users.add(row)
+        made.append(person)
+        journal.audit(
+            person.registered_at,
+            person.actor,
+            "user.register",
+            (User.__tablename__, person.id),
+            (None, _without_hash(row)),
+        )
+    users.send()
+    return made
+
+
+def _without_hash(row: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in row.items() if name != "password_hash"}
+
+
+def _make_catalogue(rng: random.Random, scale: Scale, start: datetime) -> list[Offer]:
+    providers, packages = TableCopy(Provider), TableCopy(Package)
+    sellers = catalogue.providers(rng, scale.providers, start + _HISTORY)
+    for seller in sellers:
+        providers.add(seller)
+    providers.send()
+    offers = []
+    for row, offer in catalogue.packages(rng, sellers, scale.packages):
+        packages.add(row)
+        offers.append(offer)
+    packages.send()
+    return offers
+
+
+class _Story:
+    """Decides who books what, and when: few packages sell most, and people travel in season and at weekends."""
+
+    def __init__(self, rng: random.Random, offers: Sequence[Offer], stock: Stock, travellers: Sequence[Person]) -> None:
+        self._rng = rng
+        self._offers = offers
+        self._weights = list(accumulate(offer.weight for offer in offers))
+        self._stock = stock
+        self._travellers = travellers
+        self._registered = [person.registered_at for person in travellers]
+
+    def moments(self, start: datetime, end: datetime, count: int) -> Iterator[tuple[datetime, Wish | None]]:
+        """When `count` bookings are made, in order: more of them week by week, and most on Sundays and Mondays."""
+        days = (end - start).days
+        wishes: dict[int, list[Wish]] = {}
+        for wish in _WISHES:
+            wishes.setdefault(days - wish.days_ago, []).append(wish)
+        by_weekday = (125, 100, 95, 95, 85, 80, 120)
+        weights = [
+            by_weekday[(start + timedelta(days=day)).weekday()] * (100 + 100 * day // days) for day in range(days)
+        ]
+        left = count - len(_WISHES)
+        reached = list(accumulate(weights))
+        done = 0
+        for day in range(days):
+            upto = left * reached[day] // reached[-1]
+            wanted: list[Wish | None] = [*wishes.get(day, []), *[None] * (upto - done)]
+            done = upto
+            times = sorted(self._rng.random() for _ in wanted)
+            self._rng.shuffle(wanted)
+            for moment, booked in zip(times, wanted, strict=True):
+                yield start + timedelta(days=day, seconds=86_400 * moment), booked
+
+    def next(self, at: datetime, wish: Wish | None) -> tuple[Plot, datetime, Person, Stay]:
+        """Everything a life needs to begin at that moment."""
+        plot: Plot = wish.plot if wish else self._rng.choices(list(_PLOTS), list(_PLOTS.values()))[0]
+        person = self._travellers[0] if wish and wish.own else self._somebody(at)
+        return plot, at, person, self._stay(at, wish.lead_days if wish else None)
+
+    def _somebody(self, at: datetime) -> Person:
+        registered = bisect_right(self._registered, at)
+        # Some travel often. The first one's bookings are wishes.
+        return self._travellers[1 + int((registered - 1) * self._rng.random() ** 1.25)]
+
+    def _stay(self, at: datetime, lead_days: int | None) -> Stay:
+        for _ in range(_TRIES):
+            offer = self._rng.choices(self._offers, cum_weights=self._weights)[0]
+            stay = self._wanted(offer, at.astimezone(ZoneInfo(offer.time_zone)).date(), lead_days)
+            if self._stock.has(offer, stay.stock_days, stay.units):
+                return stay
+        raise RuntimeError(f"nothing was left to book in {_TRIES} tries: too few packages for so many bookings")
+
+    def _wanted(self, offer: Offer, today: date, lead_days: int | None) -> Stay:
+        rng = self._rng
+        if lead_days is None:
+            leads = [min(_LONGEST_LEAD_DAYS, int(rng.expovariate(1 / 32))) for _ in range(3)]
+            lead_days = rng.choices(leads, [offer.demand_on(today + timedelta(days=lead)) for lead in leads])[0]
+        first = today + timedelta(days=lead_days)
+        if offer.is_tour:
+            first = next(day for day in (first + timedelta(days=n) for n in range(7)) if offer.offered_on(day))
+            seats = min(offer.units, _one_of(rng, _SEATS))
+            return Stay(offer, first, first + timedelta(days=offer.duration_days), (first,), seats, seats)
+        nights = max(offer.min_nights, _one_of(rng, _NIGHTS))
+        units = min(offer.units, _one_of(rng, _UNITS))
+        days = tuple(first + timedelta(days=n) for n in range(nights))
+        guests = rng.randint(1, units * offer.capacity)
+        return Stay(offer, first, first + timedelta(days=nights), days, units, guests)
+
+
+def _one_of(rng: random.Random, weights: dict[int, int]) -> int:
+    return rng.choices(list(weights), list(weights.values()))[0]

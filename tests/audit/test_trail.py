@@ -1,0 +1,248 @@
+"""The audit trail: who did what, before and after; sealed in order; and what `verify` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import pytest
+from flask import Flask
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from app.accounts import service as accounts
+from app.accounts import tokens
+from app.audit import service as audit
+from app.audit.actor import SYSTEM, Actor
+from app.audit.models import AuditEntry, AuditSeal
+from app.bookings import service as bookings
+from app.catalog.models import Provider
+from app.db import lock, transaction
+from app.errors import Conflict, NotAllowed
+from app.extensions import db
+from app.logs import request_id
+from tests import factories
+from tests.conftest import tampering, wait_for
+
+
+def entry_of(action: str, object_id: int) -> AuditEntry:
+    query = select(AuditEntry).where(AuditEntry.action == action, AuditEntry.object_id == object_id)
+    return db.session.scalars(query.order_by(AuditEntry.id.desc()).limit(1)).one()
+
+
+def rename(provider: Provider, name: str, by: Actor = SYSTEM) -> None:
+    with transaction():
+        row = lock(Provider, provider.id)
+        row.name = name
+        audit.record(by, "provider.rename", row, reason="A test")
+
+
+def test_an_entry_says_who_what_before_after_why_and_in_which_request(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    by = accounts.actor_of(factories.staff("admin"), "10.0.0.1")
+    token = request_id.set("req_of_this_test")
+    rename(provider, "after", by)
+    request_id.reset(token)
+    entry = entry_of("provider.rename", provider.id)
+    assert (entry.actor_kind, entry.actor_id, entry.actor_label, entry.address) == (
+        "staff",
+        by.id,
+        by.label,
+        "10.0.0.1",
+    )
+    assert (entry.object_type, entry.before, entry.after) == ("providers", {"name": "before"}, {"name": "after"})
+    assert (entry.reason, entry.request_id) == ("A test", "req_of_this_test")
+
+
+def test_what_was_rolled_back_left_no_entry(app: Flask) -> None:
+    provider = factories.provider()
+    with pytest.raises(Conflict), transaction():
+        audit.record(SYSTEM, "provider.nothing", lock(Provider, provider.id))
+        raise Conflict("no")
+    count = select(func.count()).where(AuditEntry.action == "provider.nothing", AuditEntry.object_id == provider.id)
+    assert db.session.scalar(count) == 0
+
+
+def test_an_entry_outside_a_transaction_is_refused(app: Flask) -> None:
+    with pytest.raises(RuntimeError, match="transaction"):
+        audit.record(SYSTEM, "provider.rename", factories.provider())
+
+
+def test_a_booking_and_its_payment_leave_their_whole_way(app: Flask) -> None:
+    booking = factories.paid_booking()
+    hold = entry_of("booking.hold", booking.id)
+    assert (hold.before, hold.actor_kind, hold.actor_id) == (None, "traveller", booking.traveller_id)
+    assert (hold.after or {})["total_minor"] == 20_000
+    confirm = entry_of("booking.confirm", booking.id)
+    assert (confirm.actor_kind, (confirm.before or {})["status"]) == ("stripe", "PENDING_PAYMENT")
+    assert (confirm.after or {})["status"] == "CONFIRMED"
+    actions = set(db.session.scalars(select(AuditEntry.action).where(AuditEntry.object_type == "payments")))
+    assert {"payment.open", "payment.captured"} <= actions
+
+
+def test_no_secret_ever_gets_into_the_trail(empty_app: Flask) -> None:
+    person, token = accounts.sign_in(
+        email=factories.staff("admin").email, password=factories.PASSWORD, address=None, user_agent=None
+    )
+    pair = tokens.issue(person)
+    second = tokens.rotate(pair.refresh_token)
+    tokens.revoke(second.refresh_token)
+    accounts.sign_out(token, by=factories.actor(person))
+    booking = factories.paid_booking()
+    everything = db.session.scalar(text("SELECT string_agg(e::text, E'\n') FROM audit_entries e")) or ""
+    hashes = list(db.session.scalars(text("SELECT password_hash FROM users")))
+    hashes += [value.hex() for value in db.session.scalars(text("SELECT token_hash FROM refresh_tokens"))]
+    hashes += [value.hex() for value in db.session.scalars(text("SELECT token_hash FROM staff_sessions"))]
+    assert len(hashes) >= 5
+    for secret in (*hashes, factories.PASSWORD, token, pair.refresh_token, second.refresh_token, "password_hash"):
+        assert secret not in everything
+    assert booking.reference in everything
+
+
+# ------------------------------------------------------------------ append-only
+
+CHANGE = {"audit_entries": "UPDATE audit_entries SET reason = 'x'", "audit_seals": "UPDATE audit_seals SET digest = ''"}
+
+
+@pytest.mark.parametrize("table", ["audit_entries", "audit_seals"])
+@pytest.mark.parametrize("write", ["change", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+def test_neither_the_app_nor_the_owner_may_change_what_was_written(
+    app: Flask, owner: Any, table: str, write: str
+) -> None:
+    rename(factories.provider(), "after")
+    seal_everything()
+    statement = CHANGE[table] if write == "change" else write.format(table)
+    before = db.session.scalar(text(f"SELECT count(*) FROM {table}"))
+    with pytest.raises(DBAPIError, match="permission denied"):
+        db.session.execute(text(statement))
+    db.session.rollback()
+    with owner.cursor() as cursor, pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
+        cursor.execute(statement)
+    assert db.session.scalar(text(f"SELECT count(*) FROM {table}")) == before
+
+
+# ------------------------------------------------------------------ sealing
+
+
+def seal_everything() -> None:
+    """Transactions of other tests, in other databases of the same cluster, may hold sealing up for a moment."""
+    wait_for(lambda: audit.seal() >= 0 and audit.verify().unsealed == 0, "everything to be sealed")
+
+
+def test_sealing_chains_every_entry_once(empty_app: Flask) -> None:
+    for number in range(3):
+        rename(factories.provider(), f"name {number}")
+    assert audit.verify().unsealed == 3
+    seal_everything()
+    assert audit.seal() == 0
+    report = audit.verify()
+    assert (report.sealed, report.unsealed, report.problem) == (3, 0, None)
+    rename(factories.provider(), "one more")
+    seal_everything()
+    assert audit.verify().sealed == 4
+
+
+def test_an_entry_of_a_transaction_that_commits_late_is_sealed_after_those_before_it(
+    empty_app: Flask, empty_owner: Any
+) -> None:
+    """Its id is smaller than those of entries committed meanwhile; sealing in id order too early would leave it out."""
+    insert = (
+        "INSERT INTO audit_entries (actor_kind, actor_label, action, object_type, object_id, request_id)"
+        " VALUES ('system', 'Late', 'late', 'providers', 1, 'req_late')"
+    )
+    empty_owner.autocommit = False
+    with empty_owner.cursor() as late:
+        late.execute(insert)
+        rename(factories.provider(), "meanwhile")
+        assert audit.seal() == 0
+        assert audit.verify().unsealed == 1
+    empty_owner.commit()
+    seal_everything()
+    order = select(AuditEntry.action).join(AuditSeal).order_by(AuditSeal.position)
+    assert list(db.session.scalars(order)) == ["late", "provider.rename"]
+    assert audit.verify().problem is None
+
+
+@pytest.fixture
+def empty_owner(empty_app: Flask) -> Iterator[Any]:
+    connection = psycopg2.connect(empty_app.extensions["settings"].database_owner_url)
+    yield connection
+    connection.close()
+
+
+def test_two_sealing_jobs_at_once_do_not_fork_the_chain(empty_app: Flask, empty_owner: Any) -> None:
+    rename(factories.provider(), "after")
+    empty_owner.autocommit = False
+    with empty_owner.cursor() as other:
+        other.execute("SELECT pg_advisory_xact_lock(7201)")
+        assert audit.seal() == 0
+    empty_owner.rollback()
+    seal_everything()
+    assert audit.verify().sealed == 1
+
+
+TAMPERED = {
+    "a reason rewritten": ("UPDATE audit_entries SET reason = 'harmless' WHERE id = {2}", 2),
+    "a value rewritten": ("""UPDATE audit_entries SET after = '{{"name": "harmless"}}' WHERE id = {2}""", 2),
+    "somebody else blamed": ("UPDATE audit_entries SET actor_label = 'Somebody else' WHERE id = {1}", 1),
+    "backdated": ("UPDATE audit_entries SET at = at - interval '1 day' WHERE id = {3}", 3),
+    "taken out": (
+        "ALTER TABLE audit_seals DROP CONSTRAINT fk_audit_seals_entry_id; DELETE FROM audit_entries WHERE id = {2}",
+        2,
+    ),
+    "taken out with its seal": (
+        "DELETE FROM audit_seals WHERE entry_id = {2}; DELETE FROM audit_entries WHERE id = {2}",
+        3,
+    ),
+    "two rewritten": ("UPDATE audit_entries SET reason = 'harmless' WHERE id >= {3}", 3),
+}
+
+
+@pytest.mark.parametrize(("damage", "first"), TAMPERED.values(), ids=TAMPERED.keys())
+def test_verify_names_the_first_entry_that_is_not_what_was_written(empty_app: Flask, damage: str, first: int) -> None:
+    for number in range(5):
+        rename(factories.provider(), f"name {number}")
+    seal_everything()
+    ids = [0, *db.session.scalars(select(AuditEntry.id).order_by(AuditEntry.id))]
+    db.session.rollback()
+    with tampering(empty_app) as thief:
+        thief.execute(damage.format(*ids))
+    report = audit.verify()
+    assert report.first_altered == ids[first], report
+    assert report.problem
+    assert report.sealed < 5
+    outcome = empty_app.test_cli_runner().invoke(args=["audit", "verify"])
+    assert (outcome.exit_code, "The audit trail was altered" in outcome.output) == (1, True)
+
+
+def test_the_commands_seal_and_verify(empty_app: Flask) -> None:
+    rename(factories.provider(), "after")
+    runner = empty_app.test_cli_runner()
+    assert runner.invoke(args=["audit", "seal"]).exit_code == 0
+    seal_everything()
+    outcome = runner.invoke(args=["audit", "verify"])
+    assert (outcome.exit_code, outcome.output) == (
+        0,
+        "1 entries are sealed and as they were written; 0 are not sealed yet.\n",
+    )
+
+
+# ------------------------------------------------------------------ actors
+
+
+def test_a_role_lets_staff_act_and_nobody_else() -> None:
+    finance = Actor("staff", 1, "F", frozenset({"finance"}))
+    finance.require("finance", "admin")
+    SYSTEM.require("admin")
+    for nobody in (finance, Actor("traveller", 2, "T", frozenset({"admin"})), Actor("stripe", None, "Stripe")):
+        with pytest.raises(NotAllowed, match="admin"):
+            nobody.require("admin")
+
+
+def test_a_cancelled_booking_names_who_cancelled_it_and_why(app: Flask) -> None:
+    booking = factories.booking()
+    by = factories.actor(factories.staff("support"))
+    bookings.cancel(booking.id, by=by, on_behalf_of="support", reason="Looks like fraud")
+    entry = entry_of("booking.cancel", booking.id)
+    assert (entry.actor_id, entry.reason) == (by.id, "Looks like fraud")

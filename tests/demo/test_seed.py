@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+
+from app import create_app
+from app.accounts import service as accounts
+from app.accounts.models import User
+from app.audit import service as audit
+from app.audit.actor import SYSTEM
+from app.audit.models import AuditEntry
+from app.bookings.models import Booking
+from app.catalog.models import Package, Provider
+from app.db import utcnow
+from app.demo import people
+from app.demo import service as demo
+from app.demo.journal import change
+from app.errors import Conflict, Invalid, NotAllowed, TripdeskError, Unavailable
+from app.extensions import db
+from app.payments import ledger, stripe_gateway
+from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from app.reports import invariants
+from tests import factories
+from tests.conftest import _copy_database, _settings, run_local_stripe
+from tests.demo.conftest import HOLD_MINUTES
+
+SMALL = demo.Scale.named("small")
+
+
+def quiet(_: str) -> None:
+    """Nobody listens to the progress."""
+
+
+def test_nothing_in_the_demo_breaks_an_invariant(seeded: Flask) -> None:
+    assert {finding.statement: finding.wrong for finding in invariants.check() if finding.wrong} == {}
+    assert ledger.verify() == []
+    report = audit.verify()
+    assert (report.problem, report.unsealed) == (None, 0)
+    assert report.sealed > 1_000
+
+
+def test_there_is_as_much_as_the_scale_says(seeded: Flask) -> None:
+    def count(model: Any) -> int:
+        return db.session.scalar(select(func.count()).select_from(model)) or 0
+
+    assert (count(Booking), count(Package), count(Provider)) == (400, 80, 14)
+    assert count(User) == 60 + len(people.STAFF)
+    assert db.session.scalar(select(func.count()).where(Package.type == "tour")) == 20
+
+
+def test_every_state_of_a_booking_is_there(seeded: Flask) -> None:
+    assert set(db.session.scalars(select(Booking.status).distinct())) == set(Booking.MOVES)
+    assert set(db.session.scalars(select(Provider.status).distinct())) == set(Provider.MOVES)
+    assert {"SUCCEEDED", "REFUNDED", "CANCELLED"} <= set(db.session.scalars(select(Payment.status).distinct()))
+    late = select(Booking.id).where(Booking.expired_at.is_not(None), Booking.confirmed_at.is_not(None))
+    assert db.session.scalars(late).first()
+
+
+def test_the_demo_traveller_has_stays_that_are_over_and_stays_to_come(seeded: Flask) -> None:
+    traveller = db.session.scalars(select(User.id).where(User.email == people.TRAVELLER)).one()
+    own = select(func.count()).where(Booking.traveller_id == traveller)
+    assert (db.session.scalar(own.where(Booking.status == "COMPLETED")) or 0) >= 5
+    to_come = own.where(Booking.status == "CONFIRMED", Booking.starts_on > utcnow().date())
+    assert (db.session.scalar(to_come) or 0) >= 5
+
+
+def test_everybody_can_sign_in(seeded: Flask) -> None:
+    for login in people.STAFF:
+        assert accounts.authenticate(email=login.email, password="tripdesk-demo").roles == frozenset(login.roles)
+    assert not accounts.authenticate(email=people.TRAVELLER, password="tripdesk-demo").roles
+
+
+def test_what_is_held_right_now_can_still_be_paid(seeded: Flask) -> None:
+    holds = db.session.scalars(select(Booking).where(Booking.status == "PENDING_PAYMENT")).all()
+    assert len(holds) == 4
+    assert all(hold.created_at < hold.expires_at for hold in holds)
+    newest = max(hold.expires_at for hold in holds)
+    assert newest > utcnow()
+
+
+def test_nothing_is_left_to_do_for_a_worker(seeded: Flask) -> None:
+    for model in (Payment, Refund, WebhookEvent):
+        assert db.session.scalars(select(model.id).where(model.due_at.is_not(None))).all() == []
+
+
+def trail_of(booking: Booking) -> list[tuple[Any, ...]]:
+    """What the audit trail has of a booking and its payment: who did what, and which columns changed."""
+    payment_ids = db.session.scalars(select(Payment.id).where(Payment.booking_id == booking.id)).all()
+    about = (AuditEntry.object_type == "bookings") & (AuditEntry.object_id == booking.id)
+    about |= (AuditEntry.object_type == "payments") & AuditEntry.object_id.in_(payment_ids)
+    return [
+        (entry.action, entry.actor_kind, entry.reason, sorted(entry.before or {}), sorted(entry.after or {}))
+        for entry in db.session.scalars(select(AuditEntry).where(about).order_by(AuditEntry.id))
+    ]
+
+
+def postings_of(booking: Booking) -> list[tuple[str, str, str]]:
+    entries = select(LedgerEntry).where(LedgerEntry.booking_id == booking.id).order_by(LedgerEntry.id)
+    return [(entry.kind, entry.debit_account, entry.credit_account) for entry in db.session.scalars(entries)]
+
+
+def test_a_paid_booking_left_behind_what_the_verbs_leave(app: Flask, seeded_app: Flask) -> None:
+    real = factories.paid_booking()
+    trail, postings = trail_of(real), postings_of(real)
+    assert [action for action, *_ in trail] == ["booking.hold", "payment.open", "booking.confirm", "payment.captured"]
+    with seeded_app.app_context():
+        traveller = db.session.scalars(select(User.id).where(User.email == people.TRAVELLER)).one()
+        own = select(Booking).where(Booking.traveller_id == traveller, Booking.status == "CONFIRMED")
+        made_up = db.session.scalars(own.limit(1)).one()
+        assert trail_of(made_up) == trail
+        assert postings_of(made_up) == postings
+
+
+def test_ids_grow_with_time(seeded: Flask) -> None:
+    for stamp in (AuditEntry.at, LedgerEntry.posted_at, WebhookEvent.received_at, Booking.created_at):
+        in_order_of_id = db.session.scalars(select(stamp).order_by(stamp.class_.id)).all()
+        assert list(in_order_of_id) == sorted(in_order_of_id), stamp
+
+
+def test_the_local_stripe_knows_a_seeded_payment(seeded: Flask) -> None:
+    payment = db.session.scalars(select(Payment).where(Payment.status == "SUCCEEDED").order_by(Payment.id)).first()
+    assert payment is not None
+    assert payment.stripe_payment_intent_id
+    intent = stripe_gateway.retrieve_intent(payment.stripe_payment_intent_id)
+    assert (intent.status, intent.charge_id, intent.fee_minor, intent.captured_at) == (
+        *("succeeded", payment.stripe_charge_id),
+        *(payment.fee_minor, payment.succeeded_at),
+    )
+    assert intent.payment_id == payment.id
+
+
+def test_a_seeded_payment_can_be_refunded_at_the_local_stripe(fresh: Flask) -> None:
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    payment = db.session.scalars(select(Payment).where(Payment.status == "SUCCEEDED").limit(1)).one()
+    refund = stripe_gateway.create_refund(
+        intent_id=payment.stripe_payment_intent_id or "", amount_minor=payment.amount_minor, key="demo", refund_id=1
+    )
+    assert refund.status == "succeeded"
+
+
+@contextmanager
+def empty_market(stripe_api_base: str) -> Iterator[Flask]:
+    app = create_app(**_settings(_copy_database(), stripe_api_base=stripe_api_base, hold_minutes=HOLD_MINUTES))
+    with app.app_context():
+        yield app
+        db.session.remove()
+        db.engine.dispose()
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Flask]:
+    """An app on an empty database, before a local Stripe that knows nothing."""
+    with (
+        run_local_stripe(tmp_path / "stripe.sqlite3", webhook_url="http://127.0.0.1:1/") as url,
+        empty_market(url) as app,
+    ):
+        yield app
+
+
+def identities() -> list[tuple[Any, ...]]:
+    rows = select(Booking.id, Booking.reference, Booking.total_minor, Payment.id, Payment.stripe_payment_intent_id)
+    return [tuple(row) for row in db.session.execute(rows.outerjoin(Payment).order_by(Booking.id))]
+
+
+def test_two_runs_on_one_day_make_the_same(seeded_app: Flask) -> None:
+    if seeded_app.config["SEEDED_ON"] != utcnow().date():
+        pytest.skip("midnight has passed since the first run")
+    with empty_market(seeded_app.extensions["settings"].stripe_api_base):
+        demo.seed(SMALL, by=SYSTEM, tell=quiet)
+        again = identities()
+        assert invariants.check_stripe().wrong == [], "the local Stripe did not pass over what it knew"
+    with seeded_app.app_context():
+        assert identities() == again
+
+
+def counts() -> dict[str, int]:
+    return {
+        model.__tablename__: db.session.scalar(select(func.count()).select_from(model)) or 0
+        for model in (User, Provider, Package, Booking, Payment, AuditEntry)
+    }
+
+
+def test_a_second_seed_is_refused_and_changes_nothing(seeded: Flask) -> None:
+    before = counts()
+    with pytest.raises(Conflict, match="bookings or packages already"):
+        demo.seed(SMALL, by=SYSTEM, tell=quiet)
+    assert counts() == before
+    result = seeded.test_cli_runner().invoke(args=["demo", "seed", "--if-empty"])
+    assert (result.exit_code, result.output) == (0, "There are bookings or packages already: nothing was done.\n")
+    assert counts() == before
+
+
+def with_settings(app: Flask, **values: Any) -> None:
+    app.extensions["settings"] = app.extensions["settings"].model_copy(update=values)
+
+
+@pytest.mark.parametrize(
+    ("values", "refusal", "words"),
+    [
+        ({"app_env": "production"}, NotAllowed, "production"),
+        ({"stripe_api_base": ""}, Invalid, "STRIPE_API_BASE"),
+        ({"stripe_api_base": "http://127.0.0.1:1"}, Unavailable, "local Stripe does not answer"),
+    ],
+)
+def test_a_seed_that_is_refused_leaves_nothing(
+    fresh: Flask, values: dict[str, Any], refusal: type[TripdeskError], words: str
+) -> None:
+    with_settings(fresh, **values)
+    with pytest.raises(refusal, match=words):
+        demo.seed(SMALL, by=SYSTEM, tell=quiet)
+    assert set(counts().values()) == {0}
+
+
+def test_production_is_refused_also_when_there_is_data(fresh: Flask) -> None:
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    with_settings(fresh, app_env="production")
+    result = fresh.test_cli_runner().invoke(args=["demo", "seed", "--if-empty"])
+    assert result.exit_code == 1
+    assert "refused in production" in result.output
+
+
+def test_an_account_in_the_demos_name_is_in_the_way(fresh: Flask) -> None:
+    factories.traveller(email=f"somebody@{people.DOMAIN}")
+    with pytest.raises(Conflict, match="demo logins need that name"):
+        demo.seed(SMALL, by=SYSTEM, tell=quiet)
+    assert counts()["bookings"] == 0
+
+
+@pytest.mark.parametrize("wrong", ["", "0", "99", "2000001", "-400", "4e2", "tiny", "٤٠٠"])
+def test_a_scale_that_makes_no_sense_is_named(wrong: str) -> None:
+    with pytest.raises(Invalid, match="small, medium, large or a number"):
+        demo.Scale.named(wrong)
+
+
+def test_the_named_scales() -> None:
+    assert demo.Scale.named("small") == demo.Scale(400, 80, 14, 60)
+    assert demo.Scale.named("medium").bookings == 50_000
+    assert demo.Scale.named("large") == demo.Scale(1_000_000, 20_000, 2_000, 200_000)
+    assert demo.Scale.named("100").bookings == 100
+
+
+def test_the_smallest_scale_holds_together(fresh: Flask) -> None:
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    assert counts()["bookings"] == 100
+    assert [finding for finding in invariants.check_database() if finding.wrong] == []
+
+
+def test_a_life_takes_no_step_that_the_moves_table_lacks() -> None:
+    with pytest.raises(ValueError, match="no move from COMPLETED to CONFIRMED"):
+        change(Booking, {"status": "COMPLETED"}, status="CONFIRMED")

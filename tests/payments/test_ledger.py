@@ -1,0 +1,198 @@
+"""The ledger: append-only for everybody, each posting once, and `verify` names what is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2
+import pytest
+from flask import Flask
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from app.bookings.models import Booking
+from app.db import transaction
+from app.extensions import db
+from app.payments import ledger
+from app.payments.models import LedgerEntry, Payment
+from tests import factories
+from tests.conftest import tampering
+
+BAD_WRITES = {
+    "change an amount": "UPDATE ledger_entries SET amount_minor = amount_minor + 1",
+    "change an account": "UPDATE ledger_entries SET debit_account = 'stripe_fees'",
+    "delete": "DELETE FROM ledger_entries",
+    "delete one": "DELETE FROM ledger_entries WHERE id = (SELECT min(id) FROM ledger_entries)",
+    "truncate": "TRUNCATE ledger_entries",
+    "truncate with all that hangs on it": "TRUNCATE payments CASCADE",
+}
+
+
+def entries_of(booking: Booking) -> list[tuple[str, int]]:
+    db.session.rollback()
+    rows = db.session.execute(
+        select(LedgerEntry.kind, LedgerEntry.amount_minor)
+        .where(LedgerEntry.booking_id == booking.id)
+        .order_by(LedgerEntry.kind)
+    )
+    return [(kind, amount) for kind, amount in rows]
+
+
+CAPTURED = [("capture.commission", 3_000), ("capture.provider_share", 17_000), ("capture.stripe_fee", 610)]
+
+
+def payment_id_of(booking: Booking) -> int:
+    return db.session.scalars(select(Payment.id).where(Payment.booking_id == booking.id)).one()
+
+
+@pytest.mark.parametrize("write", BAD_WRITES.values(), ids=BAD_WRITES.keys())
+def test_the_apps_role_may_not(app: Flask, write: str) -> None:
+    booking = factories.paid_booking()
+    with pytest.raises(DBAPIError, match="permission denied"):
+        db.session.execute(text(write))
+    assert entries_of(booking) == CAPTURED
+
+
+@pytest.mark.parametrize("write", BAD_WRITES.values(), ids=BAD_WRITES.keys())
+def test_the_owners_role_may_not_either(app: Flask, owner: Any, write: str) -> None:
+    booking = factories.paid_booking()
+    with owner.cursor() as cursor, pytest.raises(psycopg2.errors.RestrictViolation, match="append-only"):
+        cursor.execute(write)
+    assert entries_of(booking) == CAPTURED
+
+
+def test_the_apps_role_may_not_switch_the_guards_off(app: Flask) -> None:
+    for switch in ("ALTER TABLE ledger_entries DISABLE TRIGGER ALL", "SET session_replication_role = replica"):
+        with pytest.raises(DBAPIError, match=r"must be owner|permission denied"):
+            db.session.execute(text(switch))
+        db.session.rollback()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "constraint"),
+    [
+        ("amount_minor", "0", "ck_ledger_entries_amount"),
+        ("amount_minor", "-5", "ck_ledger_entries_amount"),
+        ("credit_account", "debit_account", "ck_ledger_entries_two_accounts"),
+        ("debit_account", "'nowhere'", "fk_ledger_entries_debit_account"),
+        ("source_id", "source_id", "uq_ledger_entries_source"),
+    ],
+)
+def test_the_database_refuses_an_entry_that_makes_no_sense(
+    app: Flask, column: str, value: str, constraint: str
+) -> None:
+    booking = factories.paid_booking()
+    columns = ["kind", "debit_account", "credit_account", "amount_minor", "currency", "source_id"]
+    columns += ["payment_id", "booking_id", "provider_id"]
+    values = [value if name == column else "source_id || '_new'" if name == "source_id" else name for name in columns]
+    with pytest.raises(IntegrityError, match=constraint):
+        db.session.execute(
+            text(
+                f"INSERT INTO ledger_entries ({', '.join(columns)}) SELECT {', '.join(values)} FROM ledger_entries"
+                " WHERE booking_id = :id AND kind = 'capture.stripe_fee'"
+            ),
+            {"id": booking.id},
+        )
+    assert entries_of(booking) == CAPTURED
+
+
+def test_posting_the_same_capture_again_posts_nothing(app: Flask) -> None:
+    booking = factories.paid_booking()
+    with transaction():
+        ledger.post_capture(db.session.get_one(Payment, payment_id_of(booking)), fee_minor=610)
+    assert entries_of(booking) == CAPTURED
+
+
+def test_posting_needs_a_transaction(app: Flask) -> None:
+    booking = factories.paid_booking()
+    with pytest.raises(RuntimeError, match="transaction"):
+        ledger.post_capture(db.session.get_one(Payment, payment_id_of(booking)), fee_minor=610)
+
+
+def test_a_payment_without_a_charge_cannot_be_posted(app: Flask) -> None:
+    booking = factories.booking()
+    factories.intent_of(booking)
+    with pytest.raises(ValueError, match="no charge"), transaction():
+        ledger.post_capture(db.session.get_one(Payment, payment_id_of(booking)), fee_minor=610)
+
+
+def test_the_trial_balance_adds_up(empty_app: Flask) -> None:
+    assert ledger.trial_balance() == []
+    factories.paid_booking()
+    balances = {balance.code: (balance.debit_minor, balance.credit_minor) for balance in ledger.trial_balance()}
+    assert balances == {
+        "stripe_balance": (20_000, 610),
+        "provider_payable": (0, 17_000),
+        "commission_revenue": (0, 3_000),
+        "stripe_fees": (610, 0),
+    }
+    assert sum(debit for debit, _ in balances.values()) == sum(credit for _, credit in balances.values())
+
+
+PLANTED = {
+    "an amount changed": (
+        "UPDATE ledger_entries SET amount_minor = 1 WHERE kind = 'capture.commission'",
+        "captured payment",
+    ),
+    "an entry gone": ("DELETE FROM ledger_entries WHERE kind = 'capture.stripe_fee'", "captured payment"),
+    "all entries gone": ("DELETE FROM ledger_entries", "captured payment"),
+    "accounts swapped": (
+        "UPDATE ledger_entries SET debit_account = credit_account, credit_account = debit_account"
+        " WHERE kind = 'capture.commission'",
+        "between accounts that their kind doesn't use",
+    ),
+    "an unknown kind": ("UPDATE ledger_entries SET kind = 'gift' WHERE kind = 'capture.commission'", "gift"),
+    "another currency": (
+        "UPDATE ledger_entries SET currency = 'EUR' WHERE kind = 'capture.commission'",
+        "another currency",
+    ),
+    "a payment never captured": (
+        "UPDATE payments SET succeeded_at = NULL, status = 'FAILED'",
+        "never captured",
+    ),
+    "a refund that was not posted": (
+        "INSERT INTO refunds (payment_id, amount_minor, currency, reason, idempotency_key, stripe_refund_id, status)"
+        " SELECT id, 5, 'USD', 'planted', 'k', 're_planted', 'SUCCEEDED' FROM payments",
+        "refund whose entries disagree",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "words"), PLANTED.values(), ids=PLANTED.keys())
+def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) -> None:
+    factories.paid_booking()
+    assert ledger.verify() == []
+    with tampering(empty_app) as thief:
+        thief.execute(fault)
+    found = ledger.verify()
+    assert any(words in line for line in found), found
+    outcome = empty_app.test_cli_runner().invoke(args=["ledger", "verify"])
+    assert outcome.exit_code == 1
+    assert "NOT in order" in outcome.output
+
+
+def test_verify_notices_that_the_guards_are_off(empty_app: Flask) -> None:
+    with tampering(empty_app) as thief:
+        assert ledger.verify() == [
+            "the database no longer guards the ledger: trigger ledger_entries_no_change is missing or off",
+            "the database no longer guards the ledger: trigger ledger_entries_no_truncate is missing or off",
+        ]
+        thief.execute("GRANT UPDATE ON ledger_entries TO tripdesk_app")
+    assert ledger.verify() == [
+        "the database no longer guards the ledger: the role tripdesk_app may UPDATE ledger_entries"
+    ]
+
+
+def test_the_command_says_that_the_books_are_in_order(empty_app: Flask) -> None:
+    factories.paid_booking()
+    outcome = empty_app.test_cli_runner().invoke(args=["ledger", "verify"])
+    assert (outcome.exit_code, outcome.output.splitlines()[-1]) == (0, "The ledger is in order.")
+    assert "Stripe balance" in outcome.output
+    assert "200.00 USD" in outcome.output
+
+
+def test_a_capture_of_nothing_but_commission_posts_no_empty_entry(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = app.extensions["settings"].model_copy(update={"commission_basis_points": 10_000})
+    monkeypatch.setitem(app.extensions, "settings", settings)
+    booking = factories.paid_booking()
+    assert entries_of(booking) == [("capture.commission", 20_000), ("capture.stripe_fee", 610)]

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from flask import Flask
+from sqlalchemy import select, text
+
+from app import create_app
+from app.db import transaction
+from app.demo import stripe_objects
+from app.extensions import db
+from app.payments import stripe_gateway
+from app.payments.models import Payment
+from app.reports import invariants
+from tests.conftest import STRIPE_KEY, run_local_stripe
+
+# A piece of a statement, and what is planted to see it found broken.
+FAULTS = {
+    "stock held and booked": (
+        "UPDATE availability SET booked = booked - 1 WHERE booked > 0",
+        "UPDATE availability SET held = held + 1 WHERE held + booked < capacity",
+        "UPDATE bookings SET status = 'EXPIRED', expired_at = now() WHERE status = 'PENDING_PAYMENT'",
+    ),
+    "ever booked is in its package's calendar": ("DELETE FROM availability WHERE booked > 0",),
+    "total is the price of its nights": (
+        "UPDATE bookings SET total_minor = total_minor + 1 WHERE id = 7",
+        "UPDATE bookings SET units = units + 1 WHERE id = 7",
+    ),
+    "nights are every day": (
+        "UPDATE bookings SET ends_on = ends_on + 1 WHERE NOT nights->0 ? 'departure'",
+        "UPDATE bookings SET starts_on = starts_on - 1 WHERE nights->0 ? 'departure'",
+        "UPDATE bookings SET nights = nights || nights WHERE id = 7",
+        "UPDATE bookings SET nights = '[]' WHERE id = 7",
+    ),
+    "times that belong to its state": (
+        "UPDATE bookings SET confirmed_at = NULL WHERE status = 'CONFIRMED'",
+        "UPDATE bookings SET confirmed_at = now() WHERE status = 'EXPIRED'",
+        "UPDATE bookings SET completed_at = NULL WHERE status = 'COMPLETED'",
+        "UPDATE bookings SET cancelled_at = NULL WHERE status LIKE 'CANCELLED%'",
+        "UPDATE bookings SET expired_at = NULL WHERE status = 'EXPIRED'",
+        "UPDATE bookings SET created_at = confirmed_at + interval '1 day' WHERE id = 7",
+        "UPDATE bookings SET completed_at = created_at WHERE status = 'COMPLETED'",
+    ),
+    "kept longer than two minutes": (
+        "UPDATE bookings SET expires_at = now() - interval '121 seconds' WHERE status = 'PENDING_PAYMENT'",
+    ),
+    "completed after noon": (
+        "UPDATE bookings SET completed_at = completed_at - interval '3 hours' WHERE status = 'COMPLETED'",
+        "UPDATE bookings SET status = 'CONFIRMED', completed_at = NULL WHERE status = 'COMPLETED'",
+    ),
+    "exactly one captured payment": (
+        "UPDATE payments SET amount_minor = amount_minor + 1 WHERE status = 'SUCCEEDED'",
+        "UPDATE payments SET currency = 'EUR' WHERE status = 'SUCCEEDED'",
+        "UPDATE payments SET succeeded_at = NULL WHERE status = 'SUCCEEDED'",
+    ),
+    "asks for its booking's amount": (
+        "UPDATE payments SET amount_minor = amount_minor + 1 WHERE status = 'CANCELLED'",
+        "UPDATE payments SET provider_id = (SELECT min(id) FROM providers WHERE id <> payments.provider_id)",
+    ),
+    "on its way back in full": (
+        "UPDATE bookings SET confirmed_at = NULL, status = 'EXPIRED', expired_at = now() WHERE status = 'CONFIRMED'",
+        "UPDATE refunds SET amount_minor = amount_minor - 1",
+        "UPDATE refunds SET status = 'REJECTED'",
+    ),
+    "Stripe's ids that belong to its state": (
+        "UPDATE payments SET stripe_charge_id = NULL WHERE status = 'SUCCEEDED'",
+        "UPDATE payments SET fee_minor = NULL WHERE status = 'SUCCEEDED'",
+        "UPDATE payments SET cancelled_at = NULL WHERE status = 'CANCELLED'",
+        "UPDATE payments SET succeeded_at = created_at - interval '1 day' WHERE status = 'SUCCEEDED'",
+    ),
+    "what its refunds have paid": (
+        "UPDATE payments SET refunded_minor = 1 WHERE status = 'SUCCEEDED'",
+        "UPDATE payments SET status = 'PARTIALLY_REFUNDED' WHERE status = 'REFUNDED'",
+        "UPDATE refunds SET status = 'FAILED', failed_at = now()",
+    ),
+    "refund has the times": (
+        "UPDATE refunds SET stripe_refund_id = NULL",
+        "UPDATE refunds SET succeeded_at = created_at - interval '1 day'",
+        "UPDATE refunds SET currency = 'EUR'",
+    ),
+    "says when it is due": (
+        "UPDATE webhook_events SET status = 'RECEIVED'",
+        "UPDATE webhook_events SET due_at = now()",
+        "UPDATE refunds SET status = 'APPROVED'",
+        "UPDATE payments SET due_at = now() WHERE status = 'SUCCEEDED'",
+    ),
+    "due for more than two minutes": (
+        "UPDATE webhook_events SET due_at = now() - interval '121 seconds'",
+        "UPDATE refunds SET due_at = now() - interval '121 seconds'",
+        "UPDATE payments SET due_at = now() - interval '121 seconds' WHERE status = 'CANCELLED'",
+    ),
+    "audit entry of its beginning": (
+        "UPDATE bookings SET id = id + 1000000 WHERE id NOT IN (SELECT booking_id FROM payments)",
+        "UPDATE payments SET id = id + 1000000 WHERE status = 'CANCELLED'",
+        "UPDATE refunds SET id = id + 1000000",
+    ),
+    "The ledger is whole": ("UPDATE payments SET fee_minor = fee_minor + 1 WHERE status = 'SUCCEEDED'",),
+}
+_PLANTED = [(statement, fault) for statement, faults in FAULTS.items() for fault in faults]
+
+
+class _TakenBackError(Exception):
+    """Ends a transaction without a trace."""
+
+
+@pytest.fixture(scope="module")
+def owners_app(seeded_app: Flask) -> Iterator[Flask]:
+    """The app in the owner's role, which may do what the app's may not."""
+    settings = seeded_app.extensions["settings"]
+    app = create_app(**settings.model_dump() | {"database_url": settings.database_owner_url})
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.mark.parametrize(("statement", "fault"), _PLANTED, ids=[fault for _, fault in _PLANTED])
+def test_a_planted_fault_is_found(owners_app: Flask, statement: str, fault: str) -> None:
+    with owners_app.app_context(), pytest.raises(_TakenBackError), transaction():
+        planted = db.session.execute(text(fault))
+        assert planted.rowcount > 0, "nothing was planted"  # type: ignore[attr-defined]
+        broken = {finding.statement: finding.wrong for finding in invariants.check_database() if finding.wrong}
+        found = [lines for named, lines in broken.items() if statement in named]
+        assert len(found) == 1, broken
+        assert 1 <= len(found[0]) <= invariants.MOST_LINES + 1
+        raise _TakenBackError
+
+
+def test_every_invariant_has_been_seen_broken() -> None:
+    statements = [*(invariant.statement for invariant in invariants.INVARIANTS), invariants.LEDGER]
+    assert [said for said in statements if not any(piece in said for piece in FAULTS)] == []
+
+
+def test_more_than_twenty_lines_are_cut_short(owners_app: Flask) -> None:
+    with owners_app.app_context(), pytest.raises(_TakenBackError), transaction():
+        db.session.execute(text("UPDATE bookings SET total_minor = total_minor + 1"))
+        findings = {finding.statement: finding.wrong for finding in invariants.check_database()}
+        lines = next(wrong for statement, wrong in findings.items() if "total is the price" in statement)
+        assert len(lines) == 21
+        assert lines[-1] == "… and more"
+        raise _TakenBackError
+
+
+@pytest.fixture
+def other_stripe(seeded: Flask, tmp_path: Path) -> Iterator[Flask]:
+    """The seeded app before a local Stripe that knows nothing yet."""
+    settings = seeded.extensions["settings"]
+    with run_local_stripe(tmp_path / "stripe.sqlite3", webhook_url="http://127.0.0.1:1/") as url:
+        app = create_app(**settings.model_dump() | {"stripe_api_base": url})
+        with app.app_context():
+            yield app
+            db.session.remove()
+            db.engine.dispose()
+
+
+def _load(app: Flask, **line: object) -> None:
+    base = app.extensions["settings"].stripe_api_base
+    whole = {"currency": "usd", "status": "succeeded", "created": int(time.time()) - 600, **line}
+    requests.post(f"{base}/_local/load", data=json.dumps(whole), auth=(STRIPE_KEY, ""), timeout=10).raise_for_status()
+
+
+def test_a_posting_that_stripe_does_not_know_is_found(other_stripe: Flask) -> None:
+    wrong = invariants.check_stripe().wrong
+    assert len(wrong) == 21
+    assert wrong[0].startswith("ch_")
+    assert "Stripe doesn't know it" in wrong[0]
+
+
+def test_what_stripe_knows_and_the_ledger_does_not_is_found(other_stripe: Flask) -> None:
+    stripe_objects.load(other_stripe.extensions["settings"].stripe_api_base, STRIPE_KEY, lambda line: None)
+    assert invariants.check_stripe().wrong == []
+    _load(other_stripe, payment_intent="pi_x", charge="ch_x", balance_transaction="txn_x", amount=5000, fee=175)
+    assert invariants.check_stripe().wrong == ["ch_x: at Stripe 5000 and a fee of 175, in the ledger 0 and 0"]
+    # The same charge a second time in the balance, and with another fee.
+    paid = db.session.scalars(select(Payment).where(Payment.status == "SUCCEEDED").limit(1)).one()
+    charge, amount, fee = paid.stripe_charge_id, paid.amount_minor, paid.fee_minor or 0
+    twice = {"payment_intent": "pi_y", "charge": charge, "balance_transaction": "txn_y"}
+    _load(other_stripe, **twice, amount=amount, fee=fee + 1)
+    wrong = invariants.check_stripe().wrong
+    assert f"{charge}: twice in Stripe's balance" in wrong
+    assert f"{charge}: at Stripe {amount} and a fee of {fee + 1}, in the ledger {amount} and {fee}" in wrong
+
+
+def test_what_is_younger_than_two_minutes_may_still_be_on_its_way(other_stripe: Flask) -> None:
+    stripe_objects.load(other_stripe.extensions["settings"].stripe_api_base, STRIPE_KEY, lambda line: None)
+    now = int(time.time())
+    _load(other_stripe, payment_intent="pi_x", charge="ch_x", balance_transaction="txn_x", amount=5000, created=now)
+    assert invariants.check_stripe().wrong == []
+
+
+def test_balance_transactions_come_in_pages_from_a_moment_on(seeded: Flask) -> None:
+    pages = list(stripe_gateway.balance_transactions())
+    rows = [row for page in pages for row in page]
+    assert len(pages) > 2
+    assert len({row.id for row in rows}) == len(rows) > 200
+    middle = rows[150].created_at
+    later = [row for page in stripe_gateway.balance_transactions(since=middle) for row in page]
+    assert later == [row for row in rows if row.created_at >= middle]
+
+
+def test_a_stripe_that_does_not_answer_fails_the_check(seeded_app: Flask) -> None:
+    settings = seeded_app.extensions["settings"]
+    app = create_app(**settings.model_dump() | {"stripe_api_base": "http://127.0.0.1:1"})
+    result = app.test_cli_runner().invoke(args=["invariants", "check"])
+    assert result.exit_code == 1
+    assert "Stripe could not be asked" in result.output
+    assert "1 invariant is broken." in result.output
+
+
+def test_without_a_key_stripe_is_passed_over_and_said_so(seeded_app: Flask) -> None:
+    settings = seeded_app.extensions["settings"]
+    app = create_app(**settings.model_dump() | {"stripe_secret_key": ""})
+    result = app.test_cli_runner().invoke(args=["invariants", "check"])
+    assert result.exit_code == 0, result.output
+    assert "skipped  The ledger and Stripe agree" in result.output
+    assert "STRIPE_SECRET_KEY is not set" in result.output
+
+
+def test_all_is_well_and_every_statement_is_printed(seeded: Flask) -> None:
+    result = seeded.test_cli_runner().invoke(args=["invariants", "check"])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("ok       ") == len(invariants.INVARIANTS) + 2
+    assert result.output.endswith("Nothing breaks an invariant.\n")
