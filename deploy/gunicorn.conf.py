@@ -3,7 +3,7 @@
 import os
 
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))  # gunicorn's own variable; two per core is plenty
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))  # gunicorn's own variable; one per core
 threads = 4  # the connection pools in app/__init__.py hold as many and more
 timeout = 30  # of a worker that stopped beating; the database's statement timeout is half of it
 graceful_timeout = 20  # for the requests at hand on SIGTERM

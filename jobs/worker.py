@@ -19,7 +19,8 @@ class ForkingWorker(Worker):
 
     def main_work_horse(self, job: Job, queue: Queue) -> None:
         """The child's start."""
-        db.engine.dispose(close=False)
+        for engine in db.engines.values():
+            engine.dispose(close=False)
         super().main_work_horse(job, queue)
 
 

@@ -131,14 +131,6 @@ class Stack:
             with suppress(psutil.NoSuchProcess):
                 victim.kill()
 
-    def kill_children(self, name: str) -> int:
-        """Kill what a process has started, such as a worker's job at work, but not itself; returns how many."""
-        children = psutil.Process(self.processes[name].pid).children(recursive=True)
-        for child in children:
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        return len(children)
-
     def wait_until_answering(self, name: str, url: str) -> None:
         """Wait for a 200; fails with the end of the log when the process ends instead."""
 

@@ -26,6 +26,7 @@ from app.extensions import db
 from app.payments import ledger, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants
+from dev.stripe import charges
 from tests import factories
 from tests.conftest import _copy_database, _settings, run_local_stripe
 from tests.demo.conftest import HOLD_MINUTES
@@ -115,6 +116,11 @@ def test_a_paid_booking_left_behind_what_the_verbs_leave(app: Flask, seeded_app:
         made_up = db.session.scalars(own.limit(1)).one()
         assert trail_of(made_up) == trail
         assert postings_of(made_up) == postings
+
+
+def test_fees_are_what_the_local_stripe_would_have_charged(seeded: Flask) -> None:
+    paid = db.session.scalars(select(Payment).where(Payment.succeeded_at.is_not(None))).all()
+    assert {p.id: p.fee_minor for p in paid} == {p.id: charges.fee(p.amount_minor, "pm_card_visa") for p in paid}
 
 
 def test_ids_grow_with_time(seeded: Flask) -> None:

@@ -11,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import psutil
 import psycopg2
 import pytest
 import requests
@@ -166,8 +165,6 @@ def test_a_worker_killed_in_the_middle_of_a_transaction_leaves_nothing_half_done
         (post,) = postman.post(paid.events)
         post.result()
         wait_for(lambda: waits_for_lock(stack), "the job to get to the stock")
-        worker = psutil.Process(stack.processes["urgent"].pid)
-        assert worker.children(), "the worker has no child at work"
         stack.kill("urgent")
         holder.rollback()
     assert stack.ask_database("SELECT status FROM bookings") == [("PENDING_PAYMENT",)]

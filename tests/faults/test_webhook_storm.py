@@ -14,7 +14,7 @@ from tests.stack import Stack
 EVENTS = 1_000
 TIMES = 3
 EMPTY_REDIS_AFTER = (3, 6, 10)  # seconds
-KILL_A_WORKER_EVERY = 6  # seconds; the jobs at work are killed every second
+KILL_A_WORKER_EVERY = 3  # seconds, with the job it is at; it needs one or two to start again
 # The trouble goes on while the bulk of the work is done. With fewer left it is over, and the minute begins.
 LEFT_AT_THE_END = 200
 LONGEST_STORM = 300
@@ -37,19 +37,18 @@ def test_each_event_takes_effect_once_whatever_is_killed(stack: Stack) -> None:
     stack.start_scheduler()
     events = prepare(stack, EVENTS).events
     started = time.monotonic()
-    jobs_killed = workers_killed = 0
+    kills = 0
     with Postman(stack) as postman:
         posts = postman.post(events, times=TIMES)
         for second in range(1, LONGEST_STORM):
             time.sleep(1)
-            jobs_killed += sum(stack.kill_children(name) for name in workers)
             if second in EMPTY_REDIS_AFTER:
                 stack.empty_redis()
             if second % KILL_A_WORKER_EVERY == 0:
                 name = next(victims)
                 stack.kill(name)
                 stack.start_worker("default" if name == "default" else "urgent", name)
-                workers_killed += 1
+                kills += 1
             if all(post.done() for post in posts) and waiting(stack) <= LEFT_AT_THE_END:
                 break
         for post in posts:
@@ -60,11 +59,9 @@ def test_each_event_takes_effect_once_whatever_is_killed(stack: Stack) -> None:
     wait_for(lambda: waiting(stack) == 0, "everything to be worked through", ONE_MINUTE)
     done = time.monotonic() - started
     print(  # noqa: T201  (shown with -s)
-        f"storm of {storm:.0f} s: {jobs_killed} jobs and {workers_killed} workers killed, {left} events left;"
-        f" all done after {done:.0f} s"
+        f"storm of {storm:.0f} s: {kills} workers killed, {left} events left; all done after {done:.0f} s"
     )
-    assert jobs_killed > 10
-    assert workers_killed > 3
+    assert kills > 3
     assert postman.answers == [200] * EVENTS * TIMES
     assert_each_applied_once(stack, EVENTS)
 

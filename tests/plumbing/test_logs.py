@@ -55,9 +55,7 @@ def test_a_sane_request_id_is_kept(sane: str) -> None:
     assert logs.new_request_id(sane) == sane
 
 
-@pytest.mark.parametrize(
-    "odd", [None, "", "x" * 129, "has space", "new\nline", 'quote"', "ünïcode", "<script>1"]
-)
+@pytest.mark.parametrize("odd", [None, "", "x" * 129, "has space", "new\nline", 'quote"', "ünïcode", "<script>1"])
 def test_any_other_is_replaced(odd: str | None) -> None:
     made = logs.new_request_id(odd)
     assert made != odd
