@@ -20,7 +20,7 @@ demo: $(INSTALLED) ## The whole product with demo data on http://127.0.0.1:8000;
 	@exec $(RUN) dev.demo
 
 test: $(INSTALLED) ## Every test, on services of its own (ARGS="-k refund" passes options to pytest)
-	@$(RUN) pytest -n auto $(ARGS)
+	@$(RUN) pytest -n auto --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## Format, lint, types, templates, migrations, security
 	$(RUN) ruff format --check .

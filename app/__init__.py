@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 import app.models  # noqa: F401  (the migrations and relationships need every table)
 from app import api, cli, config, console, logs, problems
-from app.db import READS, connect_args, engine_url, in_our_words
+from app.db import ALONE, connect_args, engine_url, in_our_words, trust_recent_connections
 from app.errors import TripdeskError
 from app.extensions import csrf, db, login_manager, migrate
 from app.ops.health import ops, schema_head
@@ -36,14 +36,13 @@ def create_app(**overrides: Any) -> Flask:
         SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
         SQLALCHEMY_ENGINE_OPTIONS={
             "connect_args": connect_args(patient=config.run_by_command()),
-            "pool_pre_ping": True,
             "pool_size": 5,
             "max_overflow": 5,
         },
         SQLALCHEMY_BINDS={
-            READS: {
+            ALONE: {
                 "url": engine_url(settings.database_url),
-                "connect_args": connect_args(),
+                "connect_args": connect_args(patient=config.run_by_command()),
                 "isolation_level": "AUTOCOMMIT",
                 "pool_reset_on_return": None,  # nothing is ever open on it
                 "pool_size": 5,
@@ -68,6 +67,9 @@ def create_app(**overrides: Any) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
 
     db.init_app(app)
+    with app.app_context():
+        for engine in db.engines.values():
+            trust_recent_connections(engine)
     migrate.init_app(app)
     csrf.init_app(app)
     login_manager.init_app(app)

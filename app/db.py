@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, inspect, make_url
-from sqlalchemy.engine import Row
-from sqlalchemy.exc import DBAPIError
+import psycopg2
+from psycopg2.extras import NamedTupleCursor
+from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import InstanceState
 
 from app.errors import Busy, NotFound, Unavailable
@@ -21,8 +23,9 @@ LOCK_TIMEOUT_MS = 3_000
 STATEMENT_TIMEOUT_MS = 15_000
 IDLE_TIMEOUT_MS = 60_000
 
-# The name of the second engine: autocommit, so that a read is one round trip instead of five.
-READS = "reads"
+# The name of the second engine: its statements are transactions by themselves, one round trip instead of three.
+ALONE = "alone"
+_TRUSTED_SECONDS = 1.0
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BUSY = {"55P03", "57014", "40P01", "40001"}  # lock timeout, statement timeout, deadlock, serialization failure
@@ -181,23 +184,63 @@ def _state(row: Model) -> InstanceState[Any]:
     return state
 
 
-def read(sql: str, parameters: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
-    """Rows of one plain SELECT (psycopg2 placeholders), outside any transaction: one round trip, no session.
+def read(sql: str, parameters: dict[str, Any] | None = None) -> list[Any]:
+    """Rows (named tuples) of one plain SELECT with psycopg2 placeholders, outside any transaction: one round trip.
 
-    For the public's hot reads; a verb reads through its session instead. Raises Unavailable.
+    For hot reads; a verb reads through its session instead. Raises Busy, Unavailable.
     """
     try:
-        try:
-            return _rows(sql, parameters)
-        except DBAPIError as error:
-            if not error.connection_invalidated:
-                raise
-            # The database was restarted since: the pool has dropped its dead connections, and a read may be repeated.
-            return _rows(sql, parameters)
+        return _alone(sql, parameters)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise_from_database(error)
+    # The database was restarted since: the pool has dropped its dead connections, and a read may be repeated.
+    return write_alone(sql, parameters)
+
+
+def write_alone(sql: str, parameters: dict[str, Any] | None = None) -> list[Any]:
+    """The same for one statement that writes and is a transaction by itself, committed when this returns.
+
+    Never repeated: when the connection dies, nobody knows whether it was committed. Raises Busy, Unavailable.
+    """
+    try:
+        return _alone(sql, parameters)
     except DBAPIError as error:
         raise_from_database(error)
 
 
-def _rows(sql: str, parameters: dict[str, Any] | None) -> Sequence[Row[Any]]:
-    with db.engines[READS].connect() as connection:
-        return connection.exec_driver_sql(sql, parameters or {}).fetchall()
+def _alone(sql: str, parameters: dict[str, Any] | None) -> list[Any]:
+    # Past SQLAlchemy's own cursors, which would take longer than the statement; its pool stays in charge.
+    connection = None
+    try:
+        connection = db.engines[ALONE].raw_connection()
+        cursor: Any = connection.cursor(cursor_factory=NamedTupleCursor)
+        cursor.execute(sql, parameters)
+        rows: list[Any] = cursor.fetchall()
+        return rows
+    except psycopg2.Error as error:
+        driver = connection.dbapi_connection if connection is not None else None
+        is_lost = driver is None or bool(driver.closed)
+        if connection is not None and is_lost:
+            connection.invalidate(error)
+        raise DBAPIError(sql, parameters, error, connection_invalidated=is_lost) from error
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def trust_recent_connections(engine: Engine) -> None:
+    """Ask a pooled connection whether it still lives only after an idle while; most requests save the round trip."""
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ask(connection: Any, record: Any, _proxy: Any) -> None:
+        if monotonic() - record.info.get("idle_since", 0.0) < _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error  # the pool drops all it has and connects anew

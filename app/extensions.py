@@ -21,7 +21,7 @@ class Base(DeclarativeBase):
         type_annotation_map={
             str: Text,
             datetime: DateTime(timezone=True),
-            dict[str, Any]: JSONB,
+            dict[str, Any]: JSONB(none_as_null=True),
             list[dict[str, Any]]: JSONB,
         },
         metadata=MetaData(

@@ -14,7 +14,8 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 log = logging.getLogger("tripdesk")
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")
+OUTSIDE_A_REQUEST = "-"
+request_id: ContextVar[str] = ContextVar("request_id", default=OUTSIDE_A_REQUEST)
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 

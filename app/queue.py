@@ -29,12 +29,15 @@ LEASE = timedelta(seconds=30)
 IN_FLIGHT_CAP = 200
 BACKOFF_SECONDS = (2, 5, 15, 60, 300, 900, 3600)
 MAX_ATTEMPTS = 12
+# Should the sweep that was asked for be lost, others may ask again after so long.
+_ASKED_SECONDS = 5
 
 
 class Outbox(Model):
     """A row that is its own work order: `due_at` says something is still to do, whatever became of the job in Redis.
 
-    Each subclass names the JOB that takes a row's id. While `leased_until` lies ahead, a job for the row is believed to
+    Each subclass names the JOB that takes a row's id, and the SWEEP that hands out what is due. While `leased_until`
+    lies ahead, a job for the row is believed to
     be on its way; after that the sweep sends another. Both a lost and a doubled job are harmless: the job locks the row
     and
     does nothing when `due_at` is empty.
@@ -42,6 +45,7 @@ class Outbox(Model):
 
     __abstract__ = True
     JOB: ClassVar[str]
+    SWEEP: ClassVar[str]
     QUEUE: ClassVar[str] = "default"
     id: Mapped[int]
     due_at: Mapped[datetime | None]
@@ -121,6 +125,30 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
     return redis.Redis.from_url(
         url, socket_connect_timeout=1, socket_timeout=None if blocking else 2, health_check_interval=15
     )
+
+
+def ask_for_sweep(model: type[Outbox]) -> None:
+    """Have the table's due rows handed out soon. However many ask at once, one sweep is sent, which costs little.
+
+    Call it after the commit. The sweep takes the request back before it looks, so whoever asks too late for one
+    asks for the next.
+    """
+    try:
+        if connection().set(_asked(model), 1, nx=True, ex=_ASKED_SECONDS):
+            _send(model.SWEEP, [()], model.QUEUE)
+    except redis.RedisError as error:
+        log.warning("redis can't be reached, the scheduler will sweep", extra={"error": str(error)})
+
+
+def sweep_asked(model: type[Outbox]) -> None:
+    """Answer `ask_for_sweep`; where there may be more rows, another sweep follows behind these jobs."""
+    connection().delete(_asked(model))
+    if sweep(model) >= IN_FLIGHT_CAP // 2:
+        ask_for_sweep(model)
+
+
+def _asked(model: type[Outbox]) -> str:
+    return f"tripdesk:sweep:{model.__tablename__}"
 
 
 def sweep(model: type[Outbox]) -> int:

@@ -23,6 +23,7 @@ from bench.market import ROOT, Market, constant, market, served
 
 RESULTS = Path(__file__).parent / "results.json"
 ROUNDS = 5
+CLIENTS = 8
 WARM_UP_SECONDS = 1.0
 
 Side = Callable[[float], Run]  # runs for so many seconds
@@ -138,7 +139,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     server = runpy.run_path(str(ROOT / "deploy" / "gunicorn.conf.py"))
-    processes, clients = server["workers"], server["workers"] * server["threads"]
+    processes, clients = server["workers"], CLIENTS
     print(f"{clients} clients, {processes} server processes, {os.cpu_count()} CPUs; {ROUNDS} rounds each way")
     print(f"{'':8} {'floor/s':>8} {'ours/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'ratio':>6} {'from-to':>10} {'needed':>7}")
     results = []

@@ -1,23 +1,35 @@
-"""The floor of every write: the very statements the app issues, sent through psycopg2 by as many clients."""
+"""The floor of every write: the very statements the app issues, sent through psycopg2 by as many clients.
+
+As psycopg2 is used by default: the statements of one request in one transaction, then `commit()`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import psycopg2
 from sqlalchemy import event
 
-from app.db import READS, connect_args
+from app.db import connect_args
 from app.extensions import db
 from bench.load import Run
 
-Statement = tuple[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of the app's, as the driver gets it."""
+
+    sql: str
+    parameters: dict[str, Any]
+
 
 # Columns that may hold each value only once; every repetition gets a new one.
 UNIQUE = ("reference", "stripe_event_id")
@@ -27,18 +39,25 @@ UNIQUE = ("reference", "stripe_event_id")
 def recording() -> Iterator[list[Statement]]:
     """The statements that the app issues meanwhile, with their parameters as the driver gets them."""
     statements: list[Statement] = []
+    # By its name, as the package `app` has an attribute that is called the same.
+    database: Any = importlib.import_module("app.db")
+    alone = database._alone
 
     def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
-        statements.append((sql, dict(parameters)))
+        statements.append(Statement(sql, dict(parameters)))
 
-    engines = (db.engine, db.engines[READS])
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
+    def note_alone(sql: str, parameters: dict[str, Any] | None) -> list[Any]:
+        statements.append(Statement(sql, dict(parameters or {})))
+        rows: list[Any] = alone(sql, parameters)
+        return rows
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    database._alone = note_alone
     try:
         yield statements
     finally:
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", note)
+        event.remove(db.engine, "before_cursor_execute", note)
+        database._alone = alone
 
 
 def repeat(url: str, transactions: Sequence[Sequence[Statement]], *, processes: int, seconds: float) -> Run:
@@ -94,9 +113,9 @@ def _process(
 def _client(connection: Any, statements: Sequence[Statement], end: float, latencies: list[float]) -> None:
     with connection.cursor() as cursor:
         while (sent_at := time.perf_counter()) < end:
-            for sql, parameters in statements:
-                fresh = {name: uuid4().hex for name in UNIQUE if name in parameters}
-                cursor.execute(sql, {**parameters, **fresh})
+            for statement in statements:
+                fresh = {name: uuid4().hex for name in UNIQUE if name in statement.parameters}
+                cursor.execute(statement.sql, {**statement.parameters, **fresh})
                 if cursor.description is not None:
                     cursor.fetchall()
             connection.commit()

@@ -3,8 +3,9 @@
 import os
 
 worker_class = "gthread"
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))  # gunicorn's own variable; one per core
-threads = 4  # the connection pools in app/__init__.py hold as many and more
+workers = int(os.environ.get("WEB_CONCURRENCY", "4"))  # gunicorn's own variable; about two per core
+threads = 1  # waiting for Python's one turn costs more than another process
+preload_app = True  # wrong settings end the server with their line, instead of each of its processes for ever
 timeout = 30  # of a worker that stopped beating; the database's statement timeout is half of it
 graceful_timeout = 20  # for the requests at hand on SIGTERM
 keepalive = 5

@@ -30,7 +30,8 @@ from dev.environment import CHECKOUT, DemoError
 from dev.services import OWNER, Postgres, ServiceError, Valkey, account_name, last_lines, spawn, stop
 
 STRIPE_KEY, STRIPE_WEBHOOK_SECRET = "sk_test_tripdesk_demo", "whsec_tripdesk_demo"
-QUEUES = ("urgent", "default", "slow")
+# Name of the process: the queue it works on.
+WORKERS = {"urgent-1": "urgent", "urgent-2": "urgent", "default": "default", "slow": "slow"}
 LOGINS = ("support", "moderator", "finance", "finance2", "admin", "traveller")
 
 DEATHS, WITHIN_SECONDS = 5, 60.0  # more is not an accident
@@ -111,13 +112,13 @@ def processes(settings: Settings) -> list[Process]:
     stripe += ["--state", settings.home / "stripe.db", "--webhook-url", f"{settings.address}/v1/webhooks/stripe"]
     stripe += ["--webhook-secret", STRIPE_WEBHOOK_SECRET, "--secret-key", STRIPE_KEY]
     seed = (*flask, "demo", "seed", "--scale", settings.scale, "--if-empty")
-    web = (python, "-m", "gunicorn", "--bind", settings.bind, "--workers", "3", "wsgi:app")
+    web = (python, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--bind", settings.bind, "wsgi:app")
     return [
         Process("stripe", stripe, ready=f"{settings.stripe}/health"),
         Process("migrate", (*flask, "db", "upgrade"), once="Migrating the database"),
         Process("seed", seed, once=f"Seeding demo data where there are none ({settings.scale})"),
         Process("web", web, ready=f"{settings.address}/health/ready"),
-        *(Process(f"worker-{queue}", (python, "-m", "jobs.worker", queue)) for queue in QUEUES),
+        *(Process(f"worker-{name}", (python, "-m", "jobs.worker", queue)) for name, queue in WORKERS.items()),
         Process("scheduler", (python, "-m", "jobs.schedule")),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.payments.models import Payment, Refund, WebhookEvent
-from app.queue import sweep
+from app.queue import sweep, sweep_asked
 from jobs import job
 
 SWEPT = (WebhookEvent, Refund, Payment)
@@ -14,3 +14,21 @@ def sweep_all() -> None:
     """Enqueue what is due and has no job on its way."""
     for model in SWEPT:
         sweep(model)
+
+
+@job
+def webhook_events() -> None:
+    """Hand out the events that are due."""
+    sweep_asked(WebhookEvent)
+
+
+@job
+def refunds() -> None:
+    """Hand out the refunds that are due."""
+    sweep_asked(Refund)
+
+
+@job
+def payments() -> None:
+    """Hand out the payments whose intents are to be closed."""
+    sweep_asked(Payment)

@@ -1,27 +1,19 @@
-"""A worker: `python -m jobs.worker QUEUE` listens to one queue and forks for each job, with the app loaded before."""
+"""A worker: `python -m jobs.worker QUEUE` listens to one queue and runs its jobs one after the other, in-process."""
 
 from __future__ import annotations
 
 import sys
 
-from rq import Queue, Worker
-from rq.job import Job
+from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
 from app import create_app
 from app.config import SettingsError, settings
-from app.extensions import db
 from app.queue import QUEUES, connect
+from jobs import audit, bookings, payments, sweeps, webhooks
 
-
-class ForkingWorker(Worker):
-    """RQ's forking worker whose children don't share the parent's database connections."""
-
-    def main_work_horse(self, job: Job, queue: Queue) -> None:
-        """The child's start."""
-        for engine in db.engines.values():
-            engine.dispose(close=False)
-        super().main_work_horse(job, queue)
+# Loaded before the first job, so that one that doesn't import stops the start, not the job.
+MODULES = (audit, bookings, payments, sweeps, webhooks)
 
 
 def main(arguments: list[str]) -> int:
@@ -36,12 +28,8 @@ def main(arguments: list[str]) -> int:
         return 2
     with app.app_context():
         redis = connect(settings().redis_url, blocking=True)
-        worker = ForkingWorker(
-            [Queue(arguments[0], connection=redis, serializer=JSONSerializer)],
-            connection=redis,
-            serializer=JSONSerializer,
-        )
-        worker.work(logging_level="WARNING")
+        queue = Queue(arguments[0], connection=redis, serializer=JSONSerializer)
+        SimpleWorker([queue], connection=redis, serializer=JSONSerializer).work(logging_level="WARNING")
     return 0
 
 

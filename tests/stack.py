@@ -32,11 +32,9 @@ WEB_WORKERS = 2
 
 
 def server_command(port: int, *, workers: int = WEB_WORKERS, app: str = "wsgi:app") -> list[str]:
-    """What serves the app. It is loaded once, before the workers are forked: all of them are there from the start, and
-    wrong settings end the server instead of each of its workers.
-    """
-    command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
-    return [*command, "--preload", "--no-control-socket", "--timeout", "120", app]
+    """What serves the app, as in production."""
+    command = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]
+    return [*command, "--bind", f"127.0.0.1:{port}", "--workers", str(workers), app]
 
 
 def free_port() -> int:

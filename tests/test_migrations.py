@@ -35,10 +35,12 @@ def test_down_and_up_again_leaves_what_was_there(empty_app: Flask) -> None:
 
 def _schema(engine: Any) -> Any:
     look = """
-        SELECT 'column', table_name, column_name || ' ' || data_type || ' ' || coalesce(column_default, '') || is_nullable
+        SELECT 'column', table_name,
+               column_name || ' ' || data_type || ' ' || coalesce(column_default, '') || is_nullable
         FROM information_schema.columns WHERE table_schema = 'public'
         UNION ALL SELECT 'index', tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
-        UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname || ' ' || tgenabled::text FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT 'trigger', tgrelid::regclass::text, tgname || ' ' || tgenabled::text FROM pg_trigger
+        WHERE NOT tgisinternal
         UNION ALL SELECT 'grant', table_name, grantee || ' ' || privilege_type FROM information_schema.role_table_grants
         WHERE table_schema = 'public'
         UNION ALL SELECT 'constraint', conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint
@@ -70,7 +72,8 @@ def test_the_app_may_do_no_more_to_a_table_than_it_needs(app: Flask) -> None:
             allowed.add("DELETE")
         rows = db.session.execute(
             text(
-                "SELECT privilege FROM unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE','TRUNCATE','REFERENCES','TRIGGER'])"
+                "SELECT privilege FROM"
+                " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])"
                 " AS privilege WHERE has_table_privilege(:table, privilege)"
             ),
             {"table": table},
@@ -103,13 +106,15 @@ def _one_row_each(connection: Any) -> None:
             INSERT INTO providers (name) VALUES ('P');
             INSERT INTO packages (provider_id, type, name, city, country, time_zone, price_minor, capacity, units)
                 VALUES (1, 'hotel', 'K', 'Oslo', 'Norway', 'Europe/Oslo', 100, 1, 1);
-            INSERT INTO bookings (reference, traveller_id, package_id, provider_id, package_name, starts_on, ends_on, time_zone,
-                units, guests, nights, total_minor, currency, policy, expires_at)
-                VALUES ('TD-1', 1, 1, 1, 'K', '2027-01-01', '2027-01-02', 'Europe/Oslo', 1, 1, '[]', 100, 'USD', '{}', now());
+            INSERT INTO bookings (reference, traveller_id, package_id, provider_id, package_name, starts_on, ends_on,
+                time_zone, units, guests, nights, total_minor, currency, policy, expires_at)
+                VALUES ('TD-1', 1, 1, 1, 'K', '2027-01-01', '2027-01-02', 'Europe/Oslo', 1, 1, '[]', 100, 'USD', '{}',
+                now());
             INSERT INTO payments (booking_id, provider_id, amount_minor, commission_minor, currency, idempotency_key)
                 VALUES (1, 1, 100, 15, 'USD', 'k');
-            INSERT INTO ledger_entries (kind, debit_account, credit_account, amount_minor, currency, source_id, payment_id,
-                booking_id, provider_id) VALUES ('t', 'stripe_balance', 'stripe_fees', 1, 'USD', 'ch_1', 1, 1, 1);
+            INSERT INTO ledger_entries (kind, debit_account, credit_account, amount_minor, currency, source_id,
+                payment_id, booking_id, provider_id)
+                VALUES ('t', 'stripe_balance', 'stripe_fees', 1, 'USD', 'ch_1', 1, 1, 1);
             INSERT INTO audit_entries (actor_kind, actor_label, action, object_type, object_id, request_id)
                 VALUES ('system', 'T', 't', 'users', 1, 'req');
             INSERT INTO audit_seals (position, entry_id, digest) VALUES (1, 1, 'x');

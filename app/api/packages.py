@@ -6,7 +6,6 @@ from datetime import date, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
-from sqlalchemy.engine import Row
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
@@ -63,7 +62,7 @@ class PackageOut(Schema):
     cancellation_policy: PolicyOut
 
     @classmethod
-    def of(cls, row: Row[Any]) -> PackageOut:
+    def of(cls, row: Any) -> PackageOut:
         """From a row of `catalog.queries`, whose columns the database has checked already."""
         return cls.model_construct(
             id=row.id,
@@ -174,7 +173,7 @@ def get_availability(package_id: int, query: AvailabilityQuery) -> AvailabilityO
     return AvailabilityOut.model_construct(items=days)
 
 
-def _on_sale(package_id: int) -> Row[Any]:
+def _on_sale(package_id: int) -> Any:
     row = queries.package(package_id) if package_id < 2**63 else None
     if row is None:
         raise NotFound("There is no package with this id on sale.")

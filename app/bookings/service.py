@@ -49,12 +49,10 @@ def hold(
     """
     if by.id is None:
         raise NotAllowed("Only a person can book.")
+    package = catalog.on_sale(package_id)
+    stay = stay_of(package, check_in=check_in, check_out=check_out, departure=departure, units=units, guests=guests)
     try:
         with transaction():
-            package = catalog.on_sale(package_id)
-            stay = stay_of(
-                package, check_in=check_in, check_out=check_out, departure=departure, units=units, guests=guests
-            )
             stock = inventory.hold(package.id, stay.stock_days, units)
             total = units * sum(day.price_minor for day in stock)
             if total > MAX_CHARGE_MINOR:
@@ -185,7 +183,7 @@ def cancel(booking_id: int, *, by: Actor, on_behalf_of: str = "guest", reason: s
 
 
 def expire_due() -> int:
-    """Free the holds whose time is over; returns how many. One that somebody is working on is left for the next time."""
+    """Free the holds whose time is over; returns how many. One that somebody is working on waits for the next time."""
     expired, after = 0, 0
     while batch := _overdue(after):
         for booking_id in batch:

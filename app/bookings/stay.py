@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from app.catalog.models import Package
+from app.catalog.service import Offer
 from app.errors import FieldError, Invalid
 
 MAX_NIGHTS = 90
@@ -27,7 +27,7 @@ class Stay:
 
 
 def stay_of(
-    package: Package, *, check_in: date | None, check_out: date | None, departure: date | None, units: int, guests: int
+    package: Offer, *, check_in: date | None, check_out: date | None, departure: date | None, units: int, guests: int
 ) -> Stay:
     """The stay that these wishes make. Raises Invalid, naming every field that is wrong as the API calls it."""
     today = datetime.now(ZoneInfo(package.time_zone)).date()
@@ -71,7 +71,7 @@ def stay_of(
     return Stay(check_in, check_out, days, units, guests)
 
 
-def _wrong_counts(package: Package, units: int, guests: int) -> list[FieldError]:
+def _wrong_counts(package: Offer, units: int, guests: int) -> list[FieldError]:
     if not 1 <= units <= MAX_UNITS:
         return [FieldError("units", f"Book 1 to {MAX_UNITS} units.")]
     if not 1 <= guests <= units * package.capacity:

@@ -15,6 +15,7 @@ from sqlalchemy import and_, or_, select
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
 from app.money import Money
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 from app.states import in_words
@@ -65,7 +66,7 @@ _ACTIONS: dict[str, tuple[str, str, str | None]] = {
     "refund.failed": ("Refund failed", "payment", "bad"),
 }
 # Bookkeeping of the rows themselves: no news to a reader of the timeline.
-_QUIET_COLUMNS = {"due_at", "leased_until", "attempts", "last_error", "idempotency_key"}
+_QUIET_COLUMNS = {"due_at", "leased_until", "attempts", "last_error", "idempotency_key", "cancel_reason"}
 
 
 def tell(booking: Booking) -> Story:
@@ -94,7 +95,7 @@ def _from_audit(booking: Booking, payment_ids: list[int], refund_ids: list[int])
             title=title,
             detail=entry.reason or _failure(entry.after or {}),
             actor=entry.actor_label,
-            request_id=entry.request_id,
+            request_id=entry.request_id if entry.request_id != OUTSIDE_A_REQUEST else None,
             tone=tone,
             fields=_changes(entry, booking.currency) if entry.before is not None else (),
         )
@@ -126,7 +127,7 @@ def _shown(column: str, value: Any, currency: str) -> Any:
     if column == "status" and isinstance(value, str):
         return in_words(value).capitalize()
     if column.endswith("_minor") and isinstance(value, int):
-        return str(Money(value, currency))
+        return Money(value, currency).json()
     return value
 
 

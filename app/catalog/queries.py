@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy.engine import Row
-
 from app.db import read
 
 _PACKAGE = """
@@ -19,13 +17,13 @@ WHERE p.status = 'PUBLISHED' AND r.status = 'VERIFIED'
 """
 
 
-def package(package_id: int) -> Row[Any] | None:
+def package(package_id: int) -> Any:
     """One package on sale, with its provider."""
     rows = read(_PACKAGE + " AND p.id = %(id)s", {"id": package_id})
     return rows[0] if rows else None
 
 
-def packages(*, type_: str | None, provider_id: int | None, after_id: int | None, limit: int) -> Sequence[Row[Any]]:
+def packages(*, type_: str | None, provider_id: int | None, after_id: int | None, limit: int) -> Sequence[Any]:
     """Packages on sale in order of id, one more than `limit` when there is a next page."""
     sql, parameters = _PACKAGE, {"limit": limit + 1, "after": after_id or 0, "type": type_, "provider": provider_id}
     if type_ is not None:
@@ -35,7 +33,7 @@ def packages(*, type_: str | None, provider_id: int | None, after_id: int | None
     return read(sql + " AND p.id > %(after)s ORDER BY p.id LIMIT %(limit)s", parameters)
 
 
-def availability(package_id: int, start: date, end: date) -> Sequence[Row[Any]]:
+def availability(package_id: int, start: date, end: date) -> Sequence[Any]:
     """The days from `start` to `end` (excluded) that the package is offered on, sold out or not."""
     return read(
         """

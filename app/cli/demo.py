@@ -20,13 +20,18 @@ group = DoorGroup("demo", help="Made-up data to try the product with.")
     show_default=True,
     help=f"400, 50,000 or 1,000,000 bookings, or a number from {demo.SMALLEST:,} to {demo.LARGEST:,}.",
 )
-@click.option("--if-empty", is_flag=True, help="Do nothing when there are bookings or packages already.")
+@click.option(
+    "--if-empty", is_flag=True, help="Where there are bookings or packages, only give the demo logins DEMO_PASSWORD."
+)
 def seed(scale: str, if_empty: bool) -> None:
     """Fill an empty database, and the local Stripe, with a year of bookings; refused in production."""
     size = demo.Scale.named(scale)
     demo.check_allowed()
     if if_empty and not demo.is_needed():
-        click.echo("There are bookings or packages already: nothing was done.")
+        reset = demo.reset_passwords(by=operator())
+        click.echo("There are bookings or packages already: nothing was made.")
+        if reset:
+            click.echo(f"The {reset} demo logins have the password in DEMO_PASSWORD again.")
         return
     made = demo.seed(size, by=operator(), tell=lambda line: click.echo(line, err=True))
     click.echo(

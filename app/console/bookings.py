@@ -124,7 +124,7 @@ class BookingsView(RecordView):
             f"Gives {units} back for {days} {'day' if days == 1 else 'days'}."
             " Nothing was paid, so nothing is refunded. This can't be undone."
         )
-        offered = [("support", "Cancel", "c"), ("provider", "Cancel for the provider", None)]
+        offered = [("support", "Cancel the booking", "c"), ("provider", "Cancel for the provider", None)]
         return [
             {
                 "name": f"cancel-{on_behalf_of}",

@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select, text
 
 from app.accounts.models import StaffRole, User
-from app.accounts.passwords import check_acceptable, hash_password
+from app.accounts.passwords import check_acceptable, hash_password, matches
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
 from app.config import settings
-from app.db import transaction, utcnow
+from app.db import keep_before, transaction, utcnow
 from app.demo import catalogue, people, stripe_objects
 from app.demo.catalogue import Offer, Stock
 from app.demo.copying import TableCopy
@@ -142,6 +142,21 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
         sealed += batch
         tell(f"  {sealed:,} entries sealed")
     return replace(made, payments=payments, audit_entries_sealed=sealed)
+
+
+def reset_passwords(*, by: Actor) -> int:
+    """Give the demo logins the password in DEMO_PASSWORD, where they have another one; returns how many had."""
+    check_allowed()
+    password = settings().demo_password.get_secret_value()
+    emails = [*(login.email for login in people.STAFF), people.TRAVELLER]
+    with transaction():
+        found = db.session.scalars(select(User).where(User.email.in_(emails)).order_by(User.id).with_for_update()).all()
+        outdated = [person for person in found if not matches(person.password_hash, password)]
+        for person in outdated:
+            keep_before(person)
+            person.password_hash = hash_password(password)
+            audit.record(by, "user.reset_password", person)
+    return len(outdated)
 
 
 def check_allowed() -> None:

@@ -10,7 +10,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Response, current_app
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app.extensions import db
 from app.queue import connection
@@ -43,7 +43,7 @@ def _database() -> str:
         with db.engine.connect() as found:
             version = found.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except SQLAlchemyError as error:
-        return "wrong schema" if "alembic_version" in str(error) else "down"
+        return "wrong schema" if isinstance(error, ProgrammingError) else "down"
     return "ok" if version == current_app.extensions["schema_head"] else "wrong schema"
 
 

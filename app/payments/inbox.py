@@ -6,52 +6,59 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.db import lock, transaction, utcnow
+from app.db import lock, transaction, write_alone
 from app.errors import Conflict, Invalid, TripdeskError
 from app.extensions import db
 from app.logs import request_id
 from app.payments.models import WebhookEvent
-from app.queue import LEASE, enqueue
+from app.queue import ask_for_sweep
 from app.states import move
 
-_EVENTS = WebhookEvent.metadata.tables[WebhookEvent.__tablename__]
-# Built once, and without the ORM, which would take longer than the insert itself.
-_STORE = insert(_EVENTS).on_conflict_do_nothing(index_elements=["stripe_event_id"]).returning(_EVENTS.c.id)
+_STORE = """
+INSERT INTO webhook_events (stripe_event_id, type, object_id, stripe_payment_intent_id, payload, happened_at,
+                            request_id, due_at)
+VALUES (%(stripe_event_id)s, %(type)s, %(object_id)s, %(stripe_payment_intent_id)s, %(payload)s, %(happened_at)s,
+        %(request_id)s, now())
+ON CONFLICT (stripe_event_id) DO NOTHING RETURNING id
+"""
 
 
-def receive(event: dict[str, Any]) -> bool:
-    """Store a verified event and have it worked through; False when we have it already. Raises Invalid when it isn't
-    shaped like an event.
+def receive(event: dict[str, Any], payload: bytes | None = None) -> bool:
+    """Store a verified event and have it worked through; False when we have it already.
+
+    `payload` is the event as it came in, which spares writing it as JSON again. Raises Invalid when it isn't shaped
+    like an event.
     """
-    values = _columns(event)
-    with transaction():
-        now = utcnow()
-        event_id = db.session.scalar(
-            _STORE, {**values, "request_id": request_id.get(), "due_at": now, "leased_until": now + LEASE}
-        )
-        if event_id is not None:
-            enqueue(WebhookEvent.JOB, event_id, queue=WebhookEvent.QUEUE)
-    return event_id is not None
+    values = {**_columns(event), "request_id": request_id.get()}
+    values["payload"] = _storable(payload or orjson.dumps(event))
+    is_new = bool(write_alone(_STORE, values))
+    if is_new:
+        ask_for_sweep(WebhookEvent)
+    return is_new
+
+
+def _storable(payload: bytes) -> str:
+    if b"\\u0000" in payload:
+        raise Invalid("This event has a NUL character in it, which can't be stored.")
+    return payload.decode()
 
 
 def _columns(event: dict[str, Any]) -> dict[str, Any]:
     try:
         subject = event["data"]["object"]
         object_id = subject.get("id")
+        is_intent = subject.get("object") == "payment_intent"
         return {
             "stripe_event_id": str(event["id"]),
             "type": str(event["type"]),
             "happened_at": datetime.fromtimestamp(event["created"], UTC),
             "object_id": object_id,
-            "stripe_payment_intent_id": object_id
-            if subject.get("object") == "payment_intent"
-            else subject.get("payment_intent"),
-            "payload": event,
+            "stripe_payment_intent_id": object_id if is_intent else subject.get("payment_intent"),
         }
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise Invalid(

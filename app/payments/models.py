@@ -21,6 +21,7 @@ class Payment(Stateful, Outbox):
     """
 
     JOB = "jobs.payments.close_intent"
+    SWEEP = "jobs.sweeps.payments"
     MOVES = moves(
         {
             "REQUIRES_PAYMENT": _WHILE_OPEN,
@@ -73,6 +74,7 @@ class Refund(Stateful, Outbox):
     """
 
     JOB = "jobs.payments.submit_refund"
+    SWEEP = "jobs.sweeps.refunds"
     QUEUE = "urgent"
     MOVES = moves(
         {
@@ -117,6 +119,7 @@ class WebhookEvent(Stateful, Outbox):
     """
 
     JOB = "jobs.webhooks.process"
+    SWEEP = "jobs.sweeps.webhook_events"
     QUEUE = "urgent"
     MOVES = moves(
         {"RECEIVED": "PROCESSED IGNORED FAILED", "FAILED": "RECEIVED", "PROCESSED": "RECEIVED", "IGNORED": "RECEIVED"}

@@ -14,6 +14,7 @@ from app.config import settings
 from app.db import transaction, utcnow
 from app.errors import TripdeskError
 from app.extensions import db
+from app.money import Money
 from app.payments import ledger, stripe_gateway
 from app.payments.stripe_gateway import BalanceTransaction
 
@@ -348,8 +349,8 @@ def check_stripe() -> Finding:
             booked_as = kind if kind.startswith("refund.") else "capture."
             if (booked_as, source) not in seen and len(wrong) <= MOST_LINES:
                 wrong.append(f"{source}: posted as {kind}, but Stripe doesn't know it")
-    sums = ", ".join(f"{amount:,} {currency}" for currency, amount in sorted(net.items())) or "nothing"
-    return Finding(STRIPE, _at_most(wrong), note=f"{len(seen):,} objects, net of fees {sums} (minor units)")
+    sums = ", ".join(str(Money(amount, currency)) for currency, amount in sorted(net.items())) or "nothing"
+    return Finding(STRIPE, _at_most(wrong), note=f"{len(seen):,} objects, net of fees {sums}")
 
 
 def _out_of_place(row: BalanceTransaction, seen: set[tuple[str, str]]) -> list[str]:

@@ -19,10 +19,9 @@ csrf.exempt(webhooks)
 def receive() -> Response:
     """Take one event. 400 tells Stripe that this was not from Stripe, or not to us."""
     try:
-        event = verified_event(
-            request.get_data(), request.headers.get("Stripe-Signature", ""), settings().stripe_webhook_secret
-        )
-        inbox.receive(event)
+        payload = request.get_data()
+        signature = request.headers.get("Stripe-Signature", "")
+        inbox.receive(verified_event(payload, signature, settings().stripe_webhook_secret), payload)
     except Invalid as error:
         return problems.problem(400, "Not an event for us", error.detail)
     return Response(b'{"received":true}', content_type="application/json")

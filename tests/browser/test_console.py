@@ -44,7 +44,7 @@ def test_support_finds_a_booking_reads_its_story_and_cancels_it_without_the_mous
         expect(timeline.get_by_text(moment)).to_be_visible()
 
     keys.press("c")
-    dialog = page.get_by_role("dialog", name="Cancel", exact=True)
+    dialog = page.get_by_role("dialog", name="Cancel the booking", exact=True)
     expect(dialog).to_be_visible()
     expect(dialog).to_contain_text("Gives 1 unit back for 2 days")
     expect(dialog.get_by_label("Reason")).to_be_focused()
@@ -57,7 +57,7 @@ def test_support_finds_a_booking_reads_its_story_and_cancels_it_without_the_mous
     keys.type("Called at noon <b>")
     keys.press("Tab")
     keys.press("Tab")
-    expect(dialog.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
+    expect(dialog.get_by_role("button", name="Cancel the booking", exact=True)).to_be_focused()
     keys.press("Enter")
 
     expect(page.get_by_role("status")).to_contain_text(f"{booking.reference} is cancelled, its stock is free again.")
@@ -75,7 +75,7 @@ def test_a_cancellation_without_a_reason_is_not_sent(sign_in: SignIn, console: C
     page = sign_in("support")
     page.goto(booking.href)
     page.keyboard.press("c")
-    page.get_by_role("dialog").get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the booking", exact=True).click()
     expect(page.get_by_role("dialog")).to_be_visible()
     page.reload()
     expect(page.locator(".record-title")).to_contain_text("Pending payment")
@@ -109,7 +109,7 @@ def test_the_help_names_the_keys_and_the_times_can_be_exact(sign_in: SignIn, con
     page.keyboard.press("?")
     help_ = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(help_).to_be_visible()
-    for line in ("Search", "Bookings", "Cancel"):
+    for line in ("Search", "Bookings", "Cancel the booking"):
         expect(help_.get_by_text(line, exact=True)).to_be_visible()
     page.keyboard.press("Escape")
     expect(help_).to_be_hidden()

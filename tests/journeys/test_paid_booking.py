@@ -90,6 +90,7 @@ def test_a_traveller_books_and_pays_and_staff_see_the_story(stack: Stack) -> Non
     wait_for(
         lambda: stack.ask_database("SELECT 1 FROM payments WHERE status = 'FAILED'"),
         "the decline to arrive",
+        seconds=60,  # the workers may still be starting
     )
     assert api.call("Get one's own booking", bookingId=booking["id"]).json()["status"] == "PENDING_PAYMENT"
     same = api.call("Get the Stripe payment intent", bookingId=booking["id"]).json()

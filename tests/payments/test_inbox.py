@@ -38,7 +38,7 @@ def test_an_event_is_stored_whole_and_handed_to_a_worker(app: Flask) -> None:
     assert (event.type, event.object_id, event.stripe_payment_intent_id) == ("payment_intent.succeeded", "pi_1", "pi_1")
     assert (event.payload, event.status, event.happened_at.timestamp()) == (body, "RECEIVED", body["created"])
     assert event.due_at is not None
-    assert queued.calls() == [("jobs.webhooks.process", (event.id,))]
+    assert queued.calls() == [("jobs.sweeps.webhook_events", ())]
 
 
 def test_an_event_about_a_refund_is_found_by_its_payment_intent(app: Flask) -> None:
