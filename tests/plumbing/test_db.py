@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import psycopg2
@@ -12,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app import create_app
 from app.catalog.models import Provider
-from app.db import after_commit, changes, leave_database, lock, read, transaction
+from app.db import after_commit, changes, leave_database, lock, read, transaction, write_alone
 from app.errors import Busy, Conflict, NotFound, Unavailable
 from app.extensions import db
 from tests import factories
@@ -200,3 +201,35 @@ def test_a_plain_read_of_a_dead_database_is_unavailable(app: Flask) -> None:
     )
     with lonely.app_context(), pytest.raises(Unavailable, match="database"):
         read("SELECT 1")
+
+
+def end_the_connection_of_single_statements() -> None:
+    pid = read("SELECT pg_backend_pid() AS pid")[0].pid
+    with transaction():
+        db.session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+
+
+def test_a_read_survives_the_end_of_its_connection(app: Flask) -> None:
+    end_the_connection_of_single_statements()
+    assert read("SELECT 1 AS one")[0].one == 1
+
+
+def test_a_write_is_not_repeated_after_the_end_of_its_connection(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    end_the_connection_of_single_statements()
+    rename_alone = "UPDATE providers SET name = %(name)s WHERE id = %(id)s RETURNING id"
+    with pytest.raises(Unavailable):
+        write_alone(rename_alone, {"name": "after", "id": provider.id})
+    assert name_of(provider) == "before"
+    assert write_alone(rename_alone, {"name": "after", "id": provider.id})
+    assert name_of(provider) == "after"
+
+
+def test_an_idle_connection_that_died_is_replaced_unnoticed(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with transaction():
+        pid = db.session.scalar(text("SELECT pg_backend_pid()"))
+    read("SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+    # By its name, as the package `app` has an attribute that is called the same.
+    monkeypatch.setattr(sys.modules["app.db"], "_TRUSTED_SECONDS", 0.0)
+    with transaction():
+        assert db.session.scalar(text("SELECT pg_backend_pid()")) != pid

@@ -15,7 +15,19 @@ from app.errors import Conflict
 from app.extensions import db
 from app.logs import request_id
 from app.payments.models import WebhookEvent
-from app.queue import BACKOFF_SECONDS, IN_FLIGHT_CAP, LEASE, MAX_ATTEMPTS, connect, enqueue, note_failure, poke, sweep
+from app.queue import (
+    BACKOFF_SECONDS,
+    IN_FLIGHT_CAP,
+    LEASE,
+    MAX_ATTEMPTS,
+    ask_for_sweep,
+    connect,
+    enqueue,
+    note_failure,
+    poke,
+    sweep,
+    sweep_asked,
+)
 from tests import factories, queued
 
 JOB = "jobs.webhooks.process"
@@ -223,3 +235,33 @@ def test_an_endless_error_is_cut_short(app: Flask) -> None:
     event = waiting_event()
     note_failure(WebhookEvent, event.id, "x" * 10_000)
     assert len(factories.reread(event).last_error) == 2000
+
+
+SWEEP = [("jobs.sweeps.webhook_events", ())]
+
+
+def test_however_many_ask_for_a_sweep_one_is_sent(app: Flask) -> None:
+    for _ in range(5):
+        ask_for_sweep(WebhookEvent)
+    assert queued.calls() == SWEEP
+
+
+def test_who_asks_while_a_sweep_looks_gets_another_one(app: Flask, no_others: None) -> None:
+    ask_for_sweep(WebhookEvent)
+    sweep_asked(WebhookEvent)
+    ask_for_sweep(WebhookEvent)
+    assert queued.calls() == SWEEP * 2
+
+
+def test_after_a_full_batch_another_sweep_follows(app: Flask, no_others: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.queue.IN_FLIGHT_CAP", 2)
+    for _ in range(3):
+        waiting_event()
+    sweep_asked(WebhookEvent)
+    names = [name for name, _ in queued.calls()]
+    assert names == [JOB, JOB, "jobs.sweeps.webhook_events"]
+
+
+def test_asking_for_a_sweep_of_a_dead_redis_is_no_error(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(app.extensions, "redis", connect("redis://127.0.0.1:1"))
+    ask_for_sweep(WebhookEvent)
