@@ -32,21 +32,21 @@ def create_app(**overrides: Any) -> Flask:
     logs.configure(settings.log_dir, stream=sys.stderr if config.run_by_command() else sys.stdout)
     app = Flask("app", root_path=str(ROOT), template_folder="templates", static_folder="static")
     app.extensions["settings"] = settings
+    engine_options = {
+        "connect_args": connect_args(patient=config.run_by_command()),
+        "pool_size": 5,
+        "max_overflow": 5,
+        "pool_use_lifo": True,  # the connection used last is the one least likely to have died
+    }
     app.config.update(
         SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
-        SQLALCHEMY_ENGINE_OPTIONS={
-            "connect_args": connect_args(patient=config.run_by_command()),
-            "pool_size": 5,
-            "max_overflow": 5,
-        },
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options,
         SQLALCHEMY_BINDS={
             ALONE: {
+                **engine_options,
                 "url": engine_url(settings.database_url),
-                "connect_args": connect_args(patient=config.run_by_command()),
                 "isolation_level": "AUTOCOMMIT",
                 "pool_reset_on_return": None,  # nothing is ever open on it
-                "pool_size": 5,
-                "max_overflow": 5,
             }
         },
         SECRET_KEY=settings.secret_key.get_secret_value(),
