@@ -111,7 +111,9 @@ class Watch:
             self.troubles.append(f"console: {message.text}")
 
     def _failed(self, request: Request) -> None:
-        self.troubles.append(f"not loaded: {request.url} {request.failure}")
+        # Leaving a page before its icon is there aborts that load: the browser's doing, not the page's.
+        if request.failure != "net::ERR_ABORTED":
+            self.troubles.append(f"not loaded: {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400 and response.status not in self.expected:
