@@ -20,8 +20,7 @@ from app.logs import request_id
 
 log = logging.getLogger(__name__)
 
-# By urgency; each has workers of its own, which listen to nothing else (a worker on several queues may lose a job:
-# rq#1716).
+# By urgency; each has workers of its own, which listen to nothing else: one on several queues may lose a job (rq#1716).
 QUEUES = ("urgent", "default", "slow")
 
 JOB_TIMEOUT_SECONDS = 60
@@ -37,10 +36,8 @@ class Outbox(Model):
     """A row that is its own work order: `due_at` says something is still to do, whatever became of the job in Redis.
 
     Each subclass names the JOB that takes a row's id, and the SWEEP that hands out what is due. While `leased_until`
-    lies ahead, a job for the row is believed to
-    be on its way; after that the sweep sends another. Both a lost and a doubled job are harmless: the job locks the row
-    and
-    does nothing when `due_at` is empty.
+    lies ahead, a job for the row is believed to be on its way; after that the sweep sends another. Both a lost and a
+    doubled job are harmless: the job locks the row and does nothing when `due_at` is empty.
     """
 
     __abstract__ = True

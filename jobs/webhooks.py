@@ -9,6 +9,7 @@ from functools import partial
 from app.bookings import service as bookings
 from app.errors import TripdeskError
 from app.extensions import db
+from app.logs import request_id
 from app.payments import inbox, stripe_gateway
 from app.payments import service as payments
 from app.payments.models import WebhookEvent
@@ -53,6 +54,8 @@ def process(event_id: int) -> None:
     event = db.session.get(WebhookEvent, event_id)
     if event is None or event.due_at is None:
         return
+    # The work goes on under the id of the request that brought it, whatever sweep handed it out.
+    request_id.set(event.request_id)
     handler = HANDLERS.get(event.type)
     try:
         inbox.apply(event_id, handler(event) if handler else None)

@@ -1,8 +1,7 @@
 """One throw-away PostgreSQL and Valkey for the whole run; a database of its own for each process of pytest-xdist.
 
 Nothing is cleaned up between tests: append-only tables can't be. Each test makes its own people, packages and bookings
-with
-`tests.factories` and looks only at those; one that needs an empty database asks for `empty_app`.
+with `tests.factories` and looks only at those; one that needs an empty database asks for `empty_app`.
 """
 
 from __future__ import annotations

@@ -102,8 +102,7 @@ def create_booking(body: BookingWish, by: Actor) -> BookingOut:
     """Book: hold the stock until it is paid
 
     The price and the cancellation policy of this moment stay with the booking. Sold out, or too many people after the
-    same
-    days at once, is 409. Pay before `expiresAt`, or the stock goes back on sale.
+    same days at once, is 409. Pay before `expiresAt`, or the stock goes back on sale.
     """
     return BookingOut.of(
         bookings.hold(
@@ -149,10 +148,8 @@ def create_payment_intent(booking_id: int, by: Actor) -> IntentOut:
     """Get the Stripe payment intent to pay a booking with
 
     Asking again gives the same intent while it can be paid. Confirm it with Stripe.js and the client secret; the
-    booking becomes
-    CONFIRMED when Stripe reports the payment, usually within seconds. A declined card leaves the booking
-    PENDING_PAYMENT: try
-    another one with the same intent.
+    booking becomes CONFIRMED when Stripe reports the payment, usually within seconds. A declined card leaves the
+    booking PENDING_PAYMENT: try another one with the same intent.
     """
     intent = bookings.start_payment(_known(booking_id), by=by)
     return IntentOut(

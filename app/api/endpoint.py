@@ -65,10 +65,8 @@ def endpoint(
     """Serve a function under a path.
 
     It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The
-    first line of its
-    docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and keeps its answer in
-    one
-    transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
+    first line of its docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and
+    keeps its answer in one transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
     """
 
     def decorate(view: Callable[..., BaseModel | None]) -> Callable[..., Response]:

@@ -61,8 +61,7 @@ class RecordView(Page):
     """A list of one model's rows, newest first, paged by key: page 10,000 costs what page 1 does.
 
     A subclass names the model, its columns and filters, and turns a row into cells. It reads only; every change is a
-    verb with a
-    route of its own.
+    verb with a route of its own.
     """
 
     model: ClassVar[type[Model]]

@@ -3,12 +3,11 @@
 One payment a line; only `payment_intent`, `amount`, `currency`, `created` and `status` must be there, and a succeeded
 one needs `charge` and `balance_transaction`:
 
-    {"payment_intent": "pi_…", "charge": "ch_…", "balance_transaction": "txn_…", "amount": 25900, "currency": "usd",
-     "fee": 781, "created": 1760000000, "status": "succeeded", "metadata": {"booking": "…"}, "client_secret": "…",
-     "description": "…", "receipt_email": "…",
-     "refunds": [{"id": "re_…", "balance_transaction": "txn_…", "amount": 5000, "created": 1760100000,
-                  "reason": "requested_by_customer", "metadata": {}}],
-     "events": [{"id": "evt_…", "type": "payment_intent.succeeded", "created": 1760000000}]}
+{"payment_intent": "pi_…", "charge": "ch_…", "balance_transaction": "txn_…", "amount": 25900, "currency": "usd", "fee":
+781, "created": 1760000000, "status": "succeeded", "metadata": {"booking": "…"}, "client_secret": "…", "description":
+"…", "receipt_email": "…", "refunds": [{"id": "re_…", "balance_transaction": "txn_…", "amount": 5000, "created":
+1760100000, "reason": "requested_by_customer", "metadata": {}}], "events": [{"id": "evt_…", "type":
+"payment_intent.succeeded", "created": 1760000000}]}
 
 `status` is succeeded, requires_payment_method or canceled; amounts are minor units; without `fee` it is Stripe's price.
 Ids that are already known are passed over, so that a load can be sent again. An event shows its object as loaded.
