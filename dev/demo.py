@@ -80,7 +80,7 @@ class Settings:
     @property
     def address(self) -> str:
         """The web server's address as a browser on this machine reaches it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # nosec B104  (a name, nothing binds)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property

@@ -24,7 +24,7 @@ CROSS JOIN LATERAL generate_series(0, x.days - 1) n
 
 # Counting first makes the usual case, where no day is missing, cheap.
 _TOP_UP = (
-    _OPEN  # noqa: S608  (both parts are constants)
+    _OPEN  # noqa: S608  # nosec B608  (both parts are constants)
     + """
 WHERE x.days > (
     SELECT count(*) FROM availability a
