@@ -198,7 +198,7 @@ def test_a_second_seed_is_refused_and_changes_nothing(seeded: Flask) -> None:
         demo.seed(SMALL, by=SYSTEM, tell=quiet)
     assert counts() == before
     result = seeded.test_cli_runner().invoke(args=["demo", "seed", "--if-empty"])
-    assert (result.exit_code, result.output) == (0, "There are bookings or packages already: nothing was done.\n")
+    assert (result.exit_code, result.output) == (0, "There are bookings or packages already: nothing was made.\n")
     assert counts() == before
 
 

@@ -37,7 +37,8 @@ def _read_days(package_id: int, days: Sequence[date]) -> list[StockDay]:
 def _look_and_dawdle(package_id: int, days: Sequence[date]) -> list[StockDay]:
     look = _read_days if os.environ.get("WITHOUT_LOCK") else _locked_days
     found = look(package_id, days)
-    time.sleep(0.03)
+    if all(day.units_left for day in found):
+        time.sleep(0.5)
     return found
 
 

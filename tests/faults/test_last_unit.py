@@ -14,7 +14,7 @@ from tests import factories
 from tests.stack import Stack
 
 TRAVELLERS = 200
-WEB_WORKERS = 4
+WEB_WORKERS = 6
 
 
 def everybody_books(stack: Stack) -> tuple[int, Counter[int]]:
