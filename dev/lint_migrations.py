@@ -40,7 +40,8 @@ def main() -> int:
             file.write_text(_sql(f"{before}:{revision}"))
             files.append(file)
             before = revision
-        return subprocess.run(["squawk", "--config", ROOT / ".squawk.toml", *files], check=False).returncode
+        squawk = Path(sys.executable).parent / "squawk"  # of this environment, activated or not
+        return subprocess.run([squawk, "--config", ROOT / ".squawk.toml", *files], check=False).returncode
 
 
 def _sql(span: str) -> str:
