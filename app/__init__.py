@@ -74,6 +74,7 @@ def create_app(**overrides: Any) -> Flask:
     csrf.init_app(app)
     login_manager.init_app(app)
     app.extensions["redis"] = connect(settings.redis_url)
+    app.extensions["asked_for_sweep"] = {}
     app.extensions["schema_head"] = schema_head(ROOT)
     stripe_gateway.configure(app, settings)
 

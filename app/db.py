@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
 import psycopg2
-from psycopg2.extras import NamedTupleCursor
 from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import InstanceState
@@ -209,24 +213,84 @@ def write_alone(sql: str, parameters: dict[str, Any] | None = None) -> list[Any]
         raise_from_database(error)
 
 
+def statement(sql: str, parameters: dict[str, Any]) -> list[Any]:
+    """Rows (named tuples) of one statement with psycopg2 placeholders, in the surrounding transaction.
+
+    For the few that every booking runs: SQLAlchemy would take longer over them than the database does. What the
+    session has not flushed yet isn't there.
+    """
+    require_transaction()
+    connection = db.session.connection()
+    try:
+        return _rows(connection.connection, sql, parameters)
+    except psycopg2.Error as error:
+        driver: Any = connection.connection.dbapi_connection
+        is_lost = bool(driver.closed)
+        if is_lost:
+            connection.invalidate(error)
+        raise _as_sqlalchemy(error, sql, parameters, is_lost=is_lost) from error
+
+
 def _alone(sql: str, parameters: dict[str, Any] | None) -> list[Any]:
     # Past SQLAlchemy's own cursors, which would take longer than the statement; its pool stays in charge.
     connection = None
     try:
         connection = db.engines[ALONE].raw_connection()
-        cursor: Any = connection.cursor(cursor_factory=NamedTupleCursor)
-        cursor.execute(sql, parameters)
-        rows: list[Any] = cursor.fetchall()
-        return rows
+        return _rows(connection, sql, parameters)
     except psycopg2.Error as error:
         driver = connection.dbapi_connection if connection is not None else None
         is_lost = driver is None or bool(driver.closed)
         if connection is not None and is_lost:
             connection.invalidate(error)
-        raise DBAPIError(sql, parameters, error, connection_invalidated=is_lost) from error
+        raise _as_sqlalchemy(error, sql, parameters, is_lost=is_lost) from error
     finally:
         if connection is not None:
             connection.close()
+
+
+@dataclass
+class _Plan:
+    """A statement as the server keeps it, and the type of its rows once one was seen."""
+
+    name: str
+    prepare: str
+    execute: str
+    row: Any = None
+
+
+@cache  # there are as many as the code writes out
+def _plan_of(sql: str) -> _Plan:
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", sql)))
+    name = f"tripdesk_{hashlib.sha256(sql.encode()).hexdigest()[:16]}"
+    arguments = ", ".join(f"%({parameter})s" for parameter in names)
+    return _Plan(
+        name,
+        f"PREPARE {name} AS {sql % {parameter: f'${number}' for number, parameter in enumerate(names, 1)}}",
+        f"EXECUTE {name}({arguments})" if names else f"EXECUTE {name}",
+    )
+
+
+def _rows(connection: Any, sql: str, parameters: dict[str, Any] | None) -> list[Any]:
+    # The server parses and plans it once per connection, which takes it longer than most of our statements do.
+    plan = _plan_of(sql)
+    prepared: set[str] = connection.info.setdefault("prepared", set())
+    cursor = connection.cursor()
+    if plan.name not in prepared:
+        cursor.execute(plan.prepare)
+        prepared.add(plan.name)
+    cursor.execute(plan.execute, parameters)
+    if cursor.description is None:
+        return []
+    if plan.row is None:
+        plan.row = namedtuple("Row", [column.name for column in cursor.description])  # type: ignore[misc]
+    return list(map(plan.row._make, cursor.fetchall()))
+
+
+def _as_sqlalchemy(error: psycopg2.Error, sql: str, parameters: Any, *, is_lost: bool) -> DBAPIError:
+    found: DBAPIError = DBAPIError.instance(  # type: ignore[assignment]  # of the kind that fits the driver's
+        sql, parameters, error, psycopg2.Error, connection_invalidated=is_lost
+    )
+    return found
 
 
 def trust_recent_connections(engine: Engine) -> None:

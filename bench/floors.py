@@ -41,23 +41,23 @@ def recording() -> Iterator[list[Statement]]:
     statements: list[Statement] = []
     # By its name, as the package `app` has an attribute that is called the same.
     database: Any = importlib.import_module("app.db")
-    alone = database._alone
+    rows_of = database._rows
 
     def note(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:
         statements.append(Statement(sql, dict(parameters)))
 
-    def note_alone(sql: str, parameters: dict[str, Any] | None) -> list[Any]:
+    def note_rows(connection: Any, sql: str, parameters: dict[str, Any] | None) -> list[Any]:
         statements.append(Statement(sql, dict(parameters or {})))
-        rows: list[Any] = alone(sql, parameters)
+        rows: list[Any] = rows_of(connection, sql, parameters)
         return rows
 
     event.listen(db.engine, "before_cursor_execute", note)
-    database._alone = note_alone
+    database._rows = note_rows
     try:
         yield statements
     finally:
         event.remove(db.engine, "before_cursor_execute", note)
-        database._alone = alone
+        database._rows = rows_of
 
 
 def repeat(url: str, transactions: Sequence[Sequence[Statement]], *, processes: int, seconds: float) -> Run:

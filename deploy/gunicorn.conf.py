@@ -1,5 +1,6 @@
 """How the app is served, in the demo and in production alike; docs/decisions/0001-web-server.md says why."""
 
+import gc
 import os
 
 worker_class = "gthread"
@@ -28,3 +29,9 @@ logconfig_dict = {
         "gunicorn.access": {"level": "INFO", "handlers": ["stdout"], "propagate": False},
     },
 }
+
+
+def post_fork(server, worker):  # gunicorn's name for it
+    """What was loaded before stays for good: the collector needn't walk it again and again, nor copy its pages."""
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)

@@ -192,6 +192,7 @@ def app(_app: Flask) -> Iterator[Flask]:
     """The app on this process' database, with a context pushed; its Redis is empty."""
     with _app.app_context():
         _app.extensions["redis"].flushdb()
+        _app.extensions["asked_for_sweep"].clear()
         yield _app
         db.session.remove()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -10,7 +12,10 @@ from app.queue import QUEUES, connection
 
 
 def queues() -> list[Queue]:
-    """Every queue of the app."""
+    """Every queue of the app, once what this process is about to ask for has been asked."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()
     return [Queue(name, connection=connection(), serializer=JSONSerializer) for name in QUEUES]
 
 

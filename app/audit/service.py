@@ -14,7 +14,7 @@ from sqlalchemy import func, insert, select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
-from app.db import changes, require_transaction, transaction
+from app.db import changes, require_transaction, statement, transaction
 from app.extensions import Model, db
 from app.logs import request_id
 
@@ -34,8 +34,12 @@ _LATEST_COMMIT_DISTANCE = 200_000
 _SETTLED = text(
     "(transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint OR at < now() - interval '1 hour')"
 )
-# Without the ORM: nobody needs the entry back.
-_WRITE = insert(AuditEntry.metadata.tables[AuditEntry.__tablename__])
+_WRITE = """
+INSERT INTO audit_entries (actor_kind, actor_id, actor_label, address, request_id, action, object_type, object_id,
+                           before, after, reason)
+VALUES (%(actor_kind)s, %(actor_id)s, %(actor_label)s, %(address)s, %(request_id)s, %(action)s, %(object_type)s,
+        %(object_id)s, %(before)s, %(after)s, %(reason)s)
+"""
 # Any fixed number will do: two sealing jobs at once would fork the chain.
 _SEALING_LOCK = 7_201
 
@@ -50,15 +54,15 @@ def record(
     require_transaction()
     db.session.flush()
     before, now = changes(row)
-    db.session.execute(
+    statement(
         _WRITE,
         {
             **_who(by),
             "action": action,
             "object_type": row.__tablename__,
             "object_id": row.id,  # type: ignore[attr-defined]  # every audited table has one
-            "before": _plain(before),
-            "after": _plain({**now, **(after or {})}),
+            "before": None if before is None else _json(before),
+            "after": _json({**now, **(after or {})}),
             "reason": reason,
         },
     )
@@ -111,6 +115,10 @@ def _who(by: Actor) -> dict[str, Any]:
         "address": by.address,
         "request_id": request_id.get(),
     }
+
+
+def _json(values: dict[str, Any]) -> str:
+    return orjson.dumps(_plain(values)).decode()
 
 
 def _plain(values: dict[str, Any] | None) -> dict[str, Any] | None:

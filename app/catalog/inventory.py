@@ -6,30 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import bindparam, select, update
-
-from app.catalog.models import Availability
-from app.db import require_transaction
+from app.db import statement
 from app.errors import Conflict
-from app.extensions import db
 
-# Built once and without the ORM: they run in every booking, and building them would take longer than the database does.
-_STOCK = Availability.metadata.tables[Availability.__tablename__]
-_THESE_DAYS = (
-    _STOCK.c.package_id == bindparam("package"),
-    _STOCK.c.day.in_(bindparam("days", expanding=True)),
-)
-_LOCK = (
-    select(_STOCK.c.day, _STOCK.c.price_minor, _STOCK.c.capacity - _STOCK.c.held - _STOCK.c.booked)
-    .where(*_THESE_DAYS)
-    .order_by(_STOCK.c.day)
-    .with_for_update()
-)
-_CHANGE = (
-    update(_STOCK)
-    .where(*_THESE_DAYS)
-    .values(held=_STOCK.c.held + bindparam("more_held"), booked=_STOCK.c.booked + bindparam("more_booked"))
-)
+_LOCK = """
+SELECT day, price_minor, capacity - held - booked AS units_left FROM availability
+WHERE package_id = %(package_id)s AND day = ANY(%(days)s) ORDER BY day FOR UPDATE
+"""
+_CHANGE = """
+UPDATE availability SET held = held + %(held)s, booked = booked + %(booked)s
+WHERE package_id = %(package_id)s AND day = ANY(%(days)s)
+"""
 
 
 @dataclass(frozen=True)
@@ -75,13 +62,11 @@ def release_held(package_id: int, days: Sequence[date], units: int) -> None:
 
 
 def _lock_days(package_id: int, days: Sequence[date]) -> list[StockDay]:
-    require_transaction()
-    rows = db.session.execute(_LOCK, {"package": package_id, "days": days})
-    return [StockDay(*row) for row in rows]
+    return [StockDay(*row) for row in statement(_LOCK, {"package_id": package_id, "days": list(days)})]
 
 
 def _change(package_id: int, days: Sequence[date], *, held: int = 0, booked: int = 0) -> None:
-    db.session.execute(_CHANGE, {"package": package_id, "days": days, "more_held": held, "more_booked": booked})
+    statement(_CHANGE, {"package_id": package_id, "days": list(days), "held": held, "booked": booked})
 
 
 def _sold_out(stock: Sequence[StockDay], days: Sequence[date], units: int) -> str:

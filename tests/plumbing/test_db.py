@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app import create_app
 from app.catalog.models import Provider
-from app.db import after_commit, changes, leave_database, lock, read, transaction, write_alone
+from app.db import after_commit, changes, leave_database, lock, read, statement, transaction, write_alone
 from app.errors import Busy, Conflict, NotFound, Unavailable
 from app.extensions import db
 from tests import factories
@@ -233,3 +233,46 @@ def test_an_idle_connection_that_died_is_replaced_unnoticed(app: Flask, monkeypa
     monkeypatch.setattr(sys.modules["app.db"], "_TRUSTED_SECONDS", 0.0)
     with transaction():
         assert db.session.scalar(text("SELECT pg_backend_pid()")) != pid
+
+
+NAME_OF = "SELECT name FROM providers WHERE id = %(id)s"
+
+
+def test_a_statement_belongs_to_the_transaction(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    with pytest.raises(Conflict), transaction():
+        statement("UPDATE providers SET name = %(name)s WHERE id = %(id)s", {"name": "after", "id": provider.id})
+        assert statement(NAME_OF, {"id": provider.id})[0].name == "after"
+        raise Conflict("no")
+    assert name_of(provider) == "before"
+    with pytest.raises(RuntimeError, match="transaction"):
+        statement(NAME_OF, {"id": provider.id})
+
+
+def test_a_statement_that_breaks_a_constraint_says_so_and_may_be_used_again(app: Flask) -> None:
+    new_name = "UPDATE providers SET name = %(name)s WHERE id = %(id)s"
+    provider = factories.provider(name="before")
+    with pytest.raises(IntegrityError), transaction():
+        statement(new_name, {"name": None, "id": provider.id})
+    with transaction():
+        statement(new_name, {"name": "100 %", "id": provider.id})
+    assert name_of(provider) == "100 %"
+
+
+def test_a_statement_waits_no_longer_than_the_lock_timeout(app: Flask) -> None:
+    provider = factories.provider()
+    with db.engine.connect() as other, other.begin():
+        other.execute(text("SELECT FROM providers WHERE id = :id FOR UPDATE"), {"id": provider.id})
+        with pytest.raises(Busy), transaction():
+            db.session.execute(text("SET LOCAL lock_timeout = 10"))
+            statement("SELECT id FROM providers WHERE id = %(id)s FOR UPDATE", {"id": provider.id})
+
+
+def test_a_statement_whose_connection_died_ends_the_transaction_and_the_next_one_works(app: Flask) -> None:
+    provider = factories.provider(name="before")
+    with pytest.raises(Unavailable), transaction():
+        pid = statement("SELECT pg_backend_pid() AS pid", {})[0].pid
+        read("SELECT pg_terminate_backend(%(pid)s)", {"pid": pid})
+        statement(NAME_OF, {"id": provider.id})
+    with transaction():
+        assert statement(NAME_OF, {"id": provider.id})[0].name == "before"

@@ -253,6 +253,17 @@ def test_who_asks_while_a_sweep_looks_gets_another_one(app: Flask, no_others: No
     assert queued.calls() == SWEEP * 2
 
 
+def test_a_burst_asks_redis_once_at_once_and_once_behind_it(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("app.queue._ask", asked.append)
+    monkeypatch.setattr("app.queue._ASK_EVERY_SECONDS", 0.3)
+    for _ in range(100):
+        ask_for_sweep(WebhookEvent)
+    assert len(asked) == 1
+    queued.jobs()
+    assert len(asked) == 2
+
+
 def test_after_a_full_batch_another_sweep_follows(app: Flask, no_others: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.queue.IN_FLIGHT_CAP", 2)
     for _ in range(3):
