@@ -13,10 +13,12 @@ from functools import cache
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
+import orjson
 import psycopg2
-from sqlalchemy import URL, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import JSON, URL, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
-from sqlalchemy.orm import InstanceState
+from sqlalchemy.orm import InstanceState, make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app.errors import Busy, NotFound, Unavailable
 from app.extensions import Model, db
@@ -229,6 +231,48 @@ def statement(sql: str, parameters: dict[str, Any]) -> list[Any]:
         if is_lost:
             connection.invalidate(error)
         raise _as_sqlalchemy(error, sql, parameters, is_lost=is_lost) from error
+
+
+def insert_now(row: Model) -> None:
+    """Write a new row in the surrounding transaction and have the session know it, as adding and flushing it does.
+
+    For rows that every booking writes: a flush takes the ORM longer than the INSERT takes the database.
+    """
+    state = _state(row)
+    given = frozenset(state.dict)
+    plan = _insertion_of(type(row), given)
+    values = {name: state.dict.get(name) for name in plan.names}
+    for name in plan.documents:
+        values[name] = None if values[name] is None else orjson.dumps(values[name]).decode()
+    for name in plan.names - given:
+        set_committed_value(row, name, None)
+    set_committed_value(row, "id", statement(plan.sql, values)[0].id)
+    make_transient_to_detached(row)
+    db.session.add(row)
+
+
+@dataclass(frozen=True)
+class _Insertion:
+    """The INSERT of a model's row; `documents` are the columns that hold JSON."""
+
+    sql: str
+    names: frozenset[str]
+    documents: frozenset[str]
+
+
+@cache
+def _insertion_of(model: type[Model], given: frozenset[str]) -> _Insertion:
+    columns = {
+        attribute.key: attribute.columns[0]
+        for attribute in inspect(model).column_attrs
+        if attribute.key in given or not (attribute.columns[0].server_default or attribute.columns[0].identity)
+    }
+    sql = (
+        f"INSERT INTO {model.__tablename__} ({', '.join(column.name for column in columns.values())}) "  # noqa: S608
+        f"VALUES ({', '.join(f'%({name})s' for name in columns)}) RETURNING id"
+    )
+    documents = frozenset(name for name, column in columns.items() if isinstance(column.type, JSON))
+    return _Insertion(sql, frozenset(columns), documents)
 
 
 def _alone(sql: str, parameters: dict[str, Any] | None) -> list[Any]:

@@ -32,7 +32,7 @@ BACKOFF_SECONDS = (2, 5, 15, 60, 300, 900, 3600)
 MAX_ATTEMPTS = 12
 # Should the sweep that was asked for be lost, others may ask again after so long.
 _ASKED_SECONDS = 5
-_ASK_EVERY_SECONDS = 0.05
+_ASK_EVERY_SECONDS = 0.2
 _ASKING = Lock()
 
 
@@ -131,8 +131,8 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
 def ask_for_sweep(model: type[Outbox]) -> None:
     """Have the table's due rows handed out soon. However many ask at once, one sweep is sent, which costs little.
 
-    Call it after the commit. A process asks Redis every 50 ms at most: who comes earlier is spoken for by a later
-    asking, made by a thread of its own.
+    Call it after the commit. A process asks Redis five times a second at most: who comes sooner is spoken for by a
+    later asking, made by a thread of its own.
     """
     asked: dict[type[Outbox], float] = current_app.extensions["asked_for_sweep"]
     with _ASKING:

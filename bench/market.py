@@ -132,9 +132,12 @@ def _request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+_CONSTANT = _request("GET", "/constant")
+
+
 def constant(_: int) -> bytes:
     """GET the route that returns a constant."""
-    return _request("GET", "/constant")
+    return _CONSTANT
 
 
 @contextmanager

@@ -111,12 +111,11 @@ def processes(settings: Settings) -> list[Process]:
     stripe: list[str | Path] = [python, "-m", "dev.stripe", "--host", "127.0.0.1", "--port", str(settings.port + 1)]
     stripe += ["--state", settings.home / "stripe.db", "--webhook-url", f"{settings.address}/v1/webhooks/stripe"]
     stripe += ["--webhook-secret", STRIPE_WEBHOOK_SECRET, "--secret-key", STRIPE_KEY]
-    seed = (*flask, "demo", "seed", "--scale", settings.scale, "--if-empty")
+    seed = (*flask, "demo", "seed", "--scale", settings.scale, "--if-empty", "--migrate")
     web = (python, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--bind", settings.bind, "wsgi:app")
     return [
         Process("stripe", stripe, ready=f"{settings.stripe}/health"),
-        Process("migrate", (*flask, "db", "upgrade"), once="Migrating the database"),
-        Process("seed", seed, once=f"Seeding demo data where there are none ({settings.scale})"),
+        Process("seed", seed, once=f"Migrating the database, and seeding it where it is empty ({settings.scale})"),
         Process("web", web, ready=f"{settings.address}/health/ready"),
         *(Process(f"worker-{name}", (python, "-m", "jobs.worker", queue)) for name, queue in WORKERS.items()),
         Process("scheduler", (python, "-m", "jobs.schedule")),

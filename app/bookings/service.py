@@ -15,7 +15,7 @@ from app.catalog import inventory
 from app.catalog import service as catalog
 from app.catalog.policies import terms
 from app.config import settings
-from app.db import lock, transaction, utcnow
+from app.db import insert_now, lock, transaction, utcnow
 from app.errors import Busy, Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from app.money import MAX_CHARGE_MINOR
@@ -79,7 +79,7 @@ def hold(
                 created_at=utcnow(),
                 expires_at=utcnow() + timedelta(minutes=settings().hold_minutes),
             )
-            db.session.add(booking)
+            insert_now(booking)
             audit.record(by, "booking.hold", booking)
     except Busy as error:
         raise Conflict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from flask_migrate import upgrade
 
 from app.cli.door import DoorGroup, operator
 from app.config import settings
@@ -23,10 +24,13 @@ group = DoorGroup("demo", help="Made-up data to try the product with.")
 @click.option(
     "--if-empty", is_flag=True, help="Where there are bookings or packages, only give the demo logins DEMO_PASSWORD."
 )
-def seed(scale: str, if_empty: bool) -> None:
+@click.option("--migrate", is_flag=True, help="Bring the schema up to date first, which saves starting twice.")
+def seed(scale: str, if_empty: bool, migrate: bool) -> None:
     """Fill an empty database, and the local Stripe, with a year of bookings; refused in production."""
     size = demo.Scale.named(scale)
     demo.check_allowed()
+    if migrate:
+        upgrade()
     if if_empty and not demo.is_needed():
         reset = demo.reset_passwords(by=operator())
         click.echo("There are bookings or packages already: nothing was made.")
