@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
+from weakref import WeakKeyDictionary
 
 import orjson
 import psycopg2
@@ -19,6 +21,7 @@ from sqlalchemy import JSON, URL, Engine, create_engine, event, inspect, make_ur
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import InstanceState, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.pool import PoolProxiedConnection
 
 from app.errors import Busy, NotFound, Unavailable
 from app.extensions import Model, db
@@ -275,21 +278,46 @@ def _insertion_of(model: type[Model], given: frozenset[str]) -> _Insertion:
     return _Insertion(sql, frozenset(columns), documents)
 
 
+class _Held(threading.local):
+    """What each thread keeps of the second engine: one connection, and when it was used last."""
+
+    connections: WeakKeyDictionary[Engine, tuple[PoolProxiedConnection, float]]
+
+    def __init__(self) -> None:
+        self.connections = WeakKeyDictionary()
+
+
+_held = _Held()
+
+
 def _alone(sql: str, parameters: dict[str, Any] | None) -> list[Any]:
-    # Past SQLAlchemy's own cursors, which would take longer than the statement; its pool stays in charge.
-    connection = None
+    # Past SQLAlchemy's own cursors, and kept from one statement to the next: both would take longer than the statement.
+    engine = db.engines[ALONE]
+    connection, used_at = _held.connections.pop(engine, (None, 0.0))
     try:
-        connection = db.engines[ALONE].raw_connection()
-        return _rows(connection, sql, parameters)
+        if connection is None:
+            connection = engine.raw_connection()
+        elif monotonic() - used_at > _TRUSTED_SECONDS and not _lives(engine, connection):
+            connection.invalidate()
+            connection = engine.raw_connection()
+        rows = _rows(connection, sql, parameters)
     except psycopg2.Error as error:
         driver = connection.dbapi_connection if connection is not None else None
         is_lost = driver is None or bool(driver.closed)
         if connection is not None and is_lost:
             connection.invalidate(error)
-        raise _as_sqlalchemy(error, sql, parameters, is_lost=is_lost) from error
-    finally:
-        if connection is not None:
+        elif connection is not None:
             connection.close()
+        raise _as_sqlalchemy(error, sql, parameters, is_lost=is_lost) from error
+    _held.connections[engine] = (connection, monotonic())
+    return rows
+
+
+def _lives(engine: Engine, connection: PoolProxiedConnection) -> bool:
+    try:
+        return engine.dialect.do_ping(connection.dbapi_connection)  # type: ignore[arg-type]
+    except psycopg2.Error:
+        return False
 
 
 @dataclass
@@ -350,5 +378,5 @@ def trust_recent_connections(engine: Engine) -> None:
             return
         try:
             engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
+        except psycopg2.Error as error:
             raise InvalidatePoolError from error  # the pool drops all it has and connects anew
