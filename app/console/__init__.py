@@ -12,10 +12,16 @@ from flask_admin import Admin
 from app.accounts.service import SESSION_LIFETIME
 from app.config import settings
 from app.console import errors, formatting, session
+from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.jobs import JobsView
+from app.console.ledger import LedgerView
+from app.console.payments import PaymentsView
+from app.console.settings import SettingsView
+from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
 
@@ -57,6 +63,12 @@ def pages() -> list[Page]:
     """Every page; where it stands in the menu, MENU says."""
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
+        PaymentsView("Payments", endpoint="payments", url="/console/payments"),
+        LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
+        WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
+        AuditView("Audit", endpoint="audit", url="/console/audit"),
+        JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
+        SettingsView("Settings", endpoint="settings", url="/console/settings"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 

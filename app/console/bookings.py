@@ -16,6 +16,7 @@ from app.bookings.models import Booking
 from app.console import session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, reason_given
 from app.console.formatting import status_label
+from app.console.payments import money_lines
 from app.console.record import Phrase, Record
 from app.errors import NotFound
 from app.extensions import db
@@ -215,15 +216,7 @@ def _statement(booking: Booking, told: story.Story) -> dict[str, Any]:
         line("Price", booking.total_minor, "total"),
     ]
     for payment in told.payments:
-        if payment.succeeded_at is not None:
-            lines.append(line("Paid", payment.amount_minor, "subtotal"))
-            if payment.fee_minor:
-                lines.append(line("Stripe's fee", -payment.fee_minor, "muted"))
-            if payment.refunded_minor < payment.amount_minor:
-                lines.append(line("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
-                lines.append(line("Commission", payment.commission_minor, "muted"))
-            if payment.refunded_minor:
-                lines.append(line("Refunded", -payment.refunded_minor, "line"))
+        lines += money_lines(payment)
     return {
         "lines": lines,
         "note": None if any(payment.succeeded_at for payment in told.payments) else "Nothing is paid yet.",
