@@ -104,12 +104,12 @@ def queues() -> list[QueueState]:
 def workers() -> list[WorkerState]:
     """Every worker that reports itself, by queue and name. Raises redis.RedisError."""
     # Read without RQ's Worker, whose constructor would set our connections' timeout to minutes.
-    names = sorted(name.decode().removeprefix("rq:worker:") for name in connection().smembers("rq:workers"))
+    names = sorted(_text(name).removeprefix("rq:worker:") for name in connection().smembers("rq:workers"))
     pipeline = connection().pipeline(transaction=False)
     for name in names:
         pipeline.hgetall(f"rq:worker:{name}")
     found = [
-        _worker_state(name, {key.decode(): value.decode() for key, value in values.items()})
+        _worker_state(name, {_text(key): _text(value) for key, value in values.items()})
         for name, values in zip(names, pipeline.execute(), strict=True)
         if values
     ]
@@ -189,7 +189,11 @@ def _note(key: str, name: str, values: dict[str, Any]) -> None:
 
 
 def _entries(key: str) -> dict[str, dict[str, Any]]:
-    return {name.decode(): orjson.loads(value) for name, value in connection().hgetall(key).items()}
+    return {_text(name): orjson.loads(value) for name, value in connection().hgetall(key).items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _time(value: str | None) -> datetime | None:
@@ -229,7 +233,7 @@ def _failed_job(job: Job, queue: str) -> FailedJob:
     result = job.latest_result()
     lines = str(result.exc_string or "").strip().splitlines() if result else []
     return FailedJob(
-        name=job.func_name,
+        name=job.func_name or "",
         queue=queue,
         ids=tuple(job.args),
         error=lines[-1] if lines else "It ended without saying why: its worker was killed, or it took too long.",

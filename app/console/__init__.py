@@ -15,12 +15,12 @@ from app.console import errors, formatting, session
 from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
+from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
 from app.console.payments import PaymentsView
-from app.console.settings import SettingsView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id

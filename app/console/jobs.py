@@ -88,7 +88,8 @@ class JobsView(Page):
 def _live() -> dict[str, Any]:
     failed = workers.failed_jobs()
     queues = workers.queues()
-    listened_to = {worker.queue for worker in (seen := workers.workers())}
+    seen = workers.workers()
+    listened_to = {worker.queue for worker in seen}
     return {
         "queues": [{"cells": vars(queue)} for queue in queues],
         "unheard": [queue.name for queue in queues if queue.name not in listened_to],

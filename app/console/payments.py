@@ -134,7 +134,7 @@ def payment_href(payment_id: int) -> str:
 def references_of(booking_ids: Any) -> dict[int, str]:
     """The references of bookings by id."""
     wanted = select(Booking.id, Booking.reference).where(Booking.id.in_(set(booking_ids)))
-    return dict(db.session.execute(wanted).tuples())
+    return dict(db.session.execute(wanted).all())
 
 
 def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
 
 def account_names() -> dict[str, str]:
     """The ledger's accounts by code."""
-    return dict(db.session.execute(select(LedgerAccount.code, LedgerAccount.name)).tuples())
+    return dict(db.session.execute(select(LedgerAccount.code, LedgerAccount.name)).all())
 
 
 def event_line(event: WebhookEvent) -> dict[str, Any]:
