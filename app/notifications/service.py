@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.db import after_commit, require_transaction
 from app.extensions import Model, db
 from app.logs import request_id
+from app.notifications.kinds import KINDS
 from app.notifications.models import Notification
 from app.queue import ask_for_sweep
 
@@ -30,9 +31,10 @@ def notify(
 
     `key` names the fact, such as `booking_confirmed:17`: told before, nothing is written and None returned. `values`
     and `secrets` fill the templates of the kind and must be JSON; secrets are dropped once sent and never shown.
-    `about` is the row whose history shows the mail.
+    `about` is the row whose history shows the mail. ValueError when they aren't shaped like the kind's example.
     """
     require_transaction()
+    _check_shape(kind, values, secrets or {})
     db.session.flush()
     written = (
         insert(Notification)
@@ -56,3 +58,11 @@ def notify(
     if notification is not None:
         after_commit(partial(ask_for_sweep, Notification))
     return notification
+
+
+def _check_shape(kind: str, values: dict[str, Any], secrets: dict[str, Any]) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"there is no mail of the kind {kind}")
+    example = KINDS[kind]
+    if values.keys() != example.values.keys() or secrets.keys() != example.secrets.keys():
+        raise ValueError(f"a mail of the kind {kind} takes {sorted(example.values)} and secrets {sorted(example.secrets)}")
