@@ -1,7 +1,7 @@
 """Every kind of mail there is: its name, and example values for the console's previews.
 
-A kind is one line here and two templates, `templates/mail/KIND.txt` (with the subject) and `KIND.html`. What `notify` is
-given must have the keys of the example.
+A kind is one line here and two templates, `templates/mail/KIND.txt` (with the subject) and `KIND.html`. What `notify`
+is given must have the keys of the example.
 """
 
 from __future__ import annotations
@@ -56,3 +56,8 @@ KINDS: dict[str, Kind] = {
         {"booking": _TOUR, "refund": {"amount": 77_700, "currency": "USD"}, "because": "hold_expired"},
     ),
 }
+
+
+def title_of(kind: str) -> str:
+    """What a kind of mail is called; one that is no more, by its own name."""
+    return KINDS[kind].title if kind in KINDS else kind.replace("_", " ").capitalize()

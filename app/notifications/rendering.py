@@ -1,4 +1,4 @@
-"""Between a notification and its mail: the templates, and how amounts, days and times are written in them."""
+"""Between a notification and its mail: the templates, how amounts, days and times are written in them, the message."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, select_autoescape
 
+from app.db import utcnow
 from app.errors import Conflict
 from app.money import written
 from app.notifications.kinds import KINDS
@@ -49,6 +55,24 @@ def render(kind: str, *, name: str, values: Mapping[str, Any], secrets: Mapping[
         return Rendered(subject, _EMPTY_LINES.sub("\n\n", text.render(context)).strip() + "\n", html.render(context))
     except (TemplateError, KeyError, TypeError, ValueError) as error:
         raise Conflict(f"The templates of {kind} don't fit this mail: {error}") from error
+
+
+def compose(rendered: Rendered, *, sender: Address, to: str, name: str, message_id: str) -> EmailMessage:
+    """The mail as it goes over the wire, its text and HTML side by side. Raises Conflict when it can't be addressed."""
+    message = EmailMessage(policy=SMTP)
+    try:
+        local, _, domain = to.rpartition("@")
+        message["To"] = Address(name, local, domain.encode("idna").decode())
+        message["From"] = sender
+        message["Subject"] = rendered.subject
+    except (ValueError, HeaderParseError) as error:
+        raise Conflict(f"No mail can be addressed to {to}: {error}") from error
+    message["Date"] = format_datetime(utcnow())
+    message["Message-ID"] = f"<{message_id}@{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's holiday notice answers it
+    message.set_content(rendered.text, cte="quoted-printable")
+    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    return message
 
 
 def _money(value: Mapping[str, Any]) -> str:
