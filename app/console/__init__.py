@@ -20,6 +20,7 @@ from app.console.development import DevelopmentView
 from app.console.home import HomeView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
+from app.console.mail import MailView
 from app.console.payments import PaymentsView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
@@ -35,6 +36,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' data:",
         "font-src 'self'",
+        "frame-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",
         "frame-ancestors 'none'",
@@ -68,6 +70,7 @@ def pages() -> list[Page]:
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
         AuditView("Audit", endpoint="audit", url="/console/audit"),
         JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
+        MailView("Mail", endpoint="mail", url="/console/mail"),
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
@@ -126,7 +129,7 @@ def _menu_item(page: Page) -> dict[str, Any]:
 
 def _protect(response: Response) -> Response:
     if request.path.startswith("/console"):
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -16,6 +16,7 @@ from app.bookings.models import Booking
 from app.console import session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, reason_given
 from app.console.formatting import status_label
+from app.console.mail import MAY_READ, mail_href
 from app.console.payments import money_lines
 from app.console.record import Phrase, Record
 from app.errors import NotFound
@@ -75,7 +76,7 @@ class BookingsView(RecordView):
     def show(self, booking_id: int) -> str:
         """One booking."""
         booking = _find(booking_id)
-        told = story.tell(booking)
+        told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
         return self.render_record(
             Record(
