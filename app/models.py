@@ -1,6 +1,16 @@
 """Every table, in one place: what the migrations compare the database with."""
 
-from app.accounts.models import RefreshToken, StaffRole, StaffSession, User
+from app.accounts.models import (
+    AccountLink,
+    PasswordResetRequest,
+    RecoveryCode,
+    RefreshToken,
+    SignInThrottle,
+    StaffRole,
+    StaffSession,
+    TwoFactor,
+    User,
+)
 from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
@@ -8,6 +18,7 @@ from app.idempotency import IdempotencyKey
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 
 __all__ = [
+    "AccountLink",
     "AuditEntry",
     "AuditSeal",
     "Availability",
@@ -16,12 +27,16 @@ __all__ = [
     "LedgerAccount",
     "LedgerEntry",
     "Package",
+    "PasswordResetRequest",
     "Payment",
     "Provider",
+    "RecoveryCode",
     "RefreshToken",
     "Refund",
+    "SignInThrottle",
     "StaffRole",
     "StaffSession",
+    "TwoFactor",
     "User",
     "WebhookEvent",
 ]
