@@ -15,6 +15,7 @@ from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
+from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
+    "Notification",
     "Package",
     "PasswordResetRequest",
     "Payment",

@@ -23,7 +23,8 @@ from app.logs import request_id
 log = logging.getLogger(__name__)
 
 # By urgency; each has workers of its own, which listen to nothing else: one on several queues may lose a job (rq#1716).
-QUEUES = ("urgent", "default", "slow")
+# Mail has one too, so that a mail server that is slow or gone holds up nothing else.
+QUEUES = ("urgent", "default", "mail", "slow")
 
 JOB_TIMEOUT_SECONDS = 60
 LEASE = timedelta(seconds=30)
