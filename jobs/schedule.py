@@ -32,6 +32,7 @@ SCHEDULE = (
     Entry("jobs.bookings.expire_holds", 10, "default"),
     Entry("jobs.bookings.complete_stays", 300, "slow"),
     Entry("jobs.audit.seal", 10, "slow"),
+    Entry("jobs.accounts.forget_old", 3600, "slow"),
 )
 
 

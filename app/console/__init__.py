@@ -9,13 +9,15 @@ from typing import Any
 from flask import Flask, Response, g, redirect, request
 from flask_admin import Admin
 
-from app.accounts.service import SESSION_LIFETIME
+from app.accounts.sessions import LIFETIME
 from app.config import settings
-from app.console import errors, formatting, session
+from app.console import errors, formatting, mailed_links, session, two_factor
+from app.console.account import AccountView
 from app.console.base import Page
 from app.console.bookings import BookingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.staff import StaffView
 from app.errors import Invalid
 from app.logs import request_id
 
@@ -41,6 +43,8 @@ def pages() -> list[Page]:
     """The menu, in order: a page's category is its group."""
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
+        AccountView("Your account", endpoint="account", url="/console/account"),
+        StaffView("Staff", category="Administration", endpoint="staff", url="/console/staff"),
         DevelopmentView(
             "Confirm a payment", category="Development", endpoint="development", url="/console/development"
         ),
@@ -53,10 +57,11 @@ def register(app: Flask) -> None:
     menu: list[Page] = [admin.index_view, *pages()]
     for page in menu[1:]:
         admin.add_view(page)
-    app.register_blueprint(session.sessions)
+    for blueprint in (session.sessions, two_factor.two_factor_setup, mailed_links.mailed_links):
+        app.register_blueprint(blueprint)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
     app.session_interface = session.ConsoleCookie()
-    app.permanent_session_lifetime = timedelta(seconds=SESSION_LIFETIME.total_seconds())
+    app.permanent_session_lifetime = timedelta(seconds=LIFETIME.total_seconds())
     app.jinja_env.filters.update(formatting.FILTERS)
     app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
     app.before_request(_refuse_nul)
@@ -72,7 +77,7 @@ def _refuse_nul() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    groups = groupby((page for page in menu if person and page.is_accessible()), key=lambda page: page.category or "")
+    groups = groupby((page for page in menu if person and page.is_visible() and page.is_accessible()), key=lambda page: page.category or "")
     return {
         "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
