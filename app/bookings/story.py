@@ -1,5 +1,5 @@
-"""Everything that happened to one booking, as one timeline: states, payment, Stripe's events, the ledger, and who did
-what.
+"""Everything that happened to one booking, as one timeline: states, payment, Stripe's events, the ledger, mail, and who
+did what.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from app.bookings.models import Booking
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 from app.money import Money
+from app.notifications.kinds import title_of
+from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 from app.states import in_words
 
@@ -78,6 +80,7 @@ def tell(booking: Booking) -> Story:
         *_from_audit(booking, payment_ids, [refund.id for refund in refunds]),
         *_from_events([payment.stripe_payment_intent_id for payment in payments if payment.stripe_payment_intent_id]),
         *_from_ledger(booking.id),
+        *_from_mail(booking.id),
     ]
     return Story(payments, refunds, sorted(moments, key=lambda moment: moment.at))
 
@@ -163,3 +166,29 @@ def _from_ledger(booking_id: int) -> Iterator[Moment]:
             for entry in together
         ]
         yield Moment(at=at, icon="ledger", title="Posted to the ledger", lines=lines)
+
+
+# What became of a mail, and its tone.
+_MAIL: dict[str, tuple[str, str | None]] = {
+    "QUEUED": ("Mail waits to be sent", None),
+    "SENDING": ("Mail is being sent", None),
+    "SENT": ("Mail sent", "good"),
+    "FAILED": ("Mail could not be sent", "bad"),
+    "UNKNOWN": ("Mail may not have been sent", "warn"),
+}
+
+
+def _from_mail(booking_id: int) -> Iterator[Moment]:
+    mails = select(Notification).where(
+        Notification.object_type == Booking.__tablename__, Notification.object_id == booking_id
+    )
+    for mail in db.session.scalars(mails.order_by(Notification.id)):
+        title, tone = _MAIL[mail.status]
+        yield Moment(
+            at=mail.sent_at or mail.created_at,
+            icon="mail",
+            title=f"{title}: {title_of(mail.kind)}",
+            detail=mail.last_error or f"To {mail.recipient}",
+            request_id=mail.request_id if mail.request_id != OUTSIDE_A_REQUEST else None,
+            tone=tone,
+        )

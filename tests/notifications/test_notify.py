@@ -11,17 +11,20 @@ from sqlalchemy import func, select
 
 from app.db import transaction
 from app.extensions import db
+from app.notifications.kinds import KINDS
 from app.notifications.models import Notification
 from app.notifications.service import notify
 from tests import queued
 from tests.concurrency import at_once
 
+VALUES = dict(KINDS["hold_expired"].values)
+
 
 def tell(key: str, **values: Any) -> Notification | None:
     with transaction():
         return notify(
-            "password_changed",
-            **{"to": "ada@example.org", "name": "Ada", "key": key, "values": {"name": "Ada"}, **values},
+            "hold_expired",
+            **{"to": "ada@example.org", "name": "Ada", "key": key, "values": VALUES, **values},
         )
 
 
@@ -33,7 +36,7 @@ def rows(key: str) -> int:
 def test_it_is_a_row_at_once_and_its_job_is_asked_for_after_the_commit(app: Flask) -> None:
     key = uuid4().hex
     with transaction():
-        notification = notify("password_changed", to="ada@example.org", name="Ada", key=key, values={})
+        notification = notify("hold_expired", to="ada@example.org", name="Ada", key=key, values=VALUES)
         assert queued.calls() == []
     assert notification is not None
     assert (notification.status, notification.due_at is not None) == ("QUEUED", True)
@@ -43,7 +46,7 @@ def test_it_is_a_row_at_once_and_its_job_is_asked_for_after_the_commit(app: Flas
 def test_a_refused_transaction_tells_nobody(app: Flask) -> None:
     key = uuid4().hex
     with pytest.raises(RuntimeError, match="refused"), transaction():
-        notify("password_changed", to="ada@example.org", name="Ada", key=key, values={})
+        notify("hold_expired", to="ada@example.org", name="Ada", key=key, values=VALUES)
         raise RuntimeError("refused")
     assert rows(key) == 0
     assert queued.calls() == []
@@ -67,5 +70,23 @@ def test_the_same_fact_is_told_once_however_many_tell_it_at_the_same_moment(app:
 def test_nobody_is_told_outside_a_transaction(app: Flask) -> None:
     key = uuid4().hex
     with pytest.raises(RuntimeError, match="inside a transaction"):
-        notify("password_changed", to="ada@example.org", name="Ada", key=key, values={})
+        notify("hold_expired", to="ada@example.org", name="Ada", key=key, values=VALUES)
+    assert rows(key) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"kind": "weather"}, "there is no mail of the kind weather"),
+        ({"values": {}}, "takes \\['booking'\\]"),
+        ({"secrets": {"link": "https://example.org"}}, "secrets \\[\\]"),
+    ],
+)
+def test_what_the_templates_could_not_be_filled_with_is_refused_where_it_is_written(
+    app: Flask, wrong: dict[str, Any], words: str
+) -> None:
+    key = uuid4().hex
+    right = {"kind": "hold_expired", "to": "ada@example.org", "name": "Ada", "key": key, "values": VALUES}
+    with pytest.raises(ValueError, match=words), transaction():
+        notify(**{**right, **wrong})
     assert rows(key) == 0
