@@ -43,6 +43,17 @@ def change_password(person_id: int, *, old: str, new: str, by: Actor, session_id
         audit.record(by, "user.change_password", person)
 
 
+def sign_out_elsewhere(person_id: int, *, by: Actor, session_id: int) -> None:
+    """End every other session of one's own, and every log-in of the API. Raises NotAllowed."""
+    if by.id != person_id:
+        raise NotAllowed("You can only sign yourself out.")
+    with transaction():
+        person = lock(User, person_id)
+        sessions.end_all(person.id, by=by, but=session_id)
+        tokens.end_all(person.id)
+        audit.record(by, "user.end_sessions", person)
+
+
 def request_password_reset(email: str, *, address: str | None) -> None:
     """Have a link mailed to the address if it has an account; says and does the same when it has none, as a job looks.
 
