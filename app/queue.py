@@ -13,7 +13,7 @@ import redis
 from flask import Flask, current_app
 from rq import Queue
 from rq.serializers import JSONSerializer
-from sqlalchemy import func, or_, update
+from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import after_commit, lock, transaction, utcnow
@@ -69,6 +69,11 @@ class Outbox(Model):
         self.due_at = None
         self.leased_until = None
         self.last_error = None
+
+    @classmethod
+    def given_up(cls) -> ColumnElement[bool]:
+        """The rows whose tries are used up: `failed` leaves their error and takes the due time away."""
+        return and_(cls.due_at.is_(None), cls.last_error.is_not(None))
 
     def failed(self, error: str) -> bool:
         """Note what went wrong and when to try again; False when the tries are used up and a person has to look."""

@@ -25,7 +25,9 @@ _REQUESTS_KEPT = timedelta(days=30)
 
 
 def change_password(person_id: int, *, old: str, new: str, by: Actor, session_id: int | None) -> None:
-    """Give oneself another password; every other session and log-in ends. Raises Invalid by field, NotAllowed, TooMany."""
+    """Give oneself another password; every other session and log-in ends. Raises Invalid by field, NotAllowed,
+    TooMany.
+    """
     if by.id != person_id:
         raise NotAllowed("Only you can change your password.")
     person = db.session.get_one(User, person_id)

@@ -81,7 +81,7 @@ def give_code(token: str, code: str, *, address: str | None) -> None:
 
 
 def prove(token: str, proof: str, *, address: str | None) -> None:
-    """Have the person of a session show once more that it is them, by password or by code. Raises NotAllowed, TooMany."""
+    """Have the person of a session show once more that it is them, by password or code. Raises NotAllowed, TooMany."""
     found = find(token)
     if found is None or found.needs is not None:
         raise NotAllowed("This session has ended. Sign in again.")
@@ -150,7 +150,9 @@ def sign_out(token: str, *, by: Actor) -> None:
 
 
 def end(session_id: int, *, by: Actor) -> None:
-    """End one of one's own sessions, or as an admin anybody's. Raises NotFound where there is none that `by` may know of."""
+    """End one of one's own sessions, or as an admin anybody's. Raises NotFound where there is none that `by` may know
+    of.
+    """
     with transaction():
         session = db.session.get(StaffSession, session_id, with_for_update=True, populate_existing=True)
         if session is None or (session.user_id != by.id and not by.has(("admin",))):

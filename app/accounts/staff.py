@@ -62,8 +62,8 @@ def invite_again(person_id: int, *, by: Actor) -> User:
 
 
 def set_roles(person_id: int, roles: Collection[str], *, reason: str = "", by: Actor) -> User:
-    """Give a member of staff exactly these roles, from their next click on. Raises Invalid by field, NotAllowed for one's
-    own admin role, Conflict for the last admin's.
+    """Give a member of staff exactly these roles, from their next click on. Raises Invalid by field, NotAllowed for
+    one's own admin role, Conflict for the last admin's.
     """
     _check_roles(roles)
     _check_reason(reason, needed=False)
@@ -83,7 +83,8 @@ def set_roles(person_id: int, roles: Collection[str], *, reason: str = "", by: A
             "staff.set_roles",
             person,
             reason=reason or None,
-            after={"roles": sorted(wanted), "roles_before": sorted(had)},
+            before={"roles": ", ".join(sorted(had))},
+            after={"roles": ", ".join(sorted(wanted))},
         )
     return person
 
@@ -148,8 +149,8 @@ def reset_two_factor(person_id: int, *, reason: str, by: Actor) -> User:
 def break_glass(*, email: str, name: str, reason: str, by: Actor) -> str:
     """Make an admin when nobody can get in any more; returns the link behind which they choose a password.
 
-    The account is made, or taken as it is: let in again, without its second factor, everywhere signed out. For operators
-    on the command line. Raises Invalid by field, NotAllowed for anybody else.
+    The account is made, or taken as it is: let in again, without its second factor, everywhere signed out. For
+    operators on the command line. Raises Invalid by field, NotAllowed for anybody else.
     """
     if by.kind != "system":
         raise NotAllowed("This is for operators on the command line.")

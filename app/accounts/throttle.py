@@ -81,7 +81,7 @@ def count_failure(email: str, address: str | None) -> None:
 def note_success(email: str, address: str | None) -> None:
     """Note that the person got in: from here on this is a usual address of theirs. Raises TooMany as `check` does.
 
-    The counts of the address and of the e-mail address alone stay, or one good account would buy more guesses at others.
+    The counts of the address and of the e-mail address alone stay, or one good account would buy guesses at others.
     """
     keys = _keys(email, address)
     check(email, address)

@@ -79,7 +79,11 @@ def enrolment(person: User) -> Enrolment | None:
     if person.two_factor_since is not None or factor is None or factor.encrypted_secret is None:
         return None
     secret = _decrypt(factor)
-    return Enrolment(secret, pyotp.TOTP(secret).provisioning_uri(name=person.email, issuer_name=_ISSUER)) if secret else None
+    return (
+        Enrolment(secret, pyotp.TOTP(secret).provisioning_uri(name=person.email, issuer_name=_ISSUER))
+        if secret
+        else None
+    )
 
 
 def confirm(person_id: int, code: str, *, by: Actor) -> list[str]:

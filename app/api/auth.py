@@ -31,7 +31,9 @@ class Credentials(Wish):
     email: PlainText = Field(max_length=254, examples=["ada@example.org"])
     password: str = Field(max_length=200, examples=["correct horse battery"])
     totp: PlainText | None = Field(
-        None, max_length=40, description="The present code of the second factor, or a recovery code, where one is set up."
+        None,
+        max_length=40,
+        description="The present code of the second factor, or a recovery code, where one is set up.",
     )
 
 
@@ -120,7 +122,8 @@ class TokensOut(Schema):
 def register(body: Registration) -> TokensOut:
     """Make a traveller's account
 
-    Logs in at once, and mails a link that proves the address. A password that is easily guessed is refused. An address that has an account already is refused with 409.
+    Logs in at once, and mails a link that proves the address. A password that is easily guessed is refused; an address
+    that has an account already, with 409.
     """
     person = accounts.register(email=body.email, name=body.name, password=body.password, address=request.remote_addr)
     return TokensOut.of(tokens.issue(person, address=request.remote_addr))

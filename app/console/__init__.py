@@ -13,11 +13,17 @@ from app.accounts.sessions import LIFETIME
 from app.config import settings
 from app.console import errors, formatting, mailed_links, session, two_factor
 from app.console.account import AccountView
+from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
+from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.jobs import JobsView
+from app.console.ledger import LedgerView
+from app.console.payments import PaymentsView
 from app.console.staff import StaffView
+from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
 
@@ -39,24 +45,45 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
+# The menu: its groups, and the addresses in each, in order. A page that isn't named comes last, under its category.
+MENU = {
+    "": ("", "bookings", "reviews", "tickets", "disputes"),
+    "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
+    "Catalogue": ("packages", "providers"),
+    "People": ("users", "staff"),
+    "System": ("audit", "jobs", "mail", "health", "settings"),
+    "Development": ("development",),
+}
+_PLACE = {
+    f"/console/{name}".rstrip("/"): (group, place)
+    for group, names in enumerate(MENU.values())
+    for place, name in enumerate(names)
+}
+
+
 def pages() -> list[Page]:
-    """The menu, in order: a page's category is its group."""
+    """Every page; where it stands in the menu, MENU says."""
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
+        PaymentsView("Payments", endpoint="payments", url="/console/payments"),
+        LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
+        WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
         AccountView("Your account", endpoint="account", url="/console/account"),
-        StaffView("Staff", category="Administration", endpoint="staff", url="/console/staff"),
-        DevelopmentView(
-            "Confirm a payment", category="Development", endpoint="development", url="/console/development"
-        ),
+        StaffView("Staff", endpoint="staff", url="/console/staff"),
+        AuditView("Audit", endpoint="audit", url="/console/audit"),
+        JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
+        SettingsView("Settings", endpoint="settings", url="/console/settings"),
+        DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
 
 def register(app: Flask) -> None:
     """Serve the console."""
     admin = Admin(app, name="Tripdesk", url="/console", index_view=HomeView("Home", endpoint="home", url="/console"))
-    menu: list[Page] = [admin.index_view, *pages()]
-    for page in menu[1:]:
+    found = pages()
+    for page in found:
         admin.add_view(page)
+    menu = sorted([admin.index_view, *found], key=_place)
     for blueprint in (session.sessions, two_factor.two_factor_setup, mailed_links.mailed_links):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
@@ -77,7 +104,8 @@ def _refuse_nul() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    groups = groupby((page for page in menu if person and page.is_visible() and page.is_accessible()), key=lambda page: page.category or "")
+    shown = (page for page in menu if person and page.is_visible() and page.is_accessible())
+    groups = groupby(shown, key=_group)
     return {
         "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
@@ -85,6 +113,15 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
         "request_id": request_id.get(),
         "search_url": None,
     }
+
+
+def _place(page: Page) -> tuple[int, int]:
+    return _PLACE.get(page.url.rstrip("/"), (len(MENU), 0))
+
+
+def _group(page: Page) -> str:
+    group, _ = _place(page)
+    return list(MENU)[group] if group < len(MENU) else page.category or "More"
 
 
 def _menu_item(page: Page) -> dict[str, Any]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import flash, redirect, request, url_for
+from flask import request, url_for
 from flask_admin import expose
 from sqlalchemy import Select, or_, select
 from werkzeug.wrappers import Response
 
 from app.accounts import sessions, staff, tokens, two_factor
 from app.accounts.models import ROLES, StaffRole, User
-from app.audit.models import AuditEntry
+from app.audit import trail
 from app.console import session
 from app.console.account import session_line
-from app.console.base import ADMIN, Column, RecordView
+from app.console.base import ADMIN, MAX_ID, Column, RecordView, done, reason_given
+from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
-
-_HISTORY = 100
 
 ROLE_MEANS = {
     "support": "Bookings, tickets, guest disputes",
@@ -26,26 +25,26 @@ ROLE_MEANS = {
     "finance": "Payments, refunds, the ledger",
     "admin": "Everything, and staff",
 }
-_TITLES = {
-    "user.register": "Registered",
-    "user.verify_email": "Confirmed the e-mail address",
-    "user.change_password": "Changed the password",
-    "user.request_password_reset": "A link to reset the password was mailed",
-    "user.reset_password": "Reset the password",
-    "user.deactivate": "Deactivated",
-    "user.reactivate": "Reactivated",
-    "user.end_sessions": "Signed out everywhere",
-    "staff.create": "Account made",
-    "staff.invite": "Invited",
-    "staff.invite_again": "Invited again",
-    "staff.accept_invitation": "Accepted the invitation",
-    "staff.set_roles": "Roles changed",
-    "staff.break_glass": "Made admin from the command line",
-    "two_factor.begin": "Began to set up two-factor sign-in",
-    "two_factor.on": "Two-factor sign-in turned on",
-    "two_factor.off": "Two-factor sign-in turned off",
-    "two_factor.new_recovery_codes": "New recovery codes",
-    "two_factor.recovery_code_used": "Signed in with a recovery code",
+_TITLES: dict[str, trail.Title] = {
+    "user.register": ("Registered", "audit", None),
+    "user.verify_email": ("Confirmed the e-mail address", "mail", None),
+    "user.change_password": ("Changed the password", "audit", None),
+    "user.request_password_reset": ("A link to reset the password was mailed", "mail", None),
+    "user.reset_password": ("Reset the password", "audit", None),
+    "user.deactivate": ("Deactivated", "state", "bad"),
+    "user.reactivate": ("Reactivated", "state", None),
+    "user.end_sessions": ("Signed out everywhere", "audit", None),
+    "staff.create": ("Account made", "state", None),
+    "staff.invite": ("Invited", "state", None),
+    "staff.invite_again": ("Invited again", "mail", None),
+    "staff.accept_invitation": ("Accepted the invitation", "audit", None),
+    "staff.set_roles": ("Roles changed", "state", None),
+    "staff.break_glass": ("Made admin from the command line", "state", "warn"),
+    "two_factor.begin": ("Began to set up two-factor sign-in", "audit", None),
+    "two_factor.on": ("Two-factor sign-in turned on", "audit", None),
+    "two_factor.off": ("Two-factor sign-in turned off", "audit", None),
+    "two_factor.new_recovery_codes": ("New recovery codes", "audit", None),
+    "two_factor.recovery_code_used": ("Signed in with a recovery code", "audit", None),
 }
 
 
@@ -56,10 +55,11 @@ class StaffView(RecordView):
     icon = "user-shield"
     model = User
     title = "Staff"
-    intro = "Everybody with a role. Travellers have pages of their own."
+    intro = "Everybody with a role in the console."
     search_hint = "Name or e-mail"
     empty_hint = "Invite somebody, or make an account with flask staff create."
-    list_template = "console/staff/list.html"
+    template = "console/staff/list.html"
+    noun = ("member of staff", "members of staff")
     columns = (
         Column("name", "Name", "link"),
         Column("email", "E-mail"),
@@ -111,27 +111,33 @@ class StaffView(RecordView):
             return self._invite_page({wrong.field: wrong.message for wrong in refusal.fields}, typed, roles), 422
         except Conflict as refusal:
             return self._invite_page({"email": refusal.detail}, typed, roles), 409
-        flash(f"{person.name} is invited; the mail to {person.email} is on its way.", "done")
-        return redirect(_href(person.id))
+        return done(f"{person.name} is invited; the mail to {person.email} is on its way.", _href(person.id))
 
     @expose("/<int:person_id>/")  # type: ignore[untyped-decorator]
     def show(self, person_id: int) -> str:
         """One person."""
         person = _find(person_id)
-        return str(
-            self.render(
-                "console/staff/show.html",
-                account=person,
-                state=_state(person),
-                is_oneself=person.id == session.actor().id,
-                roles=_roles(person.roles),
+        return self.render_record(
+            Record(
+                title=person.name,
+                status=_state(person),
+                sub=(
+                    Phrase(text=person.email),
+                    Phrase(text=", ".join(sorted(person.roles))),
+                    Phrase("since", at=person.created_at),
+                ),
+                actions=_actions(person),
+                blocked=_blocked(person),
                 facts=_facts(person),
-                sessions=[
-                    session_line(row, url_for("staff.end_session", person_id=person.id, session_id=row.id))
-                    for row in sessions.live(person.id)
-                ],
-                timeline=_history(person.id),
-            )
+                timeline=list(trail.moments({User.__tablename__: [person.id]}, titles=_TITLES)),
+            ),
+            "console/staff/show.html",
+            roles=_roles(person.roles),
+            roles_href=url_for("staff.set_roles", person_id=person.id),
+            sessions=[
+                session_line(row, url_for("staff.end_session", person_id=person.id, session_id=row.id))
+                for row in sessions.live(person.id)
+            ],
         )
 
     @expose("/<int:person_id>/roles", methods=["POST"])  # type: ignore[untyped-decorator]
@@ -141,57 +147,57 @@ class StaffView(RecordView):
         person = staff.set_roles(
             _find(person_id).id,
             request.form.getlist("roles"),
-            reason=request.form.get("reason", "").strip(),
+            reason=reason_given(),
             by=session.actor(),
         )
-        flash(f"{person.name} now holds: {', '.join(sorted(person.roles))}. It holds from their next click on.", "done")
-        return redirect(_href(person_id))
+        return done(
+            f"{person.name} now holds: {', '.join(sorted(person.roles))}. It holds from their next click on.",
+            _href(person_id),
+        )
 
     @expose("/<int:person_id>/deactivate", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
     def deactivate(self, person_id: int) -> Response:
         """Keep them out."""
-        person = staff.deactivate(_find(person_id).id, reason=_reason(), by=session.actor())
-        flash(f"{person.name} is deactivated and signed out everywhere.", "done")
-        return redirect(_href(person_id))
+        person = staff.deactivate(_find(person_id).id, reason=reason_given(), by=session.actor())
+        return done(f"{person.name} is deactivated and signed out everywhere.", _href(person_id))
 
     @expose("/<int:person_id>/reactivate", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
     def reactivate(self, person_id: int) -> Response:
         """Let them in again."""
-        person = staff.reactivate(_find(person_id).id, reason=_reason(), by=session.actor())
-        flash(f"{person.name} can sign in again.", "done")
-        return redirect(_href(person_id))
+        person = staff.reactivate(_find(person_id).id, reason=reason_given(), by=session.actor())
+        return done(f"{person.name} can sign in again.", _href(person_id))
 
     @expose("/<int:person_id>/reset-two-factor", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
     def reset_two_factor(self, person_id: int) -> Response:
         """Take a lost second factor away."""
-        person = staff.reset_two_factor(_find(person_id).id, reason=_reason(), by=session.actor())
-        flash(f"{person.name} signs in with the password alone now, and is signed out everywhere.", "done")
-        return redirect(_href(person_id))
+        person = staff.reset_two_factor(_find(person_id).id, reason=reason_given(), by=session.actor())
+        return done(
+            f"{person.name} signs in with the password alone now, and is signed out everywhere.", _href(person_id)
+        )
 
     @expose("/<int:person_id>/invite-again", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
     def invite_again(self, person_id: int) -> Response:
         """Mail a new link."""
         person = staff.invite_again(_find(person_id).id, by=session.actor())
-        flash(f"A new link is on its way to {person.email}; the one before does not work any more.", "done")
-        return redirect(_href(person_id))
+        return done(
+            f"A new link is on its way to {person.email}; the one before does not work any more.", _href(person_id)
+        )
 
     @expose("/<int:person_id>/end-sessions", methods=["POST"])  # type: ignore[untyped-decorator]
     def end_sessions(self, person_id: int) -> Response:
         """Sign them out everywhere."""
         staff.end_sessions(_find(person_id).id, by=session.actor())
-        flash("Signed out everywhere.", "done")
-        return redirect(_href(person_id))
+        return done("Signed out everywhere.", _href(person_id))
 
     @expose("/<int:person_id>/sessions/<int:session_id>/end", methods=["POST"])  # type: ignore[untyped-decorator]
     def end_session(self, person_id: int, session_id: int) -> Response:
         """Sign one browser out."""
         sessions.end(session_id, by=session.actor())
-        flash("That browser is signed out.", "done")
-        return redirect(_href(person_id))
+        return done("That browser is signed out.", _href(person_id))
 
     def _invite_page(self, errors: dict[str, str], typed: dict[str, str], roles: list[str]) -> str:
         return str(
@@ -205,7 +211,7 @@ def _href(person_id: int) -> str:
 
 def _find(person_id: int) -> User:
     wanted = select(User).where(User.id == person_id, User.id.in_(select(StaffRole.user_id)))
-    person = db.session.scalar(wanted) if person_id < 2**63 else None
+    person = db.session.scalar(wanted) if person_id <= MAX_ID else None
     if person is None:
         raise NotFound("There is nobody on the staff with this id.")
     return person
@@ -221,53 +227,98 @@ def _roles(held: frozenset[str]) -> list[dict[str, Any]]:
     return [{"name": role, "means": ROLE_MEANS[role], "is_held": role in held} for role in ROLES]
 
 
-def _facts(person: User) -> list[dict[str, Any]]:
+def _actions(person: User) -> list[Action]:
+    """What an admin may do to somebody now; to themselves, next to nothing."""
+    href = _href(person.id)
+    offered = []
+    if person.is_active and person.password_hash is None:
+        offered.append(
+            Action(
+                "invite-again",
+                "Mail a new invitation",
+                f"{href}invite-again",
+                "Mails a new link, good for 7 days; the one before stops working.",
+            )
+        )
+    if not person.is_active:
+        offered.append(
+            Action(
+                "reactivate",
+                "Reactivate",
+                f"{href}reactivate",
+                f"{person.name} can sign in again, with the password and the roles they had.",
+                needs_reason=True,
+            )
+        )
+    return offered if person.id == session.actor().id else offered + _dangers(person, href)
+
+
+def _dangers(person: User, href: str) -> list[Action]:
+    offered = []
+    if person.is_active and person.password_hash is not None:
+        offered.append(
+            Action(
+                "end-sessions",
+                "Sign out everywhere",
+                f"{href}end-sessions",
+                f"Ends {_count(len(sessions.live(person.id)), 'console session')} and"
+                f" {_count(tokens.live_families(person.id), 'API log-in')}. They can sign in again.",
+                danger=True,
+            )
+        )
+    if person.two_factor_since is not None:
+        offered.append(
+            Action(
+                "reset-two-factor",
+                "Reset second factor",
+                f"{href}reset-two-factor",
+                "For somebody who lost their authenticator app and recovery codes: they sign in with the password alone"
+                " until they set up another. Signs them out everywhere.",
+                danger=True,
+                needs_reason=True,
+            )
+        )
+    if person.is_active:
+        offered.append(
+            Action(
+                "deactivate",
+                "Deactivate",
+                f"{href}deactivate",
+                f"{person.name} is signed out everywhere and can't sign in any more. What they did stays as it is.",
+                danger=True,
+                needs_reason=True,
+            )
+        )
+    return offered
+
+
+def _blocked(person: User) -> list[Blocked]:
+    if person.id != session.actor().id:
+        return []
+    why = "This is you. Another admin can do it."
+    return [Blocked("Deactivate", why), Blocked("Take the role admin away", why)]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _facts(person: User) -> list[Group]:
     return [
-        {
-            "title": "Account",
-            "items": [
-                {"label": "E-mail", "value": person.email, "kind": "text"},
-                {"label": "Address confirmed", "value": person.email_verified_at, "kind": "time"},
-                {"label": "Account made", "value": person.created_at, "kind": "time"},
-            ],
-        },
-        {
-            "title": "Signing in",
-            "items": [
-                {"label": "Second factor since", "value": person.two_factor_since, "kind": "time"},
-                {"label": "Recovery codes left", "value": two_factor.recovery_codes_left(person.id), "kind": "number"},
-                {"label": "API log-ins", "value": tokens.live_families(person.id), "kind": "number"},
-            ],
-        },
+        Group(
+            "Account",
+            (
+                Fact("E-mail", person.email),
+                Fact("Address confirmed", person.email_verified_at, "time"),
+                Fact("Account made", person.created_at, "time"),
+            ),
+        ),
+        Group(
+            "Signing in",
+            (
+                Fact("Second factor since", person.two_factor_since, "time"),
+                Fact("Recovery codes left", two_factor.recovery_codes_left(person.id), "number"),
+                Fact("API log-ins", tokens.live_families(person.id), "number"),
+            ),
+        ),
     ]
-
-
-def _history(person_id: int) -> list[dict[str, Any]]:
-    entries = db.session.scalars(
-        select(AuditEntry)
-        .where(AuditEntry.object_type == User.__tablename__, AuditEntry.object_id == person_id)
-        .order_by(AuditEntry.id.desc())
-        .limit(_HISTORY)
-    )
-    return [
-        {
-            "at": entry.at,
-            "title": _TITLES.get(entry.action, entry.action),
-            "detail": _detail(entry),
-            "actor": entry.actor_label,
-            "request_id": entry.request_id,
-        }
-        for entry in entries
-    ]
-
-
-def _detail(entry: AuditEntry) -> str | None:
-    after = entry.after or {}
-    roles = ", ".join(after.get("roles", ()))
-    if "roles_before" in after:
-        roles = f"{', '.join(after['roles_before'])} → {roles}"
-    return ". ".join(part for part in (roles, entry.reason) if part) or None
-
-
-def _reason() -> str:
-    return request.form.get("reason", "").strip()

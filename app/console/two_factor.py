@@ -68,7 +68,9 @@ def _page(person: User, error: str | None = None) -> str:
     return render_template(
         "console/account/two_factor.html",
         secret=_in_fours(enrolment.secret) if enrolment else None,
-        qr_code=segno.make(enrolment.uri, error="m").svg_data_uri(scale=4, border=4, light="#fff") if enrolment else None,
+        qr_code=segno.make(enrolment.uri, error="m").svg_data_uri(scale=4, border=4, light="#fff")
+        if enrolment
+        else None,
         error=error,
         is_demanded=not current_user.is_authenticated,
         next=_next(),
