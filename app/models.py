@@ -1,6 +1,16 @@
 """Every table, in one place: what the migrations compare the database with."""
 
-from app.accounts.models import RefreshToken, StaffRole, StaffSession, User
+from app.accounts.models import (
+    AccountLink,
+    PasswordResetRequest,
+    RecoveryCode,
+    RefreshToken,
+    SignInThrottle,
+    StaffRole,
+    StaffSession,
+    TwoFactor,
+    User,
+)
 from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
@@ -9,6 +19,7 @@ from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 
 __all__ = [
+    "AccountLink",
     "AuditEntry",
     "AuditSeal",
     "Availability",
@@ -18,12 +29,16 @@ __all__ = [
     "LedgerEntry",
     "Notification",
     "Package",
+    "PasswordResetRequest",
     "Payment",
     "Provider",
+    "RecoveryCode",
     "RefreshToken",
     "Refund",
+    "SignInThrottle",
     "StaffRole",
     "StaffSession",
+    "TwoFactor",
     "User",
     "WebhookEvent",
 ]

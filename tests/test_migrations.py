@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 
 APPEND_ONLY = {"audit_entries", "audit_seals", "ledger_entries"}
 FIXED = {"alembic_version", "ledger_accounts"}
-DELETABLE = {"staff_roles", "idempotency_keys"}
+DELETABLE = {"staff_roles", "idempotency_keys", "password_reset_requests", "sign_in_throttles"}
 
 
 def test_down_and_up_again_leaves_what_was_there(empty_app: Flask) -> None:

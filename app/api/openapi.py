@@ -9,10 +9,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.api.endpoint import OPERATIONS, Operation
-from app.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, Unavailable
+from app.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, TooMany, Unavailable
 
 _PROBLEM = "application/problem+json"
-_TITLES = {error.status: error.title for error in (NotSignedIn, NotAllowed, NotFound, Conflict, Invalid, Unavailable)}
+_REFUSALS = (NotSignedIn, NotAllowed, NotFound, Conflict, Invalid, TooMany, Unavailable)
+_TITLES = {error.status: error.title for error in _REFUSALS}
 _TITLES |= {400: "The body is not valid JSON", 413: "The body is too large", 415: "The body is not application/json"}
 
 ABOUT = """

@@ -45,15 +45,23 @@ _SEALING_LOCK = 7_201
 
 
 def record(
-    by: Actor, action: str, row: Model, *, reason: str | None = None, after: dict[str, Any] | None = None
+    by: Actor,
+    action: str,
+    row: Model,
+    *,
+    reason: str | None = None,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
 ) -> None:
     """Write that `by` did `action` (such as `booking.cancel`) to `row`, with what changed since it was locked.
 
-    `after` adds what isn't a column of the row. Call it last in a verb, in the verb's own transaction.
+    `before` and `after` add what isn't a column of the row. Call it last in a verb, in the verb's own transaction.
     """
     require_transaction()
     db.session.flush()
-    before, now = changes(row)
+    was, now = changes(row)
+    if before is not None:
+        was = {**(was or {}), **before}
     statement(
         _WRITE,
         {
@@ -61,7 +69,7 @@ def record(
             "action": action,
             "object_type": row.__tablename__,
             "object_id": row.id,  # type: ignore[attr-defined]  # every audited table has one
-            "before": None if before is None else _json(before),
+            "before": None if was is None else _json(was),
             "after": _json({**now, **(after or {})}),
             "reason": reason,
         },

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select, text
 
 from app.accounts.models import StaffRole, User
-from app.accounts.passwords import check_acceptable, hash_password, matches
+from app.accounts.passwords import check_length, hash_password, matches
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.bookings.models import Booking
@@ -167,7 +167,7 @@ def check_allowed() -> None:
         raise Invalid(
             "Demo data is for the local Stripe only: STRIPE_API_BASE is not set, so this would be about the real one."
         )
-    check_acceptable(settings().demo_password.get_secret_value(), field="DEMO_PASSWORD")
+    check_length(settings().demo_password.get_secret_value(), field="DEMO_PASSWORD")
 
 
 def _begin() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app.accounts import service as accounts
-from app.accounts import tokens
+from app.accounts import sessions, tokens
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -82,13 +82,13 @@ def test_a_booking_and_its_payment_leave_their_whole_way(app: Flask) -> None:
 
 
 def test_no_secret_ever_gets_into_the_trail(empty_app: Flask) -> None:
-    person, token = accounts.sign_in(
+    person, token = sessions.sign_in(
         email=factories.staff("admin").email, password=factories.PASSWORD, address=None, user_agent=None
     )
     pair = tokens.issue(person)
     second = tokens.rotate(pair.refresh_token)
     tokens.revoke(second.refresh_token)
-    accounts.sign_out(token, by=factories.actor(person))
+    sessions.sign_out(token, by=factories.actor(person))
     booking = factories.paid_booking()
     everything = db.session.scalar(text("SELECT string_agg(e::text, E'\n') FROM audit_entries e")) or ""
     hashes = list(db.session.scalars(text("SELECT password_hash FROM users")))
