@@ -2,7 +2,7 @@
 
 from app.accounts.models import RefreshToken, StaffRole, StaffSession, User
 from app.audit.models import AuditEntry, AuditSeal
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
@@ -12,6 +12,7 @@ __all__ = [
     "AuditSeal",
     "Availability",
     "Booking",
+    "BookingNote",
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
