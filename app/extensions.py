@@ -36,7 +36,6 @@ class Base(DeclarativeBase):
     )
 
 
-
 def words_index(table: str, column: str) -> Index:
     """An index for finding a row by any part of a text column, by the groups of three letters that it has."""
     name = f"ix_{table}_{column}_words"

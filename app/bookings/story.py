@@ -11,9 +11,10 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import joinedload
 
 from app.audit.models import AuditEntry
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 from app.money import Money
@@ -78,6 +79,7 @@ def tell(booking: Booking) -> Story:
         *_from_audit(booking, payment_ids, [refund.id for refund in refunds]),
         *_from_events([payment.stripe_payment_intent_id for payment in payments if payment.stripe_payment_intent_id]),
         *_from_ledger(booking.id),
+        *_from_notes(booking.id),
     ]
     return Story(payments, refunds, sorted(moments, key=lambda moment: moment.at))
 
@@ -163,3 +165,14 @@ def _from_ledger(booking_id: int) -> Iterator[Moment]:
             for entry in together
         ]
         yield Moment(at=at, icon="ledger", title="Posted to the ledger", lines=lines)
+
+
+def _from_notes(booking_id: int) -> Iterator[Moment]:
+    notes = (
+        select(BookingNote)
+        .where(BookingNote.booking_id == booking_id)
+        .options(joinedload(BookingNote.author))
+        .order_by(BookingNote.id)
+    )
+    for note in db.session.scalars(notes):
+        yield Moment(at=note.created_at, icon="note", title="Note", detail=note.body, actor=note.author.name)

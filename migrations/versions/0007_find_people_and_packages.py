@@ -20,8 +20,7 @@ WORDS = (
 def upgrade() -> None:
     # Here rather than with the column, whose transaction keeps everybody out. Nothing is lost by running it twice.
     op.execute(
-        "-- squawk-ignore prefer-robust-stmts\n"
-        "ALTER TABLE availability VALIDATE CONSTRAINT ck_availability_min_nights"
+        "-- squawk-ignore prefer-robust-stmts\nALTER TABLE availability VALIDATE CONSTRAINT ck_availability_min_nights"
     )
     # A trusted extension: the database's owner may add it. It stays when this is undone, as it may have been there.
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
