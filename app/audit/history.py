@@ -1,8 +1,7 @@
-"""Reading the trail of one object: what happened to it, and who was first where two people wanted the same."""
+"""Who was first, where two people wanted the same: read from the trail for whoever comes second."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sqlalchemy import ColumnElement, Select, select
@@ -12,11 +11,6 @@ from app.audit.models import AuditEntry
 from app.errors import Conflict
 from app.extensions import Model, db
 from app.states import Stateful, in_words, may_move
-
-
-def entries_of(row: Model, *, limit: int = 100) -> Sequence[AuditEntry]:
-    """What was done to the row, newest first, at most `limit` entries."""
-    return db.session.scalars(_newest(row).limit(limit)).all()
 
 
 def last_by(row: Model, action: str) -> str | None:

@@ -8,7 +8,7 @@ MAX_LENGTH = 2_000
 
 
 def given(reason: str | None) -> str:
-    """The reason without the space around it. Raises Invalid when there is none, or it is over `MAX_LENGTH` characters."""
+    """The reason without the space around it. Raises Invalid when there is none, or over `MAX_LENGTH` characters."""
     said = (reason or "").strip()
     if not said:
         raise Invalid.field("reason", "Say why.")

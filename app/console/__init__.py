@@ -37,22 +37,37 @@ CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
+# The menu: its groups, and the addresses in each, in order. A page that isn't named comes last, under its category.
+MENU = {
+    "": ("", "bookings", "reviews", "tickets", "disputes"),
+    "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
+    "Catalogue": ("packages", "providers"),
+    "People": ("users", "staff"),
+    "System": ("audit", "jobs", "mail", "health", "settings"),
+    "Development": ("development",),
+}
+_PLACE = {
+    f"/console/{name}".rstrip("/"): (group, place)
+    for group, names in enumerate(MENU.values())
+    for place, name in enumerate(names)
+}
+
+
 def pages() -> list[Page]:
-    """The menu, in order: a page's category is its group."""
+    """Every page; where it stands in the menu, MENU says."""
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
-        DevelopmentView(
-            "Confirm a payment", category="Development", endpoint="development", url="/console/development"
-        ),
+        DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
 
 def register(app: Flask) -> None:
     """Serve the console."""
     admin = Admin(app, name="Tripdesk", url="/console", index_view=HomeView("Home", endpoint="home", url="/console"))
-    menu: list[Page] = [admin.index_view, *pages()]
-    for page in menu[1:]:
+    found = pages()
+    for page in found:
         admin.add_view(page)
+    menu = sorted([admin.index_view, *found], key=_place)
     app.register_blueprint(session.sessions)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
     app.session_interface = session.ConsoleCookie()
@@ -72,7 +87,7 @@ def _refuse_nul() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    groups = groupby((page for page in menu if person and page.is_accessible()), key=lambda page: page.category or "")
+    groups = groupby((page for page in menu if person and page.is_accessible()), key=_group)
     return {
         "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
@@ -80,6 +95,15 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
         "request_id": request_id.get(),
         "search_url": None,
     }
+
+
+def _place(page: Page) -> tuple[int, int]:
+    return _PLACE.get(page.url.rstrip("/"), (len(MENU), 0))
+
+
+def _group(page: Page) -> str:
+    group, _ = _place(page)
+    return list(MENU)[group] if group < len(MENU) else page.category or "More"
 
 
 def _menu_item(page: Page) -> dict[str, Any]:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlencode
 
-from flask import request
+from flask import flash, redirect, request
 from flask_admin import BaseView, expose
 from sqlalchemy import ColumnElement, Select, func, select
 from werkzeug.wrappers import Response
 
 from app.accounts.models import ROLES
 from app.console import session
-from app.errors import Invalid, NotAllowed
+from app.console.record import Record
+from app.errors import Invalid, NotAllowed, NotFound
 from app.extensions import Model, db
 
 EVERYBODY = frozenset(ROLES)
 ADMIN = frozenset({"admin"})
+FINANCE = frozenset({"finance", "admin"})
+# PostgreSQL's bigint: what can't be an id isn't looked for.
+MAX_ID = 2**63 - 1
+_MOST_CHARACTERS = 2000
+
+T = TypeVar("T", bound=Model)
 
 
 class Page(BaseView):  # type: ignore[misc]  # Flask-Admin is not typed
@@ -50,11 +58,35 @@ class Column:
 
 @dataclass(frozen=True)
 class Filter:
-    """A choice that narrows a list, by one column of its model."""
+    """What narrows a list: a choice among `options`, or something typed in.
+
+    Without `where`, it is compared with the model's column of the same name. `where` is given what was chosen or typed:
+    text, a number as int, a day as the time it begins at in UTC.
+    """
 
     name: str
     label: str
-    options: Mapping[str, str]
+    options: Mapping[str, str] = field(default_factory=dict)
+    kind: Literal["choice", "text", "number", "day"] = "choice"
+    where: Callable[[Any], ColumnElement[bool]] | None = None
+    hint: str = ""
+
+    def parse(self, value: str) -> str | int | datetime:
+        """What was chosen or typed, as `where` takes it. Raises Invalid by field."""
+        if self.kind == "choice" and value not in self.options:
+            raise Invalid.field(self.name, f"There is no {self.label.lower()} {value}.")
+        if self.kind == "number":
+            return _number(self.name, value, f"{self.label} is a whole number.")
+        if self.kind == "day":
+            try:
+                return datetime.combine(date.fromisoformat(value), time(), UTC)
+            except ValueError:
+                raise Invalid.field(self.name, f"{self.label} is a day such as 2026-11-22.") from None
+        return value
+
+    def in_words(self, value: str) -> str:
+        """The filter with what it is set to."""
+        return f"{self.label}: {self.options.get(value, value)}"
 
 
 class RecordView(Page):
@@ -66,11 +98,14 @@ class RecordView(Page):
 
     model: ClassVar[type[Model]]
     title: ClassVar[str]
+    # One and many of them, for counts and empty lists; left out, the title's.
+    noun: ClassVar[tuple[str, str] | None] = None
     intro: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column]]
     filters: ClassVar[Sequence[Filter]] = ()
     search_hint: ClassVar[str | None] = None
     empty_hint: ClassVar[str] = ""
+    template: ClassVar[str] = "console/list.html"
     page_size = 50
     # Counting goes no further: beyond, a list says "10,000+" and stays quick.
     count_cap = 10_000
@@ -91,21 +126,34 @@ class RecordView(Page):
         """Where a row leads."""
         return None
 
+    def lines(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        """A page's rows as the table takes them; overridden where what the cells need is read for all rows at once."""
+        return [{"href": self.href(row), "cells": self.cells(row)} for row in rows]
+
+    def context(self) -> dict[str, Any]:
+        """What else the list's template shows, where it is one of the page's own."""
+        return {}
+
+    def render_record(self, record: Record, template: str = "console/record.html", **more: Any) -> str:
+        """One record's page."""
+        up = {"label": self.title, "href": self.url.rstrip("/") + "/"}
+        return str(self.render(template, record=record, up=up, **more))
+
     @expose("/")  # type: ignore[untyped-decorator]
     def index(self) -> str:
         """One page of the list."""
-        chosen = {choice.name: request.args.get(choice.name, "") for choice in self.filters}
+        chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
         words = request.args.get("q", "").strip()
         narrowed = self._narrowed(chosen, words)
         rows, newer, older = self._page(narrowed)
         asked = {name: value for name, value in {**chosen, "q": words}.items() if value}
         return str(
             self.render(
-                "console/list.html",
+                self.template,
                 title=self.title,
                 intro=self.intro,
                 columns=self.columns,
-                rows=[{"href": self.href(row), "cells": self.cells(row)} for row in rows],
+                rows=self.lines(rows),
                 search={"value": words, "placeholder": self.search_hint} if self.search_hint else None,
                 filters=[self._filter(choice, chosen[choice.name]) for choice in self.filters],
                 chips=self._chips(chosen, words, asked),
@@ -113,17 +161,16 @@ class RecordView(Page):
                 older_href=_href(asked, before=older) if older else None,
                 count_label=self._count_label(narrowed),
                 empty=self._empty(bool(asked)),
+                **self.context(),
             )
         )
 
     def _narrowed(self, chosen: dict[str, str], words: str) -> Select[Any]:
         query = self.query()
         for choice in self.filters:
-            value = chosen[choice.name]
-            if value and value not in choice.options:
-                raise Invalid.field(choice.name, f"There is no {choice.label.lower()} {value}.")
-            if value:
-                query = query.where(getattr(self.model, choice.name) == value)
+            if chosen[choice.name]:
+                value = choice.parse(chosen[choice.name])
+                query = query.where(choice.where(value) if choice.where else getattr(self.model, choice.name) == value)
         return self.search(query, words) if words and self.search_hint else query
 
     def _page(self, query: Select[Any]) -> tuple[list[Any], int | None, int | None]:
@@ -155,8 +202,11 @@ class RecordView(Page):
             .subquery()
         )
         count = db.session.scalar(select(func.count()).select_from(capped)) or 0
-        noun = self.title.lower() if count != 1 else self.title.lower().removesuffix("s")
-        return f"{self.count_cap:,}+ {noun}" if count > self.count_cap else f"{count:,} {noun}"
+        one, many = self._nouns()
+        return f"{self.count_cap:,}+ {many}" if count > self.count_cap else f"{count:,} {one if count == 1 else many}"
+
+    def _nouns(self) -> tuple[str, str]:
+        return self.noun or (self.title.lower().removesuffix("s"), self.title.lower())
 
     def _key(self) -> ColumnElement[int]:
         key: ColumnElement[int] = self.model.__table__.c.id
@@ -168,12 +218,19 @@ class RecordView(Page):
             {"value": "", "label": "Any"},
             *({"value": option, "label": label} for option, label in choice.options.items()),
         ]
-        return {"name": choice.name, "label": choice.label, "value": value, "options": options}
+        return {
+            "name": choice.name,
+            "label": choice.label,
+            "value": value,
+            "kind": choice.kind,
+            "options": options,
+            "hint": choice.hint,
+        }
 
     def _chips(self, chosen: dict[str, str], words: str, asked: dict[str, str]) -> list[dict[str, str]]:
         chips = [
             {
-                "label": f"{choice.label}: {choice.options[chosen[choice.name]]}",
+                "label": choice.in_words(chosen[choice.name]),
                 "remove_href": _href(asked, without=choice.name),
             }
             for choice in self.filters
@@ -186,12 +243,12 @@ class RecordView(Page):
     def _empty(self, narrowed: bool) -> dict[str, str]:
         if narrowed:
             return {
-                "title": f"No {self.title.lower()} match",
+                "title": f"No {self._nouns()[1]} match",
                 "hint": "Take a filter away, or search for something else.",
                 "href": "?",
                 "action": "Show all",
             }
-        return {"title": f"No {self.title.lower()} yet", "hint": self.empty_hint}
+        return {"title": f"No {self._nouns()[1]} yet", "hint": self.empty_hint}
 
 
 def _href(asked: Mapping[str, str], *, without: str | None = None, **more: int) -> str:
@@ -200,8 +257,35 @@ def _href(asked: Mapping[str, str], *, without: str | None = None, **more: int) 
 
 def _id(name: str) -> int | None:
     value = request.args.get(name)
-    if value is None:
-        return None
+    return None if value is None else _number(name, value, "This is not a place in this list.")
+
+
+def _number(name: str, value: str, refusal: str) -> int:
     if not (value.isascii() and value.isdigit()) or len(value) > 18:
-        raise Invalid.field(name, "This is not a place in this list.")
+        raise Invalid.field(name, refusal)
     return int(value)
+
+
+def find(model: type[T], row_id: int, what: str) -> T:
+    """The row a record's page is about; raises NotFound, which calls it `what`."""
+    row = db.session.get(model, row_id) if row_id <= MAX_ID else None
+    if row is None:
+        raise NotFound(f"There is no {what} with this id.")
+    return row
+
+
+def reason_given() -> str:
+    """The reason a dialog was sent with, its note behind it. Raises Invalid for a note or reason that is too long;
+    whether one is needed is the verb's to say.
+    """
+    reason, note = request.form.get("reason", "").strip(), request.form.get("note", "").strip()
+    for name, value in (("reason", reason), ("note", note)):
+        if len(value) > _MOST_CHARACTERS:
+            raise Invalid.field(name, f"Use at most {_MOST_CHARACTERS:,} characters.")
+    return f"{reason}. {note}" if note else reason
+
+
+def done(words: str, href: str) -> Response:
+    """Lead on to a page that says what was done."""
+    flash(words, "done")
+    return redirect(href)

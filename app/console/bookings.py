@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import flash, redirect, request
 from flask_admin import expose
 from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import joinedload
@@ -15,9 +14,10 @@ from app.bookings import service as bookings
 from app.bookings import story
 from app.bookings.models import Booking
 from app.console import session
-from app.console.base import EVERYBODY, Column, Filter, RecordView
+from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, reason_given
 from app.console.formatting import status_label
-from app.errors import Invalid, NotFound
+from app.console.record import Phrase, Record
+from app.errors import NotFound
 from app.extensions import db
 from app.money import Money
 from app.payments.models import Payment
@@ -76,25 +76,23 @@ class BookingsView(RecordView):
         booking = _find(booking_id)
         told = story.tell(booking)
         actions, blocked = self._actions(booking)
-        return str(
-            self.render(
-                "console/bookings/show.html",
-                booking={
-                    "reference": booking.reference,
-                    "status": booking.status,
-                    "title": booking.package_name,
-                    "traveller": booking.traveller,
-                    "provider": booking.package.provider.name,
-                    "package": {"name": booking.package_name, "href": None},
-                    "created_at": booking.created_at,
-                },
-                hold={"expires_at": booking.expires_at} if booking.status == "PENDING_PAYMENT" else None,
+        return self.render_record(
+            Record(
+                title=booking.reference,
+                status=booking.status,
+                deadline=("hold ends", booking.expires_at) if booking.status == "PENDING_PAYMENT" else None,
+                sub=(
+                    Phrase(text=booking.package_name),
+                    Phrase("by", booking.package.provider.name),
+                    Phrase("for", booking.traveller.name, aside=booking.traveller.email),
+                    Phrase("booked", at=booking.created_at),
+                ),
                 actions=actions,
                 blocked=blocked,
                 facts=_facts(booking, told),
                 statement=_statement(booking, told),
                 timeline=told.moments,
-                note_href=None,
+                has_segments=True,
             )
         )
 
@@ -103,13 +101,8 @@ class BookingsView(RecordView):
         """Cancel before payment, for the provider or as support."""
         if on_behalf_of not in CANCEL_REASONS:
             raise NotFound("There is no such action.")
-        reason, note = request.form.get("reason", "").strip(), request.form.get("note", "").strip()
-        if len(note) > 2000:
-            raise Invalid.field("note", "Use at most 2,000 characters.")
-        said = f"{reason}. {note}" if note else reason
-        booking = bookings.cancel(booking_id, by=session.actor(), on_behalf_of=on_behalf_of, reason=said)
-        flash(f"{booking.reference} is cancelled, its stock is free again.", "done")
-        return redirect(booking_href(booking.id))
+        booking = bookings.cancel(booking_id, by=session.actor(), on_behalf_of=on_behalf_of, reason=reason_given())
+        return done(f"{booking.reference} is cancelled, its stock is free again.", booking_href(booking.id))
 
     @staticmethod
     def _actions(booking: Booking) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -166,7 +159,7 @@ def _find(booking_id: int) -> Booking:
         .where(Booking.id == booking_id)
         .options(joinedload(Booking.traveller), joinedload(Booking.package))
     )
-    booking = db.session.scalar(wanted) if booking_id < 2**63 else None
+    booking = db.session.scalar(wanted) if booking_id <= MAX_ID else None
     if booking is None:
         raise NotFound("There is no booking with this id.")
     return booking

@@ -1,0 +1,105 @@
+"""The audit trail as people read it: each entry as a moment on a timeline, with what changed from what to what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, or_, select
+
+from app.audit.models import AuditEntry
+from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
+from app.money import Money
+from app.states import in_words
+
+# Bookkeeping of the rows themselves: no news to a reader of a timeline.
+_QUIET_COLUMNS = {"due_at", "leased_until", "attempts", "last_error", "idempotency_key", "cancel_reason"}
+# A timeline is read by a person: of a record with more entries than this, the newest are told.
+_MOST = 500
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One thing that happened. `icon` says of which sort, `tone` whether it was good or bad news."""
+
+    at: datetime
+    icon: str
+    title: str
+    detail: str | None = None
+    actor: str | None = None
+    request_id: str | None = None
+    link: str | None = None
+    tone: str | None = None
+    fields: Sequence[dict[str, Any]] = ()
+    lines: Sequence[dict[str, Any]] = field(default=())
+
+
+# What an action is called on a timeline, its icon and tone.
+Title = tuple[str, str, str | None]
+
+
+def moments(
+    about: Mapping[str, Sequence[int]], *, titles: Mapping[str, Title] | None = None, currency: str = "USD"
+) -> Iterator[Moment]:
+    """The audit entries of these objects (table to ids), oldest first; an action without a title is told by its name.
+
+    `currency` is that of the objects' amounts, which the trail keeps in minor units without one.
+    """
+    objects = [
+        and_(AuditEntry.object_type == table, AuditEntry.object_id.in_(ids)) for table, ids in about.items() if ids
+    ]
+    if not objects:
+        return
+    newest = select(AuditEntry).where(or_(*objects)).order_by(AuditEntry.id.desc()).limit(_MOST)
+    for entry in reversed(db.session.scalars(newest).all()):
+        title, icon, tone = (titles or {}).get(
+            entry.action, (entry.action.replace(".", " ").capitalize(), "audit", None)
+        )
+        yield Moment(
+            at=entry.at,
+            icon=icon,
+            title=title,
+            detail=entry.reason or _failure(entry.after or {}),
+            actor=entry.actor_label,
+            request_id=entry.request_id if entry.request_id != OUTSIDE_A_REQUEST else None,
+            tone=tone,
+            fields=_news(entry, currency) if entry.before is not None else (),
+        )
+
+
+def changes(entry: AuditEntry) -> list[dict[str, Any]]:
+    """Every column of an entry as `{"name", "before", "after"}`, as it is kept."""
+    before, after = entry.before or {}, entry.after or {}
+    return [{"name": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
+
+
+def _failure(after: dict[str, Any]) -> str | None:
+    words = after.get("failure_message") or after.get("failure_reason")
+    return str(words) if words else None
+
+
+def _news(entry: AuditEntry, currency: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": _label(change["name"]),
+            "before": _shown(change["name"], change["before"], currency),
+            "after": _shown(change["name"], change["after"], currency),
+        }
+        for change in changes(entry)
+        if change["name"] not in _QUIET_COLUMNS and not change["name"].endswith("_at")
+    ]
+
+
+def _label(column: str) -> str:
+    return column.removesuffix("_minor").replace("_", " ").capitalize()
+
+
+def _shown(column: str, value: Any, currency: str) -> Any:
+    if column == "status" and isinstance(value, str):
+        return in_words(value).capitalize()
+    if column.endswith("_minor") and isinstance(value, int):
+        return Money(value, currency).json()
+    return value

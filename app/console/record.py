@@ -1,0 +1,90 @@
+"""A record's page as data: what it is, what can be done now, its facts, its money, its story.
+
+`templates/console/record.html` lays it out; a page that shows more extends that template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.audit.trail import Moment
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One labelled value; `kind` decides how it is written (see `value_of` in `templates/console/_parts.html`)."""
+
+    label: str
+    value: Any
+    kind: str = "text"
+    href: str | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Facts under one heading."""
+
+    title: str
+    items: Sequence[Fact | Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A few words of the line under the title: `word` text `(aside)`, or `word` and a time."""
+
+    word: str = ""
+    text: str | None = None
+    href: str | None = None
+    aside: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """A button of a record page: its POST goes to `href`, after a dialog when it is `danger` or needs a reason.
+
+    `explain` says what it will do, in numbers. The dialog sends `reason`, chosen of `reasons` where there are some,
+    with a `note` beside it. `key` is one lower-case letter or digit other than g, j, k, u and x.
+    """
+
+    name: str
+    label: str
+    href: str
+    explain: str
+    key: str | None = None
+    danger: bool = False
+    needs_reason: bool = False
+    reasons: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """What nobody can do now, and why."""
+
+    label: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything a record's page shows; what is empty is left out."""
+
+    title: str
+    status: str | None = None
+    lead: str | None = None
+    # Beside the state: until when it holds, as ("hold ends", time).
+    deadline: tuple[str, datetime] | None = None
+    sub: Sequence[Phrase] = ()
+    actions: Sequence[Action | Mapping[str, Any]] = ()
+    blocked: Sequence[Blocked | Mapping[str, str]] = ()
+    # {"lines": [{"label", "hint", "amount", "kind"}], "note"}: the record's money.
+    statement: Mapping[str, Any] | None = None
+    facts: Sequence[Group | Mapping[str, Any]] = ()
+    timeline: Sequence[Moment] = ()
+    # Where a note is posted to, as `note`.
+    note_href: str | None = None
+    # Whether the timeline may be narrowed to money, changes or mail.
+    has_segments: bool = False
