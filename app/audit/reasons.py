@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.errors import Invalid
 
-MAX_LENGTH = 2_000
+MAX_LENGTH = 5_000
 
 
 def given(reason: str | None) -> str:

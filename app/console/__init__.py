@@ -16,6 +16,9 @@ from app.console.base import Page
 from app.console.bookings import BookingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.packages import PackagesView
+from app.console.providers import ProvidersView
+from app.console.users import UsersView
 from app.errors import Invalid
 from app.logs import request_id
 
@@ -57,6 +60,9 @@ def pages() -> list[Page]:
     """Every page; where it stands in the menu, MENU says."""
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
+        PackagesView("Packages", endpoint="packages", url="/console/packages"),
+        ProvidersView("Providers", endpoint="providers", url="/console/providers"),
+        UsersView("Travellers", endpoint="users", url="/console/users"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
