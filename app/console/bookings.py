@@ -226,7 +226,7 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
         {"label": "Time zone", "value": booking.time_zone, "kind": "text"},
         {"label": "Units", "value": booking.units, "kind": "number"},
         {"label": "Guests", "value": booking.guests, "kind": "number"},
-        {"label": "Policy", "value": _policy(booking.policy), "kind": "text"},
+        {"label": "Policy", "value": policy_in_words(booking.policy), "kind": "text"},
     ]
     groups = [{"title": "Stay", "items": stay}]
     for payment in told.payments:
@@ -249,7 +249,8 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
     return groups
 
 
-def _policy(policy: dict[str, Any]) -> str:
+def policy_in_words(policy: dict[str, Any]) -> str:
+    """What a guest who cancels gets back, by when."""
     tiers = [
         f"{tier['refundPercent']} % until {tier['daysBefore']} {'day' if tier['daysBefore'] == 1 else 'days'} before"
         for tier in policy["tiers"]

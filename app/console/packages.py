@@ -17,12 +17,12 @@ from app.audit import trail
 from app.audit.trail import Moment
 from app.bookings.models import Booking
 from app.catalog import day_changes, packages
-from app.catalog.day_changes import DayChange, DayPlan, PlannedDay
+from app.catalog.day_changes import DayChange, DayPlan, DayTerms, PlannedDay
 from app.catalog.models import PACKAGE_TYPES, Package
-from app.catalog.policies import POLICIES
+from app.catalog.policies import terms
 from app.console import session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
-from app.console.bookings import bookings_of
+from app.console.bookings import bookings_of, policy_in_words
 from app.console.calendar import grid, month_of
 from app.console.day_form import SALES, DayForm
 from app.console.formatting import day as day_in_words
@@ -62,8 +62,7 @@ class PackagesView(RecordView):
     columns = (
         Column("name", "Package", "link"),
         Column("status", "State", "chip"),
-        Column("type", "Type"),
-        Column("city", "Where"),
+        Column("what", "What"),
         Column("provider", "Provider"),
         Column("provider_status", "Provider's state", "chip"),
         Column("price", "Price", "money", "right"),
@@ -173,8 +172,7 @@ def package_cells(package: Package) -> dict[str, Any]:
     return {
         "name": package.name,
         "status": package.status,
-        "type": package.type.capitalize(),
-        "city": f"{package.city}, {package.country}",
+        "what": f"{package.type.capitalize()} in {package.city}, {package.country}",
         "provider": package.provider.name,
         "provider_status": package.provider.status,
         "price": Money(package.price_minor, package.currency).json(),
@@ -242,9 +240,6 @@ def _actions(package: Package) -> tuple[list[Action], list[Blocked]]:
 def _facts(package: Package) -> list[Group]:
     is_tour = package.type == "tour"
     price = Money(package.price_minor, package.currency).json()
-    tiers = ", ".join(
-        f"{part} % until {days} days before" for days, part in POLICIES[package.cancellation_policy] if part
-    )
     sale = [
         Fact("Price of a departure" if is_tour else "Price of a night", price, "money"),
         Fact("Units a day", package.units, "number"),
@@ -252,7 +247,7 @@ def _facts(package: Package) -> list[Group]:
         Fact("Takes", f"{package.duration_days} days")
         if is_tour
         else Fact("Minimum nights", package.min_nights, "number"),
-        Fact("Cancellation", f"{package.cancellation_policy.capitalize()}: {tiers}"),
+        Fact("Cancellation", policy_in_words(terms(package.cancellation_policy))),
     ]
     about = [
         Fact("Description", package.description),
@@ -282,13 +277,13 @@ def _with_days(moment: Moment, currency: str) -> Moment:
         for alike in entry["after"]:
             days = sorted(alike["days"])
             span = days[0] if len(days) == 1 else f"{_days(len(days))}, {days[0]} to {days[-1]}"
-            before, after = (_terms(terms, currency) for terms in (alike["before"], alike["after"]))
+            before, after = (_terms(kept, currency) for kept in (alike["before"], alike["after"]))
             fields.append({"name": span, "before": before, "after": after})
     return replace(moment, fields=fields)
 
 
-def _terms(terms: dict[str, Any] | None, currency: str) -> str | None:
-    if terms is None:
+def _terms(kept: dict[str, Any] | None, currency: str) -> str | None:
+    if kept is None:
         return None
     written: dict[str, Callable[[Any], str]] = {
         "price_minor": lambda value: money(value, currency),
@@ -296,7 +291,7 @@ def _terms(terms: dict[str, Any] | None, currency: str) -> str | None:
         "min_nights": lambda value: f"min. {value} nights" if value else "the package's minimum",
         "closed": lambda value: "closed" if value else "open",
     }
-    return ", ".join(written[name](value) for name, value in terms.items())
+    return ", ".join(written[name](value) for name, value in kept.items())
 
 
 def _form_context(package: Package, form: DayForm, errors: dict[str, str] | None = None) -> dict[str, Any]:
@@ -325,7 +320,7 @@ def _plan_context(package: Package, plan: DayPlan, change: DayChange) -> dict[st
     return {
         "version": plan.version,
         "changing": len(plan.changing),
-        "title": f"{_days(len(plan.changing))} will change",
+        "title": _plan_title(plan),
         "left": left,
         "rows": [_line(planned, package.currency) for planned in plan.changing[:_SHOWN_DAYS]],
         "more": max(0, len(plan.changing) - _SHOWN_DAYS),
@@ -335,13 +330,19 @@ def _plan_context(package: Package, plan: DayPlan, change: DayChange) -> dict[st
     }
 
 
+def _plan_title(plan: DayPlan) -> str:
+    if plan.refused:
+        return "This can't be done"
+    return f"{_days(len(plan.changing))} will change" if plan.changing else "Nothing would change"
+
+
 def _line(planned: PlannedDay, currency: str) -> dict[str, Any]:
-    def written(terms: Any) -> dict[str, str]:
+    def written(day: DayTerms) -> dict[str, str]:
         return {
-            "price": money(terms.price_minor, currency),
-            "capacity": f"{terms.capacity:,}",
-            "min_nights": str(terms.min_nights or "–"),
-            "sale": "Closed" if terms.closed else "Open",
+            "price": money(day.price_minor, currency),
+            "capacity": f"{day.capacity:,}",
+            "min_nights": str(day.min_nights or "–"),
+            "sale": "Closed" if day.closed else "Open",
         }
 
     after = written(planned.after)

@@ -122,7 +122,7 @@ class ProvidersView(RecordView):
             Record(
                 title=provider.name,
                 status=provider.status,
-                sub=(Phrase("provider"), Phrase("added", at=provider.created_at)),
+                sub=(Phrase("added", at=provider.created_at),),
                 actions=_actions(provider, counts.published if counts else 0, to_come),
                 facts=[Group("Facts", facts)],
                 timeline=list(trail.moments({"providers": [provider.id]}, titles=_TITLES)),

@@ -232,7 +232,7 @@ def test_a_change_that_is_not_possible_names_the_days_and_offers_no_button(app: 
     factories.booking(of=package, units=2, nights=1)
     browser = signed_in(app, "admin")
     page = browser.get(f"{page_of(package)}days?{query(fields(capacity='1'))}").text
-    assert "1 units are fewer than what is held or booked on 1 day" in page
+    assert "1 is fewer than what is held or booked on 1 day" in page
     assert "2 held or booked" in page
     assert 'name="version"' not in page
 
