@@ -177,9 +177,10 @@ document.addEventListener("click", onClick);
 document.addEventListener("submit", onSubmit);
 addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+  // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
+  if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });
 document.querySelectorAll("[data-theme-switch]").forEach(nameTheme);
-if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 addCopyButtons();
 writeTimes();
 setInterval(writeTimes, 20000);

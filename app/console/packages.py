@@ -137,9 +137,7 @@ class PackagesView(RecordView):
                 flash(refusal.detail, "refused")
             answer = self._preview(package, request.form)
             return (answer, refusal.status) if isinstance(answer, str) else answer
-        return done(
-            f"{_days(len(plan.changing))} changed.", f"{package_href(package.id)}?month={change.first:%Y-%m}#calendar"
-        )
+        return done(f"{_days(len(plan.changing))} changed.", f"{package_href(package.id)}?month={change.first:%Y-%m}")
 
     def _preview(self, package: Package, sent: MultiDict[str, str]) -> str | tuple[str, int]:
         by, form, errors = session.actor(), DayForm.of(sent), {}

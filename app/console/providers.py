@@ -168,7 +168,7 @@ def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
     packages = f"{published:,} published {'package' if published == 1 else 'packages'}"
     stays = f"{to_come:,} confirmed {'booking stands' if to_come == 1 else 'bookings stand'}"
     explain = {
-        "verify": f"Puts {packages} on sale.",
+        "verify": f"Puts {packages} on sale; others follow when they are published.",
         "reject": "Nothing of theirs goes on sale. They can be taken up again later.",
         "reconsider": "They wait to be verified again; nothing goes on sale yet.",
         "suspend": f"Takes {packages} off sale at once. {stays}.",

@@ -420,3 +420,25 @@ def test_nothing_on_these_pages_is_inline_and_every_form_has_its_token(app: Flas
         assert "<b>house" not in page
         for form in re.findall(r'<form[^>]*method="post".*?</form>', page, re.DOTALL):
             assert 'name="csrf_token"' in form, path
+
+
+def test_a_short_word_has_to_begin_a_word(app: Flask) -> None:
+    person = factories.traveller(name="Quirin Oz")
+    browser = signed_in(app, "support")
+    assert person.email in browser.get("/console/users/?q=quirin oz").text
+    assert person.email in browser.get("/console/users/?q=qu oz").text
+    assert person.email not in browser.get("/console/users/?q=ri oz").text
+
+
+def test_people_and_packages_are_searched_through_an_index(app: Flask) -> None:
+    plans = []
+    db.session.execute(text("SET LOCAL enable_seqscan = off"))
+    for table, columns in (("users", ("name", "email")), ("packages", ("name", "place", "city", "country"))):
+        for column in columns:
+            for pattern in ("%heron%", "% he%"):
+                plan = db.session.scalars(
+                    text(f"EXPLAIN SELECT id FROM {table} WHERE {column} ILIKE :pattern"), {"pattern": pattern}
+                )
+                plans.append((column, f"ix_{table}_{column}_words" in " ".join(plan)))
+    db.session.rollback()
+    assert [column for column, indexed in plans if not indexed] == []
