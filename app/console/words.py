@@ -7,20 +7,23 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_
 
 _MOST_WORDS = 6
-# The index knows groups of three letters; anything shorter inside a word would have it read from end to end.
-_SHORTEST_INSIDE = 3
+# The index knows groups of three letters, the space before a word among them; with less to go by it would be read from
+# end to end.
+_INSIDE, _WORD_BEGINS = 3, 2
 
 
 def words_in(typed: str, *columns: Any) -> ColumnElement[bool]:
     """Rows where each typed word is found in one of the columns, whatever its case; their `words_index` finds them.
 
-    A word of one or two letters has to begin a word there, a longer one may be anywhere in it.
+    A word of three letters or more may be anywhere, one of two begins a word there, a single letter begins the column.
     """
     return and_(*(or_(*(_has(column, word) for column in columns)) for word in typed.split()[:_MOST_WORDS]))
 
 
 def _has(column: Any, word: str) -> ColumnElement[bool]:
-    if len(word) >= _SHORTEST_INSIDE:
-        inside: ColumnElement[bool] = column.icontains(word, autoescape=True)
-        return inside
-    return or_(column.istartswith(word, autoescape=True), column.icontains(f" {word}", autoescape=True))
+    if len(word) >= _INSIDE:
+        return or_(column.icontains(word, autoescape=True))
+    begins = [column.istartswith(word, autoescape=True)]
+    if len(word) >= _WORD_BEGINS:
+        begins.append(column.icontains(f" {word}", autoescape=True))
+    return or_(*begins)
