@@ -12,7 +12,7 @@ from app.accounts.models import (
     User,
 )
 from app.audit.models import AuditEntry, AuditSeal
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.notifications.models import Notification
@@ -24,6 +24,7 @@ __all__ = [
     "AuditSeal",
     "Availability",
     "Booking",
+    "BookingNote",
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",

@@ -166,7 +166,7 @@ def get_availability(package_id: int, query: AvailabilityQuery) -> AvailabilityO
             date=day.day,
             units_left=day.units_left,
             price=MoneyOut.model_construct(amount=day.price_minor, currency=row.currency),
-            min_nights=row.min_nights,
+            min_nights=day.min_nights or row.min_nights,
         )
         for day in queries.availability(package_id, start, end)
     ]

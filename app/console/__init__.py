@@ -25,6 +25,9 @@ from app.console.mail import MailView
 from app.console.payments import PaymentsView
 from app.console.staff import StaffView
 from app.console.webhooks import WebhooksView
+from app.console.packages import PackagesView
+from app.console.providers import ProvidersView
+from app.console.users import UsersView
 from app.errors import Invalid
 from app.logs import request_id
 
@@ -76,6 +79,9 @@ def pages() -> list[Page]:
         JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
         MailView("Mail", endpoint="mail", url="/console/mail"),
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
+        PackagesView("Packages", endpoint="packages", url="/console/packages"),
+        ProvidersView("Providers", endpoint="providers", url="/console/providers"),
+        UsersView("Travellers", endpoint="users", url="/console/users"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 

@@ -225,7 +225,7 @@ def _fill(scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
     journal.send()
 
     tell("Making the calendars")
-    availability, days = TableCopy(Availability), 0
+    availability, days = TableCopy(Availability, left_out=("min_nights", "closed")), 0
     for days, row in enumerate(stock.rows(), start=1):
         availability.add(row)
         if days % (50 * _BLOCK) == 0:
