@@ -72,6 +72,17 @@ class Conflict(TripdeskError):
         self.retry_after = retry_after
 
 
+class TooManyRequests(TripdeskError):
+    """Too often in too short a time: the doors' own refusal, too. `retry_after` is in seconds."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class Unavailable(TripdeskError):
     """Not now: something we need is down or busy. `retry_after` is in seconds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from flask import Response, render_template
 
 from app.api import openapi
 from app.api.blueprint import api
+from app.api.headers import revalidated
 from app.config import DEMO_STRIPE_KEY, settings
 
 _EXAMPLES_BY_TYPE = {"integer": 1, "number": 1.5, "boolean": True, "string": "text", "array": [], "object": {}}
@@ -23,7 +25,12 @@ _CSP = (
 @api.get("/openapi.json")
 def openapi_json() -> Response:
     """The OpenAPI 3.1 document."""
-    return Response(orjson.dumps(openapi.document(settings().public_url)), content_type="application/json")
+    return revalidated(_openapi_json(settings().public_url), "application/json")
+
+
+@lru_cache(maxsize=4)  # it changes with the code only
+def _openapi_json(server: str) -> bytes:
+    return orjson.dumps(openapi.document(server))
 
 
 @api.get("/docs")
@@ -38,7 +45,9 @@ def docs() -> Response:
         errors_note=openapi.ERRORS,
         base_url=settings().public_url,
     )
-    return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _CSP})
+    response = revalidated(page.encode(), "text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _CSP
+    return response
 
 
 def _local_stripe() -> str:

@@ -13,11 +13,14 @@ from app.payments.stripe_gateway import verified_event
 
 webhooks = Blueprint("webhooks", __name__, url_prefix="/v1/webhooks")
 csrf.exempt(webhooks)
+# Stripe names no limit; the largest events, with whole objects before and after, are a tenth of this.
+MAX_EVENT_BYTES = 1_000_000
 
 
 @webhooks.post("/stripe")
 def receive() -> Response:
     """Take one event. 400 tells Stripe that this was not from Stripe, or not to us."""
+    request.max_content_length = MAX_EVENT_BYTES
     try:
         payload = request.get_data()
         signature = request.headers.get("Stripe-Signature", "")
