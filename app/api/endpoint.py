@@ -14,9 +14,9 @@ from typing import Any, Literal
 import orjson
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ValidationError
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from app import idempotency, problems
+from app import bodies, idempotency, problems
 from app.accounts.tokens import actor_of_access_token
 from app.api.headers import revalidated
 from app.api.limits import policy_for
@@ -151,12 +151,7 @@ def signed_in() -> Actor:
 
 
 def _json_body(max_body: int) -> Any:
-    # Counted while it is read: a chunked body doesn't say its size.
-    request.max_content_length = max_body
-    try:
-        content = request.get_data()
-    except RequestEntityTooLarge:
-        raise RequestEntityTooLarge(f"Send at most {max_body // 1024} KB here.") from None
+    content = bodies.read(max_body)
     if not content:
         return {}
     if not request.is_json:
