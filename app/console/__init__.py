@@ -22,12 +22,12 @@ from app.console.home import HomeView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
 from app.console.mail import MailView
-from app.console.payments import PaymentsView
-from app.console.staff import StaffView
-from app.console.webhooks import WebhooksView
 from app.console.packages import PackagesView
+from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
+from app.console.staff import StaffView
 from app.console.users import UsersView
+from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
 
