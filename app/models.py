@@ -6,6 +6,7 @@ from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+from app.reviews.models import Review
 
 __all__ = [
     "AuditEntry",
@@ -20,6 +21,7 @@ __all__ = [
     "Provider",
     "RefreshToken",
     "Refund",
+    "Review",
     "StaffRole",
     "StaffSession",
     "User",
