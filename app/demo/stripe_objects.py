@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import string
 from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
@@ -17,7 +15,6 @@ from app.errors import Unavailable
 from app.extensions import db
 from app.payments.stripe_gateway import API_VERSION
 
-_ID_LETTERS = string.ascii_letters + string.digits
 _LINES_A_REQUEST = 5_000
 _TIMEOUT_SECONDS = 120
 
@@ -39,11 +36,6 @@ _LINES = text(
     ORDER BY p.id
     """
 )
-
-
-def new_stripe_id(rng: random.Random, prefix: str) -> str:
-    """An id such as Stripe gives its objects: `pi_3…`, `ch_3…`, `re_3…`, `evt_3…`."""
-    return f"{prefix}_3{''.join(rng.choices(_ID_LETTERS, k=23))}"
 
 
 def event_payload(event_id: str, kind: str, at: datetime, subject: dict[str, Any]) -> dict[str, Any]:
