@@ -23,6 +23,8 @@ _LEAST_DAYS, _MEAN_DAYS = 0.2, 6
 # Moderators are a day or two behind.
 _MODERATED_AFTER_DAYS = (0.05, 2.5)
 _REJECTED, _WITHDRAWN = 0.025, 0.01
+# However small the scale, every state is there: the newest wait, the first two were not to stay.
+_WAITING = 12
 _STARS = (1, 2, 3, 4, 5)
 # A package is good or bad, and its reviews say so: one of these for each.
 _REPUTATIONS = (
@@ -88,7 +90,7 @@ def _rows(rng: random.Random, stays: Stayed, count: int, but_not_by: int, now: d
     reviewed = rng.sample(places, min(count, len(places)))
     written = sorted((_written_at(rng, stays[place][3], now.timestamp()), place) for place in reviewed)
     reputations: dict[int, tuple[int, ...]] = {}
-    for at, place in written:
+    for number, (at, place) in enumerate(written):
         booking_id, package_id, traveller_id, _ = stays[place]
         if package_id not in reputations:
             reputations[package_id] = rng.choices(_REPUTATIONS, _HOW_MANY_OF_EACH)[0]
@@ -102,7 +104,7 @@ def _rows(rng: random.Random, stays: Stayed, count: int, but_not_by: int, now: d
             "title": rng.choice(REVIEW_TITLES[rating]),
             "content": _content(rng, rating),
             "created_at": datetime.fromtimestamp(at, UTC),
-            **_moderated(rng, at, now),
+            **(_UNDECIDED if number >= len(written) - _WAITING else _moderated(rng, number, at, now)),
         }
 
 
@@ -118,21 +120,23 @@ def _content(rng: random.Random, rating: int) -> str:
     return " ".join((rng.choice(REVIEW_OPENINGS[rating]), *details, rng.choice(REVIEW_ENDS[rating])))
 
 
-def _moderated(rng: random.Random, at: float, now: datetime) -> dict[str, Any]:
-    done: dict[str, Any] = {
-        "status": "PENDING",
-        "moderated_at": None,
-        "withdrawn_at": None,
-        "moderation_reason": None,
-        "moderation_notes": None,
-    }
+_UNDECIDED: dict[str, Any] = {
+    "status": "PENDING",
+    "moderated_at": None,
+    "withdrawn_at": None,
+    "moderation_reason": None,
+    "moderation_notes": None,
+}
+
+
+def _moderated(rng: random.Random, number: int, at: float, now: datetime) -> dict[str, Any]:
     decided_at = datetime.fromtimestamp(at + 86_400 * rng.uniform(*_MODERATED_AFTER_DAYS), UTC)
     if decided_at >= now:
-        return done
+        return _UNDECIDED
     what = rng.random()
-    if what < _WITHDRAWN:
-        return done | {"status": "WITHDRAWN", "withdrawn_at": decided_at}
-    if what < _WITHDRAWN + _REJECTED:
+    if number == 0 or what < _WITHDRAWN:
+        return _UNDECIDED | {"status": "WITHDRAWN", "withdrawn_at": decided_at}
+    if number == 1 or what < _WITHDRAWN + _REJECTED:
         reason = rng.choice(REVIEW_REFUSALS)
-        return done | {"status": "REJECTED", "moderated_at": decided_at, "moderation_reason": reason}
-    return done | {"status": "APPROVED", "moderated_at": decided_at}
+        return _UNDECIDED | {"status": "REJECTED", "moderated_at": decided_at, "moderation_reason": reason}
+    return _UNDECIDED | {"status": "APPROVED", "moderated_at": decided_at}

@@ -36,6 +36,7 @@ _SEED = "tripdesk demo"
 # Any fixed number will do: two seeds at once would both find the database empty.
 _SEEDING_LOCK = 7_202
 _BLOCK = 2_000
+_SEALED_BETWEEN_LINES = 200_000
 # A year in full, and before it a year of which only the stays are left: what lapsed then is cleared away.
 _YEAR = timedelta(days=365)
 _LONGEST_LEAD_DAYS = 170
@@ -156,7 +157,8 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
     sealed = 0
     while batch := audit.seal():
         sealed += batch
-        tell(f"  {sealed:,} entries sealed")
+        if sealed % _SEALED_BETWEEN_LINES == 0:
+            tell(f"  {sealed:,} entries sealed")
     return replace(made, payments=payments, audit_entries_sealed=sealed)
 
 
