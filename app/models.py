@@ -17,6 +17,7 @@ from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+from app.reviews.models import Review
 
 __all__ = [
     "AccountLink",
@@ -37,6 +38,7 @@ __all__ = [
     "RefreshToken",
     "Refund",
     "SignInThrottle",
+    "Review",
     "StaffRole",
     "StaffSession",
     "TwoFactor",
