@@ -64,7 +64,9 @@ def sign_in(*, email: str, password: str, address: str | None, user_agent: str |
 
 
 def give_code(token: str, code: str, *, address: str | None) -> None:
-    """Give a session that waits for it the second factor's code, or a recovery code. Raises NotAllowed, TooManyRequests."""
+    """Give a session that waits for it the second factor's code, or a recovery code. Raises NotAllowed,
+    TooManyRequests.
+    """
     found = find(token)
     if found is None or found.needs != "code":
         raise NotAllowed("This sign-in took too long. Start again with your password.")
@@ -81,7 +83,9 @@ def give_code(token: str, code: str, *, address: str | None) -> None:
 
 
 def prove(token: str, proof: str, *, address: str | None) -> None:
-    """Have the person of a session show once more that it is them, by password or code. Raises NotAllowed, TooManyRequests."""
+    """Have the person of a session show once more that it is them, by password or code. Raises NotAllowed,
+    TooManyRequests.
+    """
     found = find(token)
     if found is None or found.needs is not None:
         raise NotAllowed("This session has ended. Sign in again.")

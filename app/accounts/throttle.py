@@ -59,8 +59,8 @@ def check(email: str, address: str | None) -> None:
 
 
 def count_failure(email: str, address: str | None) -> None:
-    """Note a wrong attempt. Raises TooManyRequests where others failed meanwhile: what was tried at once counts as tried in a
-    row, and its outcome is nobody's to know.
+    """Note a wrong attempt. Raises TooManyRequests where others failed meanwhile: what was tried at once counts as tried
+    in a row, and its outcome is nobody's to know.
     """
     keys = _keys(email, address)
     with transaction():
@@ -79,7 +79,8 @@ def count_failure(email: str, address: str | None) -> None:
 
 
 def note_success(email: str, address: str | None) -> None:
-    """Note that the person got in: from here on this is a usual address of theirs. Raises TooManyRequests as `check` does.
+    """Note that the person got in: from here on this is a usual address of theirs. Raises TooManyRequests as `check`
+    does.
 
     The counts of the address and of the e-mail address alone stay, or one good account would buy guesses at others.
     """
