@@ -59,8 +59,8 @@ def check(email: str, address: str | None) -> None:
 
 
 def count_failure(email: str, address: str | None) -> None:
-    """Note a wrong attempt. Raises TooManyRequests where others failed meanwhile: what was tried at once counts as tried
-    in a row, and its outcome is nobody's to know.
+    """Note a wrong attempt. Raises TooManyRequests where others failed meanwhile: what was tried at once counts as
+    tried in a row, and its outcome is nobody's to know.
     """
     keys = _keys(email, address)
     with transaction():
