@@ -159,11 +159,17 @@ def without_redis(app: Flask) -> Iterator[None]:
     app.extensions["redis"] = real
 
 
-def test_queues_workers_and_the_schedule_are_shown(app: Flask) -> None:
-    worker = Worker(
-        [Queue("urgent", connection=connect(app.extensions["settings"].redis_url))], name="worker-of-a-test"
-    )
+@pytest.fixture
+def a_worker(app: Flask) -> Iterator[Worker]:
+    """One that has reported itself, without working."""
+    own = connect(app.extensions["settings"].redis_url)
+    worker = Worker([Queue("urgent", connection=own)], name="worker-of-a-test")
     worker.register_birth()
+    yield worker
+    worker.register_death()
+
+
+def test_queues_workers_and_the_schedule_are_shown(app: Flask, a_worker: Worker) -> None:
     poke("jobs.bookings.expire_holds", queue="default", keep_seconds=60)
     note_poke("jobs.bookings.expire_holds", queue="default", every_seconds=10)
     browser = signed_in(app, "admin")
