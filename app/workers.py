@@ -13,7 +13,7 @@ from rq import Queue
 from rq.job import Job
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, func, select
 
 from app.db import utcnow
 from app.extensions import db
@@ -78,13 +78,16 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class OutboxState:
-    """One table of work orders: rows that wait, rows that a job is on its way for, rows whose tries are used up."""
+    """One table of work orders: rows that are due, rows that a job is on its way for, rows that will be due, such as
+    those that are tried again later, and rows whose tries are used up.
+    """
 
     table: str
     queue: str
-    waiting: int
+    due: int
     oldest_at: datetime | None
     leased: int
+    later: int
     given_up: int
 
 
@@ -244,16 +247,18 @@ def _failed_job(job: Job, queue: str) -> FailedJob:
 
 def _outbox_state(model: type[Outbox]) -> OutboxState:
     now = func.clock_timestamp()
-    is_leased = model.leased_until > now
-    due = db.session.execute(
+    is_leased = func.coalesce(model.leased_until > now, False)
+    is_due = and_(model.due_at <= now, ~is_leased)
+    counts = db.session.execute(
         select(
-            func.count().filter(or_(model.leased_until.is_(None), ~is_leased)),
-            func.min(model.due_at),
+            func.count().filter(is_due),
+            func.min(model.due_at).filter(is_due),
             func.count().filter(is_leased),
+            func.count().filter(model.due_at > now, ~is_leased),
         ).where(model.due_at.is_not(None))
     ).one()
     given_up = db.session.scalar(select(func.count()).select_from(model).where(model.given_up())) or 0
-    return OutboxState(model.__tablename__, model.QUEUE, due[0], due[1], due[2], given_up)
+    return OutboxState(model.__tablename__, model.QUEUE, *counts, given_up)
 
 
 def _below(model: type[Outbox]) -> set[type[Outbox]]:

@@ -31,8 +31,9 @@ WORKER_COLUMNS = (
 OUTBOX_COLUMNS = (
     Column("table", "Table", "link"),
     Column("queue", "Queue"),
-    Column("waiting", "Waiting", "number", "right"),
+    Column("due", "Due", "number", "right"),
     Column("leased", "With a worker", "number", "right"),
+    Column("later", "Later", "number", "right"),
     Column("given_up", "Given up", "number", "right"),
     Column("oldest_at", "Oldest due", "time", "right"),
 )

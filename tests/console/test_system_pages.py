@@ -159,11 +159,17 @@ def without_redis(app: Flask) -> Iterator[None]:
     app.extensions["redis"] = real
 
 
-def test_queues_workers_and_the_schedule_are_shown(app: Flask) -> None:
-    worker = Worker(
-        [Queue("urgent", connection=connect(app.extensions["settings"].redis_url))], name="worker-of-a-test"
-    )
+@pytest.fixture
+def a_worker(app: Flask) -> Iterator[Worker]:
+    """One that has reported itself, without working."""
+    own = connect(app.extensions["settings"].redis_url)
+    worker = Worker([Queue("urgent", connection=own)], name="worker-of-a-test")
     worker.register_birth()
+    yield worker
+    worker.register_death()
+
+
+def test_queues_workers_and_the_schedule_are_shown(app: Flask, a_worker: Worker) -> None:
     poke("jobs.bookings.expire_holds", queue="default", keep_seconds=60)
     note_poke("jobs.bookings.expire_holds", queue="default", every_seconds=10)
     browser = signed_in(app, "admin")
@@ -194,30 +200,31 @@ def test_a_job_that_raised_is_listed_with_its_error(app: Flask) -> None:
     assert "req_of_a_test" in page
 
 
-def test_rows_that_wait_are_on_their_way_or_were_given_up_are_counted(empty_app: Flask) -> None:
-    def counts() -> dict[str, tuple[int, int, int]]:
+def test_rows_that_are_due_on_their_way_put_off_or_given_up_are_counted(empty_app: Flask) -> None:
+    def counts() -> dict[str, tuple[int, int, int, int]]:
         db.session.rollback()
-        return {state.table: (state.waiting, state.leased, state.given_up) for state in outboxes()}
+        return {state.table: (state.due, state.leased, state.later, state.given_up) for state in outboxes()}
 
-    assert counts()["webhook_events"] == counts()["payments"] == (0, 0, 0)
-    for number in range(3):
+    assert counts()["webhook_events"] == counts()["payments"] == (0, 0, 0, 0)
+    for number in range(4):
         inbox.receive(factories.event("customer.created", {"id": f"cus_{number}"}))
-    first, second, _ = db.session.scalars(select(WebhookEvent.id).order_by(WebhookEvent.id)).all()
+    first, second, third, _ = db.session.scalars(select(WebhookEvent.id).order_by(WebhookEvent.id)).all()
     for _ in range(MAX_ATTEMPTS):
         inbox.note_failure(first, ValueError("no"))
     with transaction():
         lock(WebhookEvent, second).hand_out()
-    assert counts()["webhook_events"] == (1, 1, 1)
+    inbox.note_failure(third, ValueError("not yet"))
+    assert counts()["webhook_events"] == (1, 1, 1, 1)
 
     held = factories.booking()
     factories.intent_of(held)
     payment_id = db.session.scalars(select(Payment.id)).one()
     with transaction():
         lock(Payment, payment_id).hand_out()
-    assert counts()["payments"] == (0, 1, 0)
+    assert counts()["payments"] == (0, 1, 0, 0)
     for _ in range(MAX_ATTEMPTS):
         note_failure(Payment, payment_id, "Stripe is down")
-    assert counts()["payments"] == (0, 0, 1)
+    assert counts()["payments"] == (0, 0, 0, 1)
 
 
 def test_with_redis_down_the_page_says_so_and_shows_the_rows(app: Flask, without_redis: None) -> None:
