@@ -1,4 +1,4 @@
-"""The five ways a verb says no; every door translates them once, into its own kind of answer."""
+"""The ways a verb says no; every door translates them once, into its own kind of answer."""
 
 from __future__ import annotations
 
@@ -68,6 +68,17 @@ class Conflict(TripdeskError):
     title = "Conflict"
 
     def __init__(self, detail: str, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class TooManyRequests(TripdeskError):
+    """Too often in too short a time: the doors' own refusal, too. `retry_after` is in seconds."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail)
         self.retry_after = retry_after
 

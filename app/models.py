@@ -1,29 +1,47 @@
 """Every table, in one place: what the migrations compare the database with."""
 
-from app.accounts.models import RefreshToken, StaffRole, StaffSession, User
+from app.accounts.models import (
+    AccountLink,
+    PasswordResetRequest,
+    RecoveryCode,
+    RefreshToken,
+    SignInThrottle,
+    StaffRole,
+    StaffSession,
+    TwoFactor,
+    User,
+)
 from app.audit.models import AuditEntry, AuditSeal
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+from app.reviews.models import Review
 
 __all__ = [
+    "AccountLink",
     "AuditEntry",
     "AuditSeal",
     "Availability",
     "Booking",
+    "BookingNote",
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
     "Notification",
     "Package",
+    "PasswordResetRequest",
     "Payment",
     "Provider",
+    "RecoveryCode",
     "RefreshToken",
     "Refund",
+    "Review",
+    "SignInThrottle",
     "StaffRole",
     "StaffSession",
+    "TwoFactor",
     "User",
     "WebhookEvent",
 ]

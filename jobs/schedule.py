@@ -33,6 +33,7 @@ SCHEDULE = (
     Entry("jobs.bookings.complete_stays", 300, "slow"),
     Entry("jobs.audit.seal", 10, "slow"),
     Entry("jobs.payments.check_books", 3600, "slow"),
+    Entry("jobs.accounts.forget_old", 3600, "slow"),
 )
 
 

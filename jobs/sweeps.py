@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from app.accounts.models import PasswordResetRequest
 from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment, Notification)
+SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest)
 
 
 @job
@@ -39,3 +40,9 @@ def payments() -> None:
 def notifications() -> None:
     """Hand out the mails that wait."""
     sweep_asked(Notification)
+
+
+@job
+def password_reset_requests() -> None:
+    """Hand out the requests for a new password that nobody answered yet."""
+    sweep_asked(PasswordResetRequest)

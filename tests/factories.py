@@ -16,6 +16,7 @@ from flask import current_app
 from sqlalchemy import inspect
 
 from app.accounts import service as accounts
+from app.accounts import staff as staff_accounts
 from app.accounts import tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
@@ -42,7 +43,7 @@ def traveller(**values: Any) -> User:
 def staff(*roles: str) -> User:
     """A person with roles; support when none is named."""
     number = uuid4().hex[:10]
-    return accounts.create_staff(
+    return staff_accounts.create_staff(
         email=f"staff-{number}@example.org",
         name=f"Staff {number}",
         password=PASSWORD,

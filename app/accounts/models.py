@@ -1,30 +1,48 @@
-"""People, their roles, and what keeps them signed in: console sessions and API refresh tokens."""
+"""People, their roles, how they prove who they are, and what keeps them signed in: console sessions and API refresh
+tokens.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, LargeBinary
+from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.extensions import Model
+from app.extensions import Model, words_index
+from app.queue import Outbox
 
 ROLES = ("support", "moderator", "finance", "admin")
+LINK_PURPOSES = ("password_reset", "staff_invitation", "verify_email")
+THROTTLE_SCOPES = ("address", "email", "pair")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN (" + ", ".join(f"'{value}'" for value in values) + ")", name=column)
 
 
 class User(Model):
-    """A person with an e-mail address: a traveller, and staff when they hold a role."""
+    """A person with an e-mail address: a traveller, and staff when they hold a role.
+
+    Without a password until an invitation is accepted; `two_factor_since` says that signing in takes a second factor.
+    """
 
     __tablename__ = "users"
-    __table_args__ = (CheckConstraint("email = lower(email)", name="email_lower"),)
+    __table_args__ = (
+        CheckConstraint("email = lower(email)", name="email_lower"),
+        words_index("users", "email"),
+        words_index("users", "name"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
     email: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(default=True, server_default="true")
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    email_verified_at: Mapped[datetime | None]
+    two_factor_since: Mapped[datetime | None]
     staff_roles: Mapped[list[StaffRole]] = relationship(
         lazy="selectin", order_by="StaffRole.role", cascade="all, delete-orphan"
     )
@@ -39,14 +57,18 @@ class StaffRole(Model):
     """One role that one person holds."""
 
     __tablename__ = "staff_roles"
-    __table_args__ = (CheckConstraint("role IN (" + ", ".join(f"'{role}'" for role in ROLES) + ")", name="role"),)
+    __table_args__ = (_one_of("role", ROLES),)
 
     user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"), primary_key=True)
     role: Mapped[str] = mapped_column(primary_key=True)
 
 
 class StaffSession(Model):
-    """One browser signed in to the console; the cookie holds the token, the row only its hash, so it can be revoked."""
+    """One browser signed in to the console; the cookie holds the token, the row only its hash, so it can be revoked.
+
+    `needs_code` while the password was right and the second factor is still to come; `proven_at` is when the person
+    last showed that it is them.
+    """
 
     __tablename__ = "staff_sessions"
     __table_args__ = (Index("ix_staff_sessions_user_id", "user_id"),)
@@ -60,6 +82,8 @@ class StaffSession(Model):
     ended_at: Mapped[datetime | None]
     address: Mapped[str | None]
     user_agent: Mapped[str | None]
+    needs_code: Mapped[bool] = mapped_column(default=False, server_default="false")
+    proven_at: Mapped[datetime | None]
 
 
 class RefreshToken(Model):
@@ -76,3 +100,81 @@ class RefreshToken(Model):
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class TwoFactor(Model):
+    """A person's authenticator app; in use once `users.two_factor_since` is set. `last_step` is the time step of the
+    code accepted last, so that none is accepted twice.
+    """
+
+    __tablename__ = "two_factors"
+
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"), primary_key=True)
+    encrypted_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    last_step: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class RecoveryCode(Model):
+    """One of the codes that stand in once for a lost authenticator app; replaced codes count as used."""
+
+    __tablename__ = "recovery_codes"
+    __table_args__ = (Index("ix_recovery_codes_user_id", "user_id", postgresql_where=text("used_at IS NULL")),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    code_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    used_at: Mapped[datetime | None]
+
+
+class AccountLink(Model):
+    """A link that was mailed to a person and works once, for one purpose, until it expires."""
+
+    __tablename__ = "account_links"
+    __table_args__ = (_one_of("purpose", LINK_PURPOSES), Index("ix_account_links_user_id", "user_id", "purpose"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    purpose: Mapped[str]
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class PasswordResetRequest(Outbox):
+    """Somebody asked to reset the password of an address, which may have no account: a job looks, so that asking takes
+    equally long.
+    """
+
+    __tablename__ = "password_reset_requests"
+    __table_args__ = (
+        Index("ix_password_reset_requests_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("ix_password_reset_requests_address", "address", "created_at"),
+        Index("ix_password_reset_requests_email", "email", "created_at"),
+    )
+    JOB = "jobs.accounts.answer_password_reset_request"
+    SWEEP = "jobs.sweeps.password_reset_requests"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    email: Mapped[str]
+    address: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+
+
+class SignInThrottle(Model):
+    """Wrong sign-ins counted for an address, an e-mail address, or both together; the key is a hash of what it is for.
+
+    `succeeded_at`, of a pair, makes this the person's usual address, which strangers can't block.
+    """
+
+    __tablename__ = "sign_in_throttles"
+    __table_args__ = (_one_of("scope", THROTTLE_SCOPES), Index("ix_sign_in_throttles_changed_at", "changed_at"))
+
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
+    failed_at: Mapped[datetime | None]
+    blocked_until: Mapped[datetime | None]
+    succeeded_at: Mapped[datetime | None]
+    changed_at: Mapped[datetime]

@@ -11,14 +11,16 @@ from functools import lru_cache
 from uuid import UUID, uuid4
 
 import jwt
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 
+from app.accounts import two_factor
 from app.accounts.models import RefreshToken, User
-from app.accounts.service import active_actor, actor_of, hash_token
+from app.accounts.secret_tokens import hash_token, new_token
+from app.accounts.service import active_actor, actor_of
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.config import settings
-from app.db import keep_before, transaction, utcnow
+from app.db import keep_before, require_transaction, transaction, utcnow
 from app.errors import NotSignedIn
 from app.extensions import db
 
@@ -61,7 +63,7 @@ def rotate(refresh_token: str, *, address: str | None = None) -> TokenPair:
             # A copy is in other hands. The revocation has to be committed, so the refusal is raised outside.
             _end_family(used.family)
             audit.record(actor_of(person, address), "token.reuse_detected", used)
-        elif used and person and person.is_active and used.revoked_at is None and used.expires_at > utcnow():
+        elif used and person and _may_go_on(used, person):
             keep_before(used)
             used.used_at = utcnow()
             new_token, _ = _next_link(person.id, used.family)
@@ -87,6 +89,16 @@ def revoke(refresh_token: str, *, address: str | None = None) -> None:
 
 def actor_of_access_token(token: str, address: str | None) -> Actor:
     """Whose valid, unexpired access token this is. Raises NotSignedIn; an account closed meanwhile is refused too."""
+    actor = active_actor(person_of_access_token(token), address)
+    if actor is None:
+        raise NotSignedIn("This account is closed.")
+    return actor
+
+
+def person_of_access_token(token: str) -> int:
+    """The id of the person a valid, unexpired access token was issued to, without asking the database whether the
+    account is still open. Raises NotSignedIn.
+    """
     try:
         secret = settings().jwt_keys.get(_key_id(token.partition(".")[0]))
         if secret is None:
@@ -94,14 +106,11 @@ def actor_of_access_token(token: str, address: str | None) -> Actor:
         claims = jwt.decode(
             token, secret, algorithms=[_ALGORITHM], audience=_AUDIENCE, options={"require": ["exp", "iat", "sub"]}
         )
-        actor = active_actor(int(claims["sub"]), address)
+        return int(claims["sub"])
     except jwt.ExpiredSignatureError:
         raise NotSignedIn("This access token has expired; use the refresh token.") from None
     except (jwt.InvalidTokenError, ValueError):
         raise NotSignedIn("This is not a valid access token.") from None
-    if actor is None:
-        raise NotSignedIn("This account is closed.")
-    return actor
 
 
 @lru_cache(maxsize=64)  # all tokens of one key begin alike
@@ -111,12 +120,37 @@ def _key_id(header: str) -> str:
 
 
 def _next_link(user_id: int, family: UUID) -> tuple[str, RefreshToken]:
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     row = RefreshToken(
         token_hash=hash_token(token), family=family, user_id=user_id, expires_at=utcnow() + REFRESH_LIFETIME
     )
     db.session.add(row)
     return token, row
+
+
+def live_families(person_id: int) -> int:
+    """How many log-ins of the API a person has that can still be refreshed."""
+    live = select(func.count(RefreshToken.family.distinct())).where(*_live(person_id), RefreshToken.used_at.is_(None))
+    return db.session.scalar(live) or 0
+
+
+def end_all(person_id: int) -> None:
+    """End every log-in of a person; access tokens run out by themselves, or are refused when the account is closed."""
+    require_transaction()
+    db.session.execute(update(RefreshToken).where(*_live(person_id)).values(revoked_at=func.now()))
+
+
+def _live(person_id: int) -> tuple[ColumnElement[bool], ...]:
+    return (
+        RefreshToken.user_id == person_id,
+        RefreshToken.revoked_at.is_(None),
+        RefreshToken.expires_at > func.now(),
+    )
+
+
+def _may_go_on(used: RefreshToken, person: User) -> bool:
+    is_live = used.revoked_at is None and used.expires_at > utcnow()
+    return is_live and person.is_active and not two_factor.is_missing(person)
 
 
 def _end_family(family: UUID) -> None:

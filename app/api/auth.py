@@ -1,12 +1,12 @@
-"""/v1/auth: registering, logging in and out, and new tokens."""
+"""/v1/auth: registering, logging in and out, new tokens, passwords and addresses by mail."""
 
 from __future__ import annotations
 
 from flask import request
 from pydantic import Field
 
+from app.accounts import credentials, tokens
 from app.accounts import service as accounts
-from app.accounts import tokens
 from app.accounts.models import User
 from app.accounts.tokens import TokenPair
 from app.api.blueprint import api
@@ -31,8 +31,35 @@ class Credentials(Wish):
     email: PlainText = Field(max_length=254, examples=["ada@example.org"])
     password: str = Field(max_length=200, examples=["correct horse battery"])
     totp: PlainText | None = Field(
-        None, max_length=16, description="The code of the second factor, where one is set up."
+        None,
+        max_length=40,
+        description="The present code of the second factor, or a recovery code, where one is set up.",
     )
+
+
+class CodeNeeded(NotSignedIn):
+    """The password was right; the second factor is still to come."""
+
+    title = accounts.CodeNeeded.title
+
+
+class Forgotten(Wish):
+    """Whose password is to be reset."""
+
+    email: PlainText = Field(max_length=254, examples=["ada@example.org"])
+
+
+class PasswordReset(Wish):
+    """The token of a mailed link, and the new password."""
+
+    token: PlainText = Field(max_length=300, description="The last part of the mailed link.")
+    password: str = Field(max_length=200, description="At least 10 characters.", examples=["correct horse battery"])
+
+
+class Verification(Wish):
+    """The token of a mailed link."""
+
+    token: PlainText = Field(max_length=300, description="The last part of the mailed link.")
 
 
 class RefreshWish(Wish):
@@ -48,11 +75,18 @@ class UserOut(Schema):
     email: str
     name: str
     roles: list[str] = Field(description="Staff roles; empty for a traveller.")
+    email_verified: bool = Field(description="Whether the person has shown that they read mail at their address.")
 
     @classmethod
     def of(cls, person: User) -> UserOut:
         """From the account."""
-        return cls(id=person.id, email=person.email, name=person.name, roles=sorted(person.roles))
+        return cls(
+            id=person.id,
+            email=person.email,
+            name=person.name,
+            roles=sorted(person.roles),
+            email_verified=person.email_verified_at is not None,
+        )
 
 
 class TokensOut(Schema):
@@ -88,20 +122,29 @@ class TokensOut(Schema):
 def register(body: Registration) -> TokensOut:
     """Make a traveller's account
 
-    Logs in at once. An address that has an account already is refused with 409.
+    Logs in at once, and mails a link that proves the address. A password that is easily guessed is refused; an address
+    that has an account already, with 409.
     """
     person = accounts.register(email=body.email, name=body.name, password=body.password, address=request.remote_addr)
     return TokensOut.of(tokens.issue(person, address=request.remote_addr))
 
 
-@endpoint(api, "POST", "/auth/login", group=GROUP, who="anyone", body=Credentials, answer=TokensOut, refuses=(401, 422))
+@endpoint(
+    api, "POST", "/auth/login", group=GROUP, who="anyone", body=Credentials, answer=TokensOut, refuses=(401, 422, 429)
+)
 def login(body: Credentials) -> TokensOut:
     """Log in with e-mail address and password
 
-    Staff log in here too. A wrong address and a wrong password are told apart by nothing.
+    Staff log in here too. A wrong address and a wrong password are told apart by nothing. Where a second factor is set
+    up, a log-in without `totp` is answered with 401 and the title "Second factor needed"; a recovery code is taken as
+    well. Who is wrong too often waits: 429 with `Retry-After`, for longer each time.
     """
     try:
-        person = accounts.authenticate(email=body.email, password=body.password)
+        person = accounts.authenticate(
+            email=body.email, password=body.password, code=body.totp, address=request.remote_addr
+        )
+    except accounts.CodeNeeded as error:
+        raise CodeNeeded(error.detail) from None
     except NotAllowed as error:
         raise NotSignedIn(error.detail) from None
     return TokensOut.of(tokens.issue(person, address=request.remote_addr))
@@ -127,3 +170,60 @@ def logout(body: RefreshWish) -> None:
     Its refresh tokens stop working at once; an access token runs out by itself within minutes.
     """
     tokens.revoke(body.refresh_token, address=request.remote_addr)
+
+
+@endpoint(
+    api,
+    "POST",
+    "/auth/password/forgot",
+    group=GROUP,
+    who="anyone",
+    body=Forgotten,
+    answer=None,
+    status=202,
+    refuses=(422, 429),
+)
+def forgot_password(body: Forgotten) -> None:
+    """Have a link mailed that resets a password
+
+    Answered alike whether or not the address has an account.
+    """
+    credentials.request_password_reset(body.email, address=request.remote_addr)
+
+
+@endpoint(
+    api,
+    "POST",
+    "/auth/password/reset",
+    group=GROUP,
+    who="anyone",
+    body=PasswordReset,
+    answer=None,
+    status=204,
+    refuses=(422,),
+)
+def reset_password(body: PasswordReset) -> None:
+    """Choose a new password behind a mailed link
+
+    Every log-in of the account ends. A link works once, for an hour.
+    """
+    credentials.reset_password(body.token, body.password, address=request.remote_addr)
+
+
+@endpoint(
+    api,
+    "POST",
+    "/auth/verify-email",
+    group=GROUP,
+    who="anyone",
+    body=Verification,
+    answer=None,
+    status=204,
+    refuses=(422,),
+)
+def verify_email(body: Verification) -> None:
+    """Prove an e-mail address with a mailed link
+
+    A link works once, for a week; a newer one replaces it.
+    """
+    credentials.verify_email(body.token, address=request.remote_addr)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import joinedload
 
 from app.audit import trail
 from app.audit.trail import Moment
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 from app.money import Money
@@ -66,6 +67,7 @@ def tell(booking: Booking, *, mail_href: Callable[[int], str] | None = None) -> 
         *_from_events([payment.stripe_payment_intent_id for payment in payments if payment.stripe_payment_intent_id]),
         *_from_ledger(LedgerEntry.booking_id == booking.id),
         *_from_mail(booking.id, mail_href),
+        *_from_notes(booking.id),
     ]
     return Story(payments, refunds, sorted(moments, key=lambda moment: moment.at))
 
@@ -142,3 +144,14 @@ def _from_mail(booking_id: int, href: Callable[[int], str] | None) -> Iterator[M
             link=href(mail.id) if href else None,
             tone=tone,
         )
+
+
+def _from_notes(booking_id: int) -> Iterator[Moment]:
+    notes = (
+        select(BookingNote)
+        .where(BookingNote.booking_id == booking_id)
+        .options(joinedload(BookingNote.author))
+        .order_by(BookingNote.id)
+    )
+    for note in db.session.scalars(notes):
+        yield Moment(at=note.created_at, icon="note", title="Note", detail=note.body, actor=note.author.name)

@@ -9,9 +9,10 @@ from typing import Any
 from flask import Flask, Response, g, redirect, request
 from flask_admin import Admin
 
-from app.accounts.service import SESSION_LIFETIME
+from app.accounts.sessions import LIFETIME
 from app.config import settings
-from app.console import errors, formatting, session
+from app.console import errors, formatting, mailed_links, session, two_factor
+from app.console.account import AccountView
 from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
@@ -21,7 +22,11 @@ from app.console.home import HomeView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
 from app.console.mail import MailView
+from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
+from app.console.providers import ProvidersView
+from app.console.staff import StaffView
+from app.console.users import UsersView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
@@ -68,10 +73,15 @@ def pages() -> list[Page]:
         PaymentsView("Payments", endpoint="payments", url="/console/payments"),
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
+        AccountView("Your account", endpoint="account", url="/console/account"),
+        StaffView("Staff", endpoint="staff", url="/console/staff"),
         AuditView("Audit", endpoint="audit", url="/console/audit"),
         JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
         MailView("Mail", endpoint="mail", url="/console/mail"),
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
+        PackagesView("Packages", endpoint="packages", url="/console/packages"),
+        ProvidersView("Providers", endpoint="providers", url="/console/providers"),
+        UsersView("Travellers", endpoint="users", url="/console/users"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
@@ -83,10 +93,11 @@ def register(app: Flask) -> None:
     for page in found:
         admin.add_view(page)
     menu = sorted([admin.index_view, *found], key=_place)
-    app.register_blueprint(session.sessions)
+    for blueprint in (session.sessions, two_factor.two_factor_setup, mailed_links.mailed_links):
+        app.register_blueprint(blueprint)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
     app.session_interface = session.ConsoleCookie()
-    app.permanent_session_lifetime = timedelta(seconds=SESSION_LIFETIME.total_seconds())
+    app.permanent_session_lifetime = timedelta(seconds=LIFETIME.total_seconds())
     app.jinja_env.filters.update(formatting.FILTERS)
     app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
     app.before_request(_refuse_nul)
@@ -102,7 +113,8 @@ def _refuse_nul() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    groups = groupby((page for page in menu if person and page.is_accessible()), key=_group)
+    shown = (page for page in menu if person and page.is_visible() and page.is_accessible())
+    groups = groupby(shown, key=_group)
     return {
         "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,

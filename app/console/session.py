@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Request, redirect, render_template, request, session, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    abort,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_login import current_user, login_user, logout_user
 from werkzeug.wrappers import Response
 
 from app.accounts import service as accounts
+from app.accounts import sessions as console_sessions
 from app.accounts.models import User
+from app.accounts.sessions import ConsoleSession
 from app.audit.actor import Actor
 from app.config import settings
-from app.errors import NotAllowed, NotSignedIn
+from app.db import utcnow
+from app.errors import NotAllowed, NotSignedIn, TooManyRequests
 from app.extensions import login_manager
 
 sessions = Blueprint("sessions", __name__, url_prefix="/console")
+
+PROOF_LASTS = timedelta(minutes=15)
 
 DEMO_LOGINS = tuple(
     f"{name}@demo.tripdesk.example" for name in ("support", "moderator", "finance", "finance2", "admin")
@@ -39,8 +58,9 @@ class SignedIn:
     is_active = True
     is_anonymous = False
 
-    def __init__(self, person: User, token: str) -> None:
-        self.person = person
+    def __init__(self, found: ConsoleSession, token: str) -> None:
+        self.session = found
+        self.person = found.person
         self.token = token
 
     def get_id(self) -> str:
@@ -50,9 +70,16 @@ class SignedIn:
 
 @login_manager.user_loader  # type: ignore[untyped-decorator]
 def load(token: str) -> SignedIn | None:
-    """Whose session the cookie names, if it is still live."""
-    person = accounts.person_of_session(token)
-    return SignedIn(person, token) if person else None
+    """Whose session the cookie names, if it is still live and needs nothing more."""
+    found = console_sessions.find(token)
+    return SignedIn(found, token) if found and found.needs is None else None
+
+
+def half_open() -> ConsoleSession | None:
+    """The browser's session when it still needs something before it opens the console."""
+    token = session.get("_user_id")
+    found = console_sessions.find(token) if token else None
+    return found if found and found.needs is not None else None
 
 
 def person() -> User | None:
@@ -69,11 +96,52 @@ def actor() -> Actor:
     return accounts.actor_of(found, request.remote_addr)
 
 
+def confirmed(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a page's POST go through only where the person showed within the last minutes that it is them.
+
+    Otherwise they are asked for their password or a code, and what they were about to do follows with the answer:
+    nothing they typed is lost. Files are not carried over.
+    """
+
+    @wraps(view)
+    def serve(*arguments: Any, **named: Any) -> Any:
+        _require_proof()
+        return view(*arguments, **named)
+
+    return serve
+
+
+def _require_proof() -> None:
+    proven_at = current_user.session.proven_at
+    if proven_at is not None and utcnow() - proven_at < PROOF_LASTS:
+        return
+    proof, error, headers = request.form.get("proof", ""), None, {}
+    if proof:
+        try:
+            console_sessions.prove(current_user.token, proof, address=request.remote_addr)
+        except (NotAllowed, TooManyRequests) as refusal:
+            error = refusal.detail
+            headers = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooManyRequests) else {}
+        else:
+            return
+    typed = [(name, value) for name, value in request.form.items(multi=True) if name not in ("csrf_token", "proof")]
+    page = render_template(
+        "console/account/confirm.html",
+        typed=typed,
+        error=error,
+        has_two_factor=current_user.person.two_factor_since is not None,
+    )
+    abort(make_response(page, 429 if headers else 403, headers))
+
+
 @sessions.get("/login")
 def login() -> str | Response:
     """The form."""
     if person() is not None:
         return redirect(url_for("home.index"))
+    waiting = half_open()
+    if waiting is not None:
+        return redirect(_next_step(waiting.needs, request.args.get("next")))
     return _form({}, {})
 
 
@@ -85,25 +153,76 @@ def sign_in() -> str | Response | tuple[str, int]:
     if missing:
         return _form(missing, {"email": email}), 422
     try:
-        found, token = accounts.sign_in(
+        _, token = console_sessions.sign_in(
             email=email, password=password, address=request.remote_addr, user_agent=request.headers.get("User-Agent")
         )
     except NotAllowed as refusal:
         return _form({"form": refusal.detail}, {"email": email}), 403
+    except TooManyRequests as refusal:
+        return too_many(_form({"form": refusal.detail}, {"email": email}), refusal)
     session.clear()
+    found = console_sessions.find(token)
+    if found is None:
+        raise NotSignedIn("This session has ended already.")
     login_user(SignedIn(found, token))
     session.permanent = True
-    return redirect(_inside(request.form.get("next")) or url_for("home.index"))
+    if found.needs is not None:
+        return redirect(_next_step(found.needs, request.form.get("next")))
+    return redirect(inside(request.form.get("next")) or url_for("home.index"))
+
+
+@sessions.get("/login/code")
+def code() -> str | Response:
+    """The second factor's form."""
+    waiting = half_open()
+    if waiting is None or waiting.needs != "code":
+        return redirect(url_for("sessions.login"))
+    return _code_form(None)
+
+
+@sessions.post("/login/code")
+def give_code() -> str | Response | tuple[str, int]:
+    """Check the second factor and open the session."""
+    waiting = half_open()
+    if waiting is None or waiting.needs != "code":
+        return redirect(url_for("sessions.login"))
+    typed = request.form.get("code", "").strip()
+    if not typed:
+        return _code_form("Fill this in."), 422
+    try:
+        console_sessions.give_code(session["_user_id"], typed, address=request.remote_addr)
+    except NotAllowed as refusal:
+        return _code_form(refusal.detail), 403
+    except TooManyRequests as refusal:
+        return too_many(_code_form(refusal.detail), refusal)
+    return redirect(inside(request.form.get("next")) or url_for("home.index"))
 
 
 @sessions.post("/logout")
 def sign_out() -> Response:
     """End the session, here and on the server."""
-    if current_user.is_authenticated:
-        accounts.sign_out(current_user.token, by=actor())
+    waiting = half_open()
+    if waiting is not None:
+        console_sessions.sign_out(session["_user_id"], by=accounts.actor_of(waiting.person, request.remote_addr))
+    elif current_user.is_authenticated:
+        console_sessions.sign_out(current_user.token, by=actor())
         logout_user()
     session.clear()
     return redirect(url_for("sessions.login"))
+
+
+def _next_step(needs: str | None, then: str | None) -> str:
+    step = "sessions.code" if needs == "code" else "two_factor.setup"
+    return url_for(step, next=inside(then))
+
+
+def too_many(page: str, refusal: TooManyRequests) -> Response:
+    """A page that says how long to wait."""
+    return make_response(page, 429, {"Retry-After": str(refusal.retry_after)})
+
+
+def _code_form(error: str | None) -> str:
+    return render_template("console/account/code.html", error=error, next=inside(request.values.get("next")))
 
 
 def _form(errors: dict[str, str], values: dict[str, Any]) -> str:
@@ -111,12 +230,12 @@ def _form(errors: dict[str, str], values: dict[str, Any]) -> str:
         "console/login.html",
         form_errors=errors,
         values=values,
-        next=_inside(request.values.get("next")),
+        next=inside(request.values.get("next")),
         demo_logins=DEMO_LOGINS if settings().app_env == "development" else (),
     )
 
 
-def _inside(target: str | None) -> str | None:
+def inside(target: str | None) -> str | None:
     """A page of the console to go on to; anything that leads elsewhere is dropped."""
     if not target or not target.startswith("/console/") or "\\" in target or any(ord(letter) < 32 for letter in target):
         return None

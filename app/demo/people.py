@@ -95,4 +95,6 @@ def _row(row_id: int, email: str, name: str, password_hash: str, created_at: dat
         "password_hash": password_hash,
         "is_active": True,
         "created_at": created_at,
+        "email_verified_at": created_at,
+        "two_factor_since": None,
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NAME = "Ada Lovelace"
+_LINK = "https://desk.tripdesk.example/console"
 _HOTEL = {
     "reference": "TD-7K2QX-9M4RB",
     "package": "Harbour View, double room with breakfast",
@@ -55,6 +56,14 @@ KINDS: dict[str, Kind] = {
         "Late payment refunded",
         {"booking": _TOUR, "refund": {"amount": 77_700, "currency": "USD"}, "because": "hold_expired"},
     ),
+    "password_reset": Kind("Password reset", {"good_for": "an hour"}, {"link": f"{_LINK}/password/reset/…"}),
+    "verify_email": Kind("Address to confirm", {"good_for": "7 days"}, {"link": f"{_LINK}/email/verify/…"}),
+    "staff_invitation": Kind(
+        "Invitation of staff",
+        {"good_for": "7 days", "invited_by": "Amina Okoye", "roles": ["finance", "support"]},
+        {"link": f"{_LINK}/invitation/…"},
+    ),
+    "password_changed": Kind("Password changed", {"at": "22 Nov 2026, 13:35 UTC", "address": "192.0.2.7"}),
 }
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 
 def upgrade() -> None:

@@ -10,9 +10,10 @@ from flask import Flask
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from app.accounts import passwords
+from app.accounts import passwords, sessions, staff
 from app.accounts import service as accounts
 from app.accounts.models import StaffSession, User
+from app.accounts.secret_tokens import hash_token
 from app.audit.actor import SYSTEM
 from app.audit.models import AuditEntry
 from app.db import transaction
@@ -153,7 +154,7 @@ def test_staff_hold_the_roles_they_were_given(app: Flask) -> None:
 @pytest.mark.parametrize("roles", [(), ("boss",), ("support", "boss")])
 def test_roles_that_do_not_exist_are_refused(app: Flask, roles: tuple[str, ...]) -> None:
     with pytest.raises(Invalid) as refusal:
-        accounts.create_staff(
+        staff.create_staff(
             email="wrong-role@example.org", name="Wrong", password=factories.PASSWORD, roles=roles, by=SYSTEM
         )
     assert [wrong.field for wrong in refusal.value.fields] == ["roles"]
@@ -164,7 +165,7 @@ def test_roles_that_do_not_exist_are_refused(app: Flask, roles: tuple[str, ...])
 def test_only_admins_make_staff(app: Flask, role: str | None) -> None:
     by = factories.actor(factories.staff(role) if role else None)
     with pytest.raises(NotAllowed):
-        accounts.create_staff(
+        staff.create_staff(
             email="not-made@example.org", name="Not made", password=factories.PASSWORD, roles=("admin",), by=by
         )
     assert people("not-made@example.org") == 0
@@ -186,16 +187,16 @@ def test_the_command_makes_staff_and_refuses_in_one_line(app: Flask) -> None:
 
 def signed_in(*roles: str) -> tuple[User, str]:
     person = factories.staff(*roles)
-    return accounts.sign_in(email=person.email, password=factories.PASSWORD, address="10.0.0.1", user_agent="Test")
+    return sessions.sign_in(email=person.email, password=factories.PASSWORD, address="10.0.0.1", user_agent="Test")
 
 
 def test_a_session_is_found_by_its_token_of_which_only_the_hash_is_stored(app: Flask) -> None:
     person, token = signed_in("support")
-    found = accounts.person_of_session(token)
+    found = sessions.find(token)
     assert found is not None
-    assert found.id == person.id
+    assert found.person.id == person.id
     row = db.session.scalars(select(StaffSession).where(StaffSession.user_id == person.id)).one()
-    assert row.token_hash == accounts.hash_token(token)
+    assert row.token_hash == hash_token(token)
     assert token.encode() not in row.token_hash
     assert (row.address, row.user_agent) == ("10.0.0.1", "Test")
 
@@ -203,7 +204,7 @@ def test_a_session_is_found_by_its_token_of_which_only_the_hash_is_stored(app: F
 def test_a_traveller_cannot_sign_in_to_the_console_and_is_told_nothing(app: Flask) -> None:
     person = factories.traveller()
     with pytest.raises(NotAllowed, match="address or the password is wrong"):
-        accounts.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)
+        sessions.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)
     assert db.session.scalar(select(func.count()).where(StaffSession.user_id == person.id)) == 0
 
 
@@ -215,7 +216,7 @@ def end(what: str, person: User, token: str) -> None:
         "the last role was taken away": "DELETE FROM staff_roles WHERE user_id = :id",
     }
     if what == "they signed out":
-        accounts.sign_out(token, by=factories.actor(person))
+        sessions.sign_out(token, by=factories.actor(person))
         return
     with transaction():
         db.session.execute(text(statements[what]), {"id": person.id})
@@ -234,15 +235,15 @@ def end(what: str, person: User, token: str) -> None:
 )
 def test_a_session_is_nobodys_once(app: Flask, what: str) -> None:
     person, token = signed_in("support")
-    assert accounts.person_of_session(token) is not None
+    assert sessions.find(token) is not None
     end(what, person, token)
-    assert accounts.person_of_session(token) is None
+    assert sessions.find(token) is None
 
 
 def test_signing_out_twice_is_written_down_once(app: Flask) -> None:
     person, token = signed_in("support")
     for _ in range(2):
-        accounts.sign_out(token, by=factories.actor(person))
+        sessions.sign_out(token, by=factories.actor(person))
     ends = select(func.count()).where(AuditEntry.action == "session.end", AuditEntry.actor_id == person.id)
     assert db.session.scalar(ends) == 1
 
@@ -254,6 +255,6 @@ def test_a_session_remembers_when_it_was_last_seen(app: Flask) -> None:
             text("UPDATE staff_sessions SET last_seen_at = now() - interval '1 hour' WHERE user_id = :id"),
             {"id": person.id},
         )
-    accounts.person_of_session(token)
+    sessions.find(token)
     seen: Any = select(StaffSession.last_seen_at > func.now() - text("interval '1 minute'"))
     assert db.session.scalar(seen.where(StaffSession.user_id == person.id)) is True

@@ -23,6 +23,7 @@ def test_registering_logs_in_at_once(nobody: Caller) -> None:
         "email": "new.one@example.org",
         "name": "New",
         "roles": [],
+        "emailVerified": False,
     }
     own = nobody.client.get("/v1/bookings", headers={"Authorization": f"Bearer {answer.json['accessToken']}"})
     assert (own.status_code, own.json) == (200, {"items": [], "nextCursor": None})

@@ -7,6 +7,7 @@ from flask import Flask
 from pydantic import SecretStr
 
 from app.accounts import service as accounts
+from app.accounts import staff
 from app.audit.actor import SYSTEM
 from app.demo import people
 from app.demo import service as demo
@@ -15,9 +16,7 @@ from app.errors import NotAllowed
 
 def test_another_password_takes_the_place_of_the_old_one(empty_app: Flask) -> None:
     for login in people.STAFF:
-        accounts.create_staff(
-            email=login.email, name=login.name, password="tripdesk-demo", roles=login.roles, by=SYSTEM
-        )
+        staff.create_staff(email=login.email, name=login.name, password="tripdesk-demo", roles=login.roles, by=SYSTEM)
     assert demo.reset_passwords(by=SYSTEM) == 0
     settings = empty_app.extensions["settings"]
     empty_app.extensions["settings"] = settings.model_copy(update={"demo_password": SecretStr("another password")})

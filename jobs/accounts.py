@@ -1,0 +1,19 @@
+"""Jobs of accounts: answering who forgot a password, and forgetting what is old."""
+
+from __future__ import annotations
+
+from app.accounts import credentials, throttle
+from jobs import job
+
+
+@job
+def answer_password_reset_request(request_id: int) -> None:
+    """Mail a link to whoever forgot their password, if they have an account."""
+    credentials.answer_password_reset_request(request_id)
+
+
+@job
+def forget_old() -> None:
+    """Delete old counts of wrong sign-ins, and requests for passwords."""
+    throttle.forget_old()
+    credentials.forget_old_requests()

@@ -1,0 +1,332 @@
+"""Passwords changed and reset, addresses proven: mailed links that work once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select, text
+
+from app.accounts import credentials, links, passwords, sessions, tokens
+from app.accounts import service as accounts
+from app.accounts.models import AccountLink, PasswordResetRequest, User
+from app.audit.models import AuditEntry
+from app.db import transaction
+from app.errors import Invalid, NotAllowed, NotSignedIn, TooManyRequests
+from app.extensions import db
+from app.notifications.models import Notification
+from jobs.sweeps import sweep_all
+from tests import factories
+from tests.concurrency import at_once
+from tests.queued import work_off
+
+NEW = "quite another passphrase"
+
+
+def mails(person: User, kind: str) -> list[Notification]:
+    db.session.rollback()
+    return list(
+        db.session.scalars(
+            select(Notification)
+            .where(Notification.recipient == person.email, Notification.kind == kind)
+            .order_by(Notification.id)
+        )
+    )
+
+
+def mailed_token(person: User, kind: str) -> str:
+    secrets: Any = mails(person, kind)[-1].secrets
+    return str(secrets["link"].rsplit("/", 1)[1])
+
+
+def ask(person: User) -> str:
+    """Ask for a reset as anybody could, have the job answer, and read the mail."""
+    credentials.request_password_reset(person.email, address="10.0.0.1")
+    answer_requests()
+    return mailed_token(person, "password_reset")
+
+
+def answer_requests() -> None:
+    for request_id in db.session.scalars(
+        select(PasswordResetRequest.id).where(PasswordResetRequest.due_at.is_not(None))
+    ).all():
+        credentials.answer_password_reset_request(request_id)
+
+
+def can_log_in(person: User, password: str) -> bool:
+    try:
+        return accounts.authenticate(email=person.email, password=password).id == person.id
+    except NotAllowed:
+        return False
+
+
+def age_links(person: User, by: str) -> None:
+    with transaction():
+        db.session.execute(
+            text("UPDATE account_links SET expires_at = expires_at - CAST(:by AS interval) WHERE user_id = :id"),
+            {"by": by, "id": person.id},
+        )
+
+
+# ------------------------------------------------------------------ resetting
+
+
+def test_a_mailed_link_sets_a_new_password_and_ends_what_the_old_one_opened(app: Flask) -> None:
+    person = factories.staff("support")
+    pair = tokens.issue(person)
+    _, session = sessions.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)
+    token = ask(person)
+    assert can_log_in(person, factories.PASSWORD), "asking changes nothing"
+    credentials.reset_password(token, NEW, address="10.0.0.2")
+    assert (can_log_in(person, NEW), can_log_in(person, factories.PASSWORD)) == (True, False)
+    assert sessions.find(session) is None
+    with pytest.raises(NotSignedIn):
+        tokens.rotate(pair.refresh_token)
+    assert factories.reread(person).email_verified_at is not None
+    assert len(mails(person, "password_changed")) == 1
+
+
+def test_the_job_that_was_enqueued_answers_the_request(app: Flask) -> None:
+    person = factories.traveller()
+    credentials.request_password_reset(person.email.upper(), address=None)
+    assert mails(person, "password_reset") == []
+    app.extensions["redis"].flushdb()
+    db.session.execute(text("UPDATE password_reset_requests SET leased_until = NULL WHERE due_at IS NOT NULL"))
+    db.session.commit()
+    # Redis forgot: the sweep finds it.
+    sweep_all()
+    assert work_off() == []
+    assert len(mails(person, "password_reset")) == 1
+
+
+def test_a_request_is_answered_once(app: Flask) -> None:
+    person = factories.traveller()
+    credentials.request_password_reset(person.email, address=None)
+    request_id = db.session.scalars(
+        select(PasswordResetRequest.id).where(PasswordResetRequest.email == person.email)
+    ).one()
+    for _ in range(2):
+        credentials.answer_password_reset_request(request_id)
+    assert len(mails(person, "password_reset")) == 1
+
+
+def test_asking_does_the_same_whether_or_not_there_is_an_account(app: Flask) -> None:
+    known, closed = factories.traveller(), factories.traveller()
+    with transaction():
+        db.session.get_one(User, closed.id).is_active = False
+    statements: list[list[str]] = []
+
+    @db.event.listens_for(db.engine, "before_cursor_execute")  # type: ignore[untyped-decorator]
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements[-1].append(statement)
+
+    try:
+        for email in (known.email, "nobody-here@example.org", closed.email):
+            statements.append([])
+            credentials.request_password_reset(email, address="10.0.0.3")
+    finally:
+        db.event.remove(db.engine, "before_cursor_execute", note)
+    assert statements[0]
+    assert statements[0] == statements[1] == statements[2]
+    answer_requests()
+    assert mails(closed, "password_reset") == []
+
+
+def test_one_address_asks_twenty_times_an_hour_and_one_person_is_mailed_thrice(app: Flask) -> None:
+    person = factories.traveller()
+    for _ in range(20):
+        credentials.request_password_reset(person.email, address="192.0.2.77")
+    with pytest.raises(TooManyRequests):
+        credentials.request_password_reset("somebody-else@example.org", address="192.0.2.77")
+    assert db.session.scalar(select(func.count()).where(PasswordResetRequest.address == "192.0.2.77")) == 20
+    answer_requests()
+    assert len(mails(person, "password_reset")) == 3
+
+
+def test_a_link_works_once(app: Flask) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    credentials.reset_password(token, NEW, address=None)
+    with pytest.raises(Invalid, match="does not work any more"):
+        credentials.reset_password(token, factories.PASSWORD, address=None)
+    assert can_log_in(person, NEW)
+
+
+def test_of_two_who_use_a_link_at_once_one_sets_the_password(app: Flask) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    outcomes = at_once(
+        app, *[lambda n=n: credentials.reset_password(token, f"{NEW} number {n}", address=None) for n in range(3)]
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Invalid", "Invalid", "User"]
+
+
+def replaced(person: User) -> None:
+    ask(person)
+
+
+def too_old(person: User) -> None:
+    age_links(person, "1 hour 1 second")
+
+
+def password_changed(person: User) -> None:
+    by = factories.actor(person)
+    credentials.change_password(person.id, old=factories.PASSWORD, new="changed in between", by=by, session_id=None)
+
+
+def account_closed(person: User) -> None:
+    with transaction():
+        db.session.get_one(User, person.id, populate_existing=True).is_active = False
+
+
+@pytest.mark.parametrize("what", [replaced, too_old, password_changed, account_closed])
+def test_a_link_is_worth_nothing_once(app: Flask, what: Callable[[User], None]) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    what(person)
+    before = factories.reread(person).password_hash
+    with pytest.raises(Invalid):
+        credentials.reset_password(token, NEW, address=None)
+    assert factories.reread(person).password_hash == before
+
+
+def test_a_link_serves_its_own_purpose_alone(app: Flask) -> None:
+    person = factories.traveller()
+    reset, verify = ask(person), mailed_token(person, "verify_email")
+    with pytest.raises(Invalid):
+        credentials.reset_password(verify, NEW, address=None)
+    with pytest.raises(Invalid):
+        credentials.accept_invitation(reset, NEW, address=None)
+    with pytest.raises(Invalid):
+        credentials.verify_email(reset, address=None)
+    assert can_log_in(person, factories.PASSWORD)
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b", "é", "x" * 5000, "bnVsbA.c2ln"])
+def test_what_is_no_token_is_refused(app: Flask, token: str) -> None:
+    with pytest.raises(Invalid):
+        credentials.reset_password(token, NEW, address=None)
+
+
+def test_a_token_with_another_signature_is_refused_without_asking_the_database(app: Flask) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    assert links.whose(token[:-2] + ("AA" if token[-2:] != "AA" else "BB"), "password_reset") is None
+    assert links.whose(token, "password_reset") is not None
+
+
+def test_a_weak_password_does_not_use_the_link_up(app: Flask) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    with pytest.raises(Invalid) as refusal:
+        credentials.reset_password(token, "password1234", address=None)
+    assert [wrong.field for wrong in refusal.value.fields] == ["password"]
+    credentials.reset_password(token, NEW, address=None)
+    assert can_log_in(person, NEW)
+
+
+def test_of_a_token_only_the_hash_is_stored(app: Flask) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    stored = db.session.scalars(select(AccountLink.token_hash).where(AccountLink.user_id == person.id)).all()
+    assert stored
+    assert all(token.encode() not in hashed for hashed in stored)
+    audited = db.session.scalars(select(AuditEntry).where(AuditEntry.object_id == person.id)).all()
+    assert token not in str([(entry.before, entry.after) for entry in audited])
+
+
+def test_links_outlive_a_rotation_of_the_secret_key(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = factories.traveller()
+    token = ask(person)
+    before = app.extensions["settings"]
+    rotated = before.model_copy(
+        update={
+            "secret_key": type(before.secret_key)("n" * 40),
+            "secret_key_fallbacks": (before.secret_key.get_secret_value(),),
+        }
+    )
+    monkeypatch.setitem(app.extensions, "settings", rotated)
+    credentials.reset_password(token, NEW, address=None)
+    assert can_log_in(person, NEW)
+
+
+# ------------------------------------------------------------------ verifying
+
+
+def test_registering_mails_a_link_that_proves_the_address(app: Flask) -> None:
+    person = factories.traveller()
+    assert factories.reread(person).email_verified_at is None
+    token = mailed_token(person, "verify_email")
+    credentials.verify_email(token, address=None)
+    assert factories.reread(person).email_verified_at is not None
+    with pytest.raises(Invalid):
+        credentials.verify_email(token, address=None)
+
+
+# ------------------------------------------------------------------ changing
+
+
+def test_changing_a_password_ends_every_other_session_and_log_in(app: Flask) -> None:
+    person = factories.staff("support")
+    pair = tokens.issue(person)
+    opened = [
+        sessions.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)[1]
+        for _ in range(2)
+    ]
+    here = sessions.find(opened[0])
+    assert here is not None
+    credentials.change_password(
+        person.id, old=factories.PASSWORD, new=NEW, by=factories.actor(person), session_id=here.id
+    )
+    assert sessions.find(opened[0]) is not None
+    assert sessions.find(opened[1]) is None
+    with pytest.raises(NotSignedIn):
+        tokens.rotate(pair.refresh_token)
+    assert can_log_in(person, NEW)
+    assert len(mails(person, "password_changed")) == 1
+
+
+@pytest.mark.parametrize(("old", "new", "field"), [("not mine", NEW, "old"), (factories.PASSWORD, "qwertyuiop", "new")])
+def test_a_change_that_is_refused_changes_nothing(app: Flask, old: str, new: str, field: str) -> None:
+    person = factories.traveller()
+    pair = tokens.issue(person)
+    with pytest.raises(Invalid) as refusal:
+        credentials.change_password(person.id, old=old, new=new, by=factories.actor(person), session_id=None)
+    assert [wrong.field for wrong in refusal.value.fields] == [field]
+    assert can_log_in(person, factories.PASSWORD)
+    assert tokens.rotate(pair.refresh_token)
+
+
+def test_nobody_changes_anothers_password(app: Flask) -> None:
+    person, admin = factories.traveller(), factories.actor(factories.staff("admin"))
+    with pytest.raises(NotAllowed):
+        credentials.change_password(person.id, old=factories.PASSWORD, new=NEW, by=admin, session_id=None)
+    assert can_log_in(person, factories.PASSWORD)
+
+
+# ------------------------------------------------------------------ good enough
+
+
+@pytest.mark.parametrize(
+    "password", ["password1234", "qwertyuiop123", "aaaaaaaaaaaa", "iloveyou1234", "1234567890", "tripdesktripdesk"]
+)
+def test_common_passwords_are_refused_everywhere(app: Flask, password: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        factories.traveller(password=password)
+    assert [wrong.field for wrong in refusal.value.fields] == ["password"]
+
+
+def test_ones_own_name_or_address_is_no_password(app: Flask) -> None:
+    with pytest.raises(Invalid):
+        factories.traveller(email="wilhelmina.oyelaran@example.org", name="Wim", password="wilhelmina1")
+    with pytest.raises(Invalid):
+        factories.traveller(name="Wilhelmina Oyelaran", password="oyelaran12")
+
+
+def test_long_random_passwords_are_judged_quickly() -> None:
+    began = time.monotonic()
+    passwords.check_acceptable("".join(chr(33 + number * 37 % 90) for number in range(passwords.MAX_LENGTH)))
+    assert time.monotonic() - began < 1
