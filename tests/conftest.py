@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -52,8 +53,13 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     postgres, valkey = _services.enter_context(throwaway())
     postgres.create_database(MIGRATED)
+    home = _services.enter_context(tempfile.TemporaryDirectory(prefix="tripdesk-home-"))
     os.environ[_SERVICES] = json.dumps(
-        {"redis": valkey.url(), **{role: postgres.url(role, "DATABASE") for role in (SUPERUSER, OWNER, APP)}}
+        {
+            "home": home,
+            "redis": valkey.url(),
+            **{role: postgres.url(role, "DATABASE") for role in (SUPERUSER, OWNER, APP)},
+        }
     )
     app = create_app(**_settings(MIGRATED))
     with app.app_context():
@@ -76,6 +82,7 @@ def _settings(database: str, **more: Any) -> dict[str, Any]:
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
     return {
         "app_env": "test",
+        "tripdesk_home": json.loads(os.environ[_SERVICES])["home"],
         "database_url": _url(APP, database),
         "database_owner_url": _url(OWNER, database),
         "redis_url": json.loads(os.environ[_SERVICES])["redis"].replace("db=0", f"db={number}"),

@@ -17,6 +17,7 @@ from app.console.base import Column, Filter, RecordView, done, find
 from app.console.formatting import status_label
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.errors import Conflict, NotFound
+from app.logs import OUTSIDE_A_REQUEST
 from app.notifications import service as notifications
 from app.notifications.kinds import KINDS, NAME, title_of
 from app.notifications.models import Notification
@@ -184,9 +185,9 @@ def _facts(mail: Notification) -> list[Group]:
                 Fact("To", mail.recipient),
                 Fact("Sent", mail.sent_at, "time"),
                 Fact("Booking", booking, href=url_for("bookings.show", booking_id=mail.object_id) if booking else None),
-                Fact("Fact", mail.key, "mono"),
+                Fact("Tells of", mail.key, "mono"),
                 Fact("Message id", mail.message_id, "mono"),
-                Fact("Came with request", mail.request_id, "mono"),
+                Fact("Came with request", _request_of(mail), "mono"),
             ),
         ),
         Group(
@@ -201,11 +202,17 @@ def _facts(mail: Notification) -> list[Group]:
     ]
 
 
+def _request_of(mail: Notification) -> str | None:
+    return mail.request_id if mail.request_id != OUTSIDE_A_REQUEST else None
+
+
 def _timeline(mail: Notification) -> list[Moment]:
     moments = [
-        Moment(at=mail.created_at, icon="mail", title="Written", request_id=mail.request_id),
+        Moment(at=mail.created_at, icon="mail", title="Written", request_id=_request_of(mail)),
         *trail.moments({"notifications": [mail.id]}, titles=_TITLES),
     ]
+    if mail.status == "UNKNOWN" and mail.sending_at is not None:
+        moments.append(Moment(at=mail.sending_at, icon="mail", title="Handed over, without an answer", tone="warn"))
     if mail.sent_at is not None:
         moments.append(Moment(at=mail.sent_at, icon="mail", title="Taken by the mail server", tone="good"))
     return sorted(moments, key=lambda moment: moment.at)

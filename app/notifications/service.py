@@ -81,7 +81,7 @@ def send(notification_id: int) -> None:
     """Hand a mail that is due to the mail server, at most once.
 
     Everything that can go wrong is tried before SENDING is committed; after that only the server's word counts, and
-    without it the mail is UNKNOWN and waits for a person: see `docs/decisions/0008-mail-is-sent-at-most-once.md`.
+    without it the mail is UNKNOWN and waits for a person: see `docs/decisions/0009-mail-is-sent-at-most-once.md`.
     """
     way_out = transport()
     prepared = _prepare(notification_id, way_out)

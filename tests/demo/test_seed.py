@@ -26,6 +26,7 @@ from app.demo.journal import change
 from app.errors import Conflict, Invalid, NotAllowed, TripdeskError, Unavailable
 from app.extensions import db
 from app.payments import ledger, stripe_gateway
+from app.notifications.models import Notification
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants
 from app.reviews.models import Review
@@ -185,6 +186,10 @@ def test_what_is_held_right_now_can_still_be_paid(seeded: Flask) -> None:
 def test_nothing_is_left_to_do_for_a_worker(seeded: Flask) -> None:
     for model in (Payment, Refund, WebhookEvent):
         assert db.session.scalars(select(model.id).where(model.due_at.is_not(None))).all() == []
+
+
+def test_nobody_who_is_made_up_is_sent_mail(seeded: Flask) -> None:
+    assert db.session.scalars(select(Notification.id)).all() == []
 
 
 def trail_of(booking: Booking) -> list[tuple[Any, ...]]:

@@ -47,7 +47,13 @@ class MailServer:
     """
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, smtps: bool = False, log_in: bool = False, utf8: bool = False
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        smtps: bool = False,
+        log_in: bool = False,
+        utf8: bool = False,
+        seconds_for_a_mail: float = 0,
     ) -> None:
         self.port = free_port()
         self.mails: list[EmailMessage] = []
@@ -55,6 +61,7 @@ class MailServer:
         self.encrypted: list[bool] = []
         self.passwords: list[str] = []
         self.says: dict[str, str] = {}
+        self.seconds_for_a_mail = seconds_for_a_mail
         self.hangs_at = ""
         self.hangs_up_at = ""
         options = {
@@ -114,6 +121,7 @@ class MailServer:
             self.mails.append(email.message_from_bytes(content, policy=default))
             self.recipients += envelope.rcpt_tos
             self.encrypted.append(session.ssl is not None)
+            await asyncio.sleep(self.seconds_for_a_mail)
         return await self._answer("DATA", server)
 
     async def _answer(self, command: str, server: SMTP) -> str:
