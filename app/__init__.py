@@ -24,7 +24,7 @@ from app.queue import connect
 from app.webhooks.stripe import webhooks
 
 ROOT = Path(__file__).parent.parent
-_MAX_BODY_BYTES = 1_000_000
+_MAX_BODY_BYTES = 1_000_000  # in the console; the other doors say how much each of their routes takes
 
 
 class _Flask(Flask):

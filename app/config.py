@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -19,6 +20,8 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 _DEVELOPMENT_SECRET = "development-only-secret-do-not-use-in-production"  # noqa: S105  (refused in production below)
 
 _DEVELOPMENT_SENDER = "Tripdesk <no-reply@tripdesk.example>"
+_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 # The local Stripe's, known to everybody.
 DEMO_STRIPE_KEY = "sk_test_tripdesk_demo"
@@ -93,6 +96,7 @@ class Settings(BaseSettings):
             *self._jwt_problems(),
             *self._stripe_problems(),
             *self._mail_problems(),
+            *self._origin_problems(),
         ]
         if self.app_env == "production":
             found += self._production_problems()
@@ -153,6 +157,14 @@ class Settings(BaseSettings):
         if not has_sender:
             found.append("MAIL_FROM must be an address, such as Tripdesk <no-reply@example.org>")
         return found
+
+    def _origin_problems(self) -> list[str]:
+        # Compared letter by letter with what browsers send, so it has to be written as they do (RFC 6454 §6.2).
+        return [
+            f"CORS_ORIGINS: {origin} is not an origin as browsers send it; write it like https://shop.example.org"
+            for origin in self.cors_origins
+            if not _ORIGIN.fullmatch(origin) or origin.endswith(_DEFAULT_PORTS[origin.partition(":")[0]])
+        ]
 
     def _production_problems(self) -> list[str]:
         found = []

@@ -9,7 +9,7 @@ from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
-from sqlalchemy import DateTime, MetaData, Text
+from sqlalchemy import DateTime, Index, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, registry
 
@@ -34,6 +34,12 @@ class Base(DeclarativeBase):
             }
         ),
     )
+
+
+def words_index(table: str, column: str) -> Index:
+    """An index for finding a row by any part of a text column, by the groups of three letters that it has."""
+    name = f"ix_{table}_{column}_words"
+    return Index(name, column, postgresql_using="gin", postgresql_ops={column: "gin_trgm_ops"})
 
 
 # Rows stay readable after the commit: an answer is built from what was just written, without reading it again.

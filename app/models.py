@@ -12,11 +12,12 @@ from app.accounts.models import (
     User,
 )
 from app.audit.models import AuditEntry, AuditSeal
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+from app.reviews.models import Review
 
 __all__ = [
     "AccountLink",
@@ -24,6 +25,7 @@ __all__ = [
     "AuditSeal",
     "Availability",
     "Booking",
+    "BookingNote",
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
@@ -35,6 +37,7 @@ __all__ = [
     "RecoveryCode",
     "RefreshToken",
     "Refund",
+    "Review",
     "SignInThrottle",
     "StaffRole",
     "StaffSession",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import http.client
 import json
 import os
@@ -16,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg2
 
 from dev import environment
 from dev.environment import CHECKOUT, DemoError
@@ -102,6 +104,7 @@ class Process:
     command: Sequence[str | Path]
     ready: str = ""  # an address that answers 200 when it is up, and status ok if it tells a status
     once: str = ""  # what the step does, for the terminal
+    done: str = ""  # of a step: kept in the home; with the same and the newest schema the step is left out
 
 
 def processes(settings: Settings) -> list[Process]:
@@ -115,11 +118,27 @@ def processes(settings: Settings) -> list[Process]:
     web = (python, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py", "--bind", settings.bind, "wsgi:app")
     return [
         Process("stripe", stripe, ready=f"{settings.stripe}/health"),
-        Process("seed", seed, once=f"Migrating the database, and seeding it where it is empty ({settings.scale})"),
+        Process(
+            "seed",
+            seed,
+            once=f"Migrating the database, and seeding it where it is empty ({settings.scale})",
+            done=hashlib.sha256(settings.password.encode()).hexdigest(),  # the logins get the password of each start
+        ),
         Process("web", web, ready=f"{settings.address}/health/ready"),
         *(Process(f"worker-{name}", (python, "-m", "jobs.worker", queue)) for name, queue in WORKERS.items()),
         Process("scheduler", (python, "-m", "jobs.schedule")),
     ]
+
+
+def is_newest(database_url: str) -> bool:
+    """Whether every migration of this checkout has been applied."""
+    newest = max(file.name.partition("_")[0] for file in (CHECKOUT / "migrations" / "versions").glob("[0-9]*.py"))
+    try:
+        with closing(psycopg2.connect(database_url, connect_timeout=5)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT version_num FROM alembic_version")
+            return [row[0] for row in cursor.fetchall()] == [newest]
+    except psycopg2.Error:  # no table yet
+        return False
 
 
 def app_settings(settings: Settings, postgres: Postgres, valkey: Valkey) -> dict[str, str]:
@@ -455,8 +474,12 @@ class Demo:
         for row in self.table:
             program = Program(row.command, log=logs / f"{row.name}.log", env=env)
             if row.once:
+                done = self.settings.home / f"{row.name}.done"
+                if row.done and done.exists() and done.read_text() == row.done and is_newest(postgres.url()):
+                    continue
                 self._wait_ready()
                 self._run_once(row, program)
+                done.write_text(row.done)
             else:
                 self.supervisor.start(row.name, program)
                 self.started.append((row, program))

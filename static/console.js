@@ -97,6 +97,16 @@ function moveRow(step) {
   return true;
 }
 
+// The days that can be chosen follow each other, a week is a line.
+function moveDay(key) {
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -7, ArrowDown: 7 }[key];
+  const days = [...document.querySelectorAll("[data-day]")];
+  const here = days.indexOf(document.activeElement);
+  const next = step && here >= 0 ? days[here + step] : null;
+  if (next) next.focus();
+  return Boolean(next);
+}
+
 function press(selector) {
   const target = document.querySelector(selector);
   if (target) target.click();
@@ -122,6 +132,7 @@ function onKey(event) {
   else if (key === "j") done = moveRow(1);
   else if (key === "k") done = moveRow(-1);
   else if (key === "u") done = press("[data-up]");
+  else if (key.startsWith("Arrow")) done = moveDay(key);
   else if (key === "x") {
     store.set("times", store.get("times") === "exact" ? "relative" : "exact");
     writeTimes();
@@ -166,6 +177,8 @@ document.addEventListener("click", onClick);
 document.addEventListener("submit", onSubmit);
 addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+  // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
+  if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });
 document.querySelectorAll("[data-theme-switch]").forEach(nameTheme);
 addCopyButtons();

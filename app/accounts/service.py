@@ -76,7 +76,8 @@ def insert_person(person: User) -> None:
 def authenticate(*, email: str, password: str, code: str | None = None, address: str | None = None) -> User:
     """The active person with this address and password, and with this code where they have a second factor.
 
-    Raises NotAllowed, in the same words and time whatever was wrong with address or password; CodeNeeded; TooMany.
+    Raises NotAllowed, in the same words and time whatever was wrong with address or password; CodeNeeded;
+    TooManyRequests.
     """
     person = check_password(email=email, password=password, address=address)
     if two_factor.is_missing(person):
@@ -90,7 +91,8 @@ def authenticate(*, email: str, password: str, code: str | None = None, address:
 
 
 def check_password(*, email: str, password: str, address: str | None, staff_only: bool = False) -> User:
-    """The active person with this address and password, whatever else signing in may take. Raises NotAllowed, TooMany.
+    """The active person with this address and password, whatever else signing in may take. Raises NotAllowed,
+    TooManyRequests.
 
     `staff_only` answers a traveller as it answers a wrong password.
     """
@@ -108,7 +110,7 @@ def check_password(*, email: str, password: str, address: str | None, staff_only
 
 
 def check_code(person: User, code: str, *, address: str | None) -> None:
-    """Use up a code of the person's second factor. Raises NotAllowed, TooMany."""
+    """Use up a code of the person's second factor. Raises NotAllowed, TooManyRequests."""
     throttle.check(person.email, address)
     with transaction():
         accepted = two_factor.accepts(person, code, by=actor_of(person, address))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, bookings, docs, packages
+from app.api import auth, bookings, docs, headers, limits, packages
 from app.api.blueprint import api
 
 RESOURCES = (auth, packages, bookings, docs)
@@ -12,4 +12,6 @@ RESOURCES = (auth, packages, bookings, docs)
 
 def register(app: Flask) -> None:
     """Serve every resource: importing one has hung its routes on the blueprint."""
+    limits.register(app)
+    headers.register(app)
     app.register_blueprint(api)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Id, MoneyOut, PageQuery, PlainText, Schema, Wish, decode_cursor, page
+from app.api.schemas import Day, Id, MoneyOut, PageQuery, PlainText, Schema, Wish, decode_cursor, page
 from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
@@ -23,9 +23,9 @@ class BookingWish(Wish):
     """Nights of a hotel package (`checkIn`, `checkOut`) or a departure of a tour package (`departure`)."""
 
     package_id: Id = Field(examples=[1])
-    check_in: date | None = Field(None, examples=["2027-03-12"])
-    check_out: date | None = Field(None, description="Excluded: the day of leaving.", examples=["2027-03-14"])
-    departure: date | None = None
+    check_in: Day | None = Field(None, examples=["2027-03-12"])
+    check_out: Day | None = Field(None, description="Excluded: the day of leaving.", examples=["2027-03-14"])
+    departure: Day | None = None
     units: int = Field(1, ge=1, le=50, description="Rooms, apartments or places.")
     guests: int = Field(1, ge=1, le=1000)
 

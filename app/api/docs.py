@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -10,10 +11,14 @@ from flask import Response, render_template
 
 from app.api import openapi
 from app.api.blueprint import api
+from app.api.headers import revalidated
+from app.api.limits import READ, SIGN_IN, WRITE
 from app.config import DEMO_STRIPE_KEY, settings
 
 _EXAMPLES_BY_TYPE = {"integer": 1, "number": 1.5, "boolean": True, "string": "text", "array": [], "object": {}}
 _EXAMPLES_BY_FORMAT = {"date": "2027-03-12", "date-time": "2027-03-12T09:30:00Z"}
+_COUNTED = {READ.name: "reads", WRITE.name: "writes", SIGN_IN.name: "requests by address"}
+_ON_EVERY_ANSWER = {"X-Request-ID", "RateLimit-Policy", "RateLimit"}
 _CSP = (
     "default-src 'none'; style-src 'self'; script-src 'self'; font-src 'self'; img-src 'self' data:;"
     " base-uri 'none'; frame-ancestors 'none'"
@@ -23,7 +28,12 @@ _CSP = (
 @api.get("/openapi.json")
 def openapi_json() -> Response:
     """The OpenAPI 3.1 document."""
-    return Response(orjson.dumps(openapi.document(settings().public_url)), content_type="application/json")
+    return revalidated(_openapi_json(settings().public_url), "application/json")
+
+
+@lru_cache(maxsize=4)  # it changes with the code only
+def _openapi_json(server: str) -> bytes:
+    return orjson.dumps(openapi.document(server))
 
 
 @api.get("/docs")
@@ -36,9 +46,13 @@ def docs() -> Response:
         groups=_groups(spec),
         about=openapi.ABOUT + _local_stripe(),
         errors_note=openapi.ERRORS,
+        limits_note=openapi.LIMITS,
+        caching_note=openapi.CACHING,
         base_url=settings().public_url,
     )
-    return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _CSP})
+    response = revalidated(page.encode(), "text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _CSP
+    return response
 
 
 def _local_stripe() -> str:
@@ -73,6 +87,7 @@ def _operation(spec: dict[str, Any], path: str, method: str, operation: dict[str
         "summary": operation["summary"],
         "description": operation.get("description", ""),
         "who": "signed in" if signed_in else "anyone",
+        "limits": _limits(operation),
         "parameters": [
             {**parameter, "schema_text": _type(spec, parameter["schema"])}
             for parameter in operation.get("parameters", ())
@@ -89,7 +104,22 @@ def _answer(spec: dict[str, Any], status: str, answer: dict[str, Any]) -> dict[s
     schema = answer.get("content", {}).get("application/json", {}).get("schema")
     if schema and (value := _example(spec, schema)):
         example = json.dumps(value, indent=2)
-    return {"status": status, "description": answer["description"], "example": example}
+    return {
+        "status": status,
+        "description": answer["description"],
+        "headers": [name for name in answer.get("headers", ()) if name not in _ON_EVERY_ANSWER],
+        "example": example,
+    }
+
+
+def _limits(operation: dict[str, Any]) -> str:
+    """How often it may be asked and how much may be sent, in words; empty where neither is limited."""
+    words = []
+    if limit := operation.get("x-rate-limit"):
+        words.append(f"{limit['quota']} {_COUNTED[limit['policy']]} in {limit['seconds']} seconds")
+    if largest := operation.get("x-max-body-bytes"):
+        words.append(f"a body of {largest // 1024} KB")
+    return " and ".join(words)
 
 
 def _curl(server: str, path: str, method: str, body: str | None, signed_in: bool) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal
 
@@ -16,11 +16,19 @@ from flask import Blueprint, Response, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from app import idempotency, problems
+from app import bodies, idempotency, problems
 from app.accounts.tokens import actor_of_access_token
+from app.api.headers import revalidated
+from app.api.limits import policy_for
 from app.audit.actor import Actor
 from app.db import transaction
 from app.errors import Conflict, FieldError, Invalid, NotSignedIn, TripdeskError, Unavailable
+from app.rate_limits import Policy
+
+MAX_BODY_BYTES = 64 * 1024
+# However wrong a body is, its refusal stays short enough to read.
+_MOST_ERRORS = 50
+_LONGEST_NAME = 100
 
 Who = Literal["anyone", "signed in"]
 
@@ -42,7 +50,17 @@ class Operation:
     query: type[BaseModel] | None = None
     refuses: tuple[int, ...] = ()
     idempotent: bool = False
-    headers: dict[str, str] = field(default_factory=dict)
+    max_body: int = MAX_BODY_BYTES
+
+    @property
+    def limit(self) -> Policy:
+        """How often one caller may ask for it."""
+        return policy_for(self.method, signed_in=self.who == "signed in")
+
+    @property
+    def for_everybody(self) -> bool:
+        """Whether its answer is the same whoever asks, so that caches may keep it."""
+        return self.method == "GET" and self.who == "anyone"
 
 
 OPERATIONS: list[Operation] = []
@@ -61,37 +79,42 @@ def endpoint(
     query: type[BaseModel] | None = None,
     refuses: tuple[int, ...] = (),
     idempotent: Literal["no", "one transaction", "by nature"] = "no",
+    max_body: int = MAX_BODY_BYTES,
 ) -> Callable[[Callable[..., BaseModel | None]], Callable[..., Response]]:
     """Serve a function under a path.
 
     It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The
     first line of its docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and
     keeps its answer in one transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
+    A body may have `max_body` bytes.
     """
 
     def decorate(view: Callable[..., BaseModel | None]) -> Callable[..., Response]:
         summary, _, description = (view.__doc__ or "").strip().partition("\n")
-        OPERATIONS.append(
-            Operation(
-                method,
-                path,
-                view.__name__,
-                group,
-                summary,
-                " ".join(description.split()),
-                who,
-                answer,
-                status,
-                body,
-                query,
-                refuses,
-                idempotent != "no",
-            )
+        operation = Operation(
+            method,
+            path,
+            view.__name__,
+            group,
+            summary,
+            " ".join(description.split()),
+            who,
+            answer,
+            status,
+            body,
+            query,
+            refuses,
+            idempotent != "no",
+            max_body,
         )
+        OPERATIONS.append(operation)
+        for_everybody = operation.for_everybody
 
         def run(arguments: dict[str, Any]) -> Response:
             result = view(**arguments)
             content = b"" if result is None else result.__pydantic_serializer__.to_json(result, by_alias=True)
+            if for_everybody:
+                return revalidated(content, "application/json")
             return Response(content, status, content_type="application/json" if content else None)
 
         @wraps(view)
@@ -102,7 +125,7 @@ def endpoint(
                 arguments["query"] = _parse(query, _query_values(query))
             raw: Any = None
             if body is not None:
-                raw = _json_body()
+                raw = _json_body(max_body)
                 arguments["body"] = _parse(body, raw)
             key = request.headers.get("Idempotency-Key") if idempotent != "no" else None
             if key is None:
@@ -112,6 +135,7 @@ def endpoint(
             )
 
         serve.guarded_by = who  # type: ignore[attr-defined]  # read by the test that every route is guarded
+        serve.limit = operation.limit  # type: ignore[attr-defined]  # read before each request
         blueprint.add_url_rule(path, endpoint=view.__name__, view_func=serve, methods=[method])
         return serve
 
@@ -126,13 +150,14 @@ def signed_in() -> Actor:
     return actor_of_access_token(token.strip(), request.remote_addr)
 
 
-def _json_body() -> Any:
-    if not request.get_data():
+def _json_body(max_body: int) -> Any:
+    content = bodies.read(max_body)
+    if not content:
         return {}
     if not request.is_json:
         raise UnsupportedMediaType("Send the body as application/json.")
     try:
-        return orjson.loads(request.get_data())
+        return orjson.loads(content)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from error
 
@@ -150,13 +175,13 @@ def _parse(schema: type[BaseModel], values: Any) -> BaseModel:
     except ValidationError as error:
         wrong = [
             FieldError(_name(line["loc"]), _sentence(line["msg"]))
-            for line in error.errors(include_url=False, include_context=False)
+            for line in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
         ]
         raise Invalid("Some fields need another look.", wrong) from None
 
 
 def _name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "body"
+    return ".".join(str(part) for part in location)[:_LONGEST_NAME] or "body"
 
 
 def _sentence(message: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Id, MoneyOut, PageQuery, Schema, Wish, decode_cursor, page
+from app.api.schemas import Day, Id, MoneyOut, PageQuery, Schema, Wish, decode_cursor, page
 from app.catalog import queries
 from app.catalog.policies import terms
 from app.db import utcnow
@@ -102,8 +102,8 @@ class PackagesOut(Schema):
 class AvailabilityQuery(Wish):
     """Which days."""
 
-    from_: date | None = Field(None, alias="from", description="First day; today (UTC) when left out.")
-    to: date | None = Field(None, description="Day after the last; 30 days after `from` when left out.")
+    from_: Day | None = Field(None, alias="from", description="First day; today (UTC) when left out.")
+    to: Day | None = Field(None, description="Day after the last; 30 days after `from` when left out.")
 
 
 class DayOut(Schema):
@@ -166,7 +166,7 @@ def get_availability(package_id: int, query: AvailabilityQuery) -> AvailabilityO
             date=day.day,
             units_left=day.units_left,
             price=MoneyOut.model_construct(amount=day.price_minor, currency=row.currency),
-            min_nights=row.min_nights,
+            min_nights=day.min_nights or row.min_nights,
         )
         for day in queries.availability(package_id, start, end)
     ]

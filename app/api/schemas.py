@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from datetime import date
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from app.errors import Invalid
 from app.money import Money
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_LIMIT = 100
 MAX_ID = 2**63 - 1
 
@@ -24,7 +26,15 @@ def _without_control_characters(value: str) -> str:
     return value
 
 
+def _written_as_a_day(value: Any) -> Any:
+    # Left to itself, pydantic takes any number for the seconds since 1970.
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise ValueError("must be a day such as 2027-03-12")
+    return value
+
+
 PlainText = Annotated[str, AfterValidator(_without_control_characters)]
+Day = Annotated[date, BeforeValidator(_written_as_a_day)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 

@@ -20,6 +20,8 @@ class AuditEntry(Model):
     __table_args__ = (
         Index("ix_audit_entries_object", "object_type", "object_id", "id"),
         Index("ix_audit_entries_request_id", "request_id"),
+        # The order of the chain.
+        Index("ix_audit_entries_transaction_id", "transaction_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

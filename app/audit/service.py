@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -25,15 +25,36 @@ _SECRET_COLUMNS = frozenset({"password_hash", "token_hash", "client_secret", "pa
 _SEALED_COLUMNS = tuple(AuditEntry.__table__.columns)
 _SEALED_NAMES = tuple(column.name for column in _SEALED_COLUMNS)
 _NO_DIGEST_YET = b"\0" * 32
-_SEAL_BATCH = 5_000
-# Ids are drawn before the commit, so an entry may appear behind newer ones that are sealed already; never this far
-# behind.
-_LATEST_COMMIT_DISTANCE = 200_000
-# No transaction lives for an hour (the timeouts in `app.db`); after a restore into a new cluster its transaction ids
-# mean nothing.
-_SETTLED = text(
-    "(transaction_id < pg_snapshot_xmin(pg_current_snapshot())::text::bigint OR at < now() - interval '1 hour')"
-)
+_SEAL_BATCH = 20_000
+_XMIN = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_XMAX = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+# The chain's last link. Transaction ids that this cluster has not given out yet come from the one that the database was
+# restored from; they say nothing about what runs here.
+_HEAD = f"""
+SELECT s.position, s.digest, e.id, e.transaction_id, coalesce(e.transaction_id >= {_XMAX}, true) AS is_foreign
+FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1
+"""  # noqa: S608
+_ENTRY = ", ".join(f"{name}::text" if name in ("before", "after") else name for name in _SEALED_NAMES)
+# Transactions below xmin are over: whatever comes to be seen later has a higher id. So in the order of transaction ids
+# nothing can appear before the head any more, and the head is where the next sealing goes on.
+_NEXT = f"""
+SELECT {_ENTRY} FROM audit_entries e
+WHERE (transaction_id, id) > (%(transaction_id)s, %(id)s) AND transaction_id < {_XMIN}
+  AND (SELECT position FROM audit_seals s WHERE s.entry_id = e.id) IS NULL
+ORDER BY transaction_id, id LIMIT %(most)s
+"""  # noqa: S608
+_UNSEALED = f"""
+SELECT {_ENTRY} FROM audit_entries e
+WHERE (transaction_id < {_XMIN} OR transaction_id >= {_XMAX})
+  AND NOT EXISTS (SELECT FROM audit_seals s WHERE s.entry_id = e.id)
+ORDER BY transaction_id < {_XMAX}, transaction_id, id LIMIT %(most)s
+"""  # noqa: S608
+_SEAL = """
+INSERT INTO audit_seals (position, entry_id, digest)
+SELECT %(position)s + number, entry_id, decode(digest, 'hex')
+FROM unnest(CAST(%(entry_ids)s AS bigint[]), CAST(%(digests)s AS text[])) WITH ORDINALITY
+     AS sealed(entry_id, digest, number)
+"""
 _WRITE = """
 INSERT INTO audit_entries (actor_kind, actor_id, actor_label, address, request_id, action, object_type, object_id,
                            before, after, reason)
@@ -143,38 +164,42 @@ def _plain_value(value: Any) -> Any:
     return str(value)
 
 
-def seal() -> int:
-    """Chain the entries that no running transaction can get in front of any more; returns how many.
+def seal(*, thorough: bool = False) -> int:
+    """Chain the entries that no running transaction can get in front of any more, a batch of them; returns how many.
 
-    The head's digest goes to the log, where somebody who can rewrite the database can't reach it.
+    Goes on from the chain's head, so it takes as long as there is to seal. `thorough` looks at every entry there is for
+    one that was passed over, which only a database restored into another cluster can have. The head's digest goes to
+    the log, where somebody who can rewrite the database can't reach it.
     """
     with transaction():
         if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_SEALING_LOCK))):
             return 0
-        head = db.session.execute(
-            select(AuditSeal.position, AuditSeal.digest).order_by(AuditSeal.position.desc()).limit(1)
-        ).first()
-        position, digest = (head.position, head.digest) if head else (0, _NO_DIGEST_YET)
-        newest = db.session.scalar(select(func.max(AuditSeal.entry_id))) or 0
-        unsealed = (
-            select(*_SEALED_COLUMNS)
-            .where(
-                AuditEntry.id > newest - _LATEST_COMMIT_DISTANCE,
-                ~select(AuditSeal.entry_id).where(AuditSeal.entry_id == AuditEntry.id).exists(),
-                _SETTLED,
-            )
-            .order_by(AuditEntry.id)
-            .limit(_SEAL_BATCH)
-        )
-        seals = []
-        for entry in db.session.execute(unsealed):
-            position += 1
-            digest = _digest(digest, entry._asdict())
-            seals.append({"position": position, "entry_id": entry.id, "digest": digest})
-        if seals:
-            db.session.execute(insert(AuditSeal), seals)
-            log.info("audit sealed", extra={"position": position, "digest": digest.hex(), "entries": len(seals)})
-    return len(seals)
+        head = next(iter(statement(_HEAD, {})), None)
+        position, digest = (head.position, bytes(head.digest)) if head else (0, _NO_DIGEST_YET)
+        if thorough or head is None or head.is_foreign:
+            entries = statement(_UNSEALED, {"most": _SEAL_BATCH})
+        else:
+            entries = statement(_NEXT, {"transaction_id": head.transaction_id, "id": head.id, "most": _SEAL_BATCH})
+        if entries:
+            digests = []
+            for entry in entries:
+                digest = _digest(digest, _with_documents(entry))
+                digests.append(digest.hex())
+            ids = ",".join(str(entry.id) for entry in entries)
+            digests_given = f"{{{','.join(digests)}}}"
+            statement(_SEAL, {"position": position, "entry_ids": f"{{{ids}}}", "digests": digests_given})
+            sealed = {"position": position + len(entries), "digest": digest.hex(), "entries": len(entries)}
+            log.info("audit sealed", extra=sealed)
+    return len(entries)
+
+
+def _with_documents(entry: Any) -> dict[str, Any]:
+    """An entry whose JSON came as text, which takes half the time of having the driver read it."""
+    values: dict[str, Any] = entry._asdict()
+    for name in ("before", "after"):
+        if values[name] is not None:
+            values[name] = orjson.loads(values[name])
+    return values
 
 
 def _digest(previous: bytes, entry: Mapping[str, Any]) -> bytes:

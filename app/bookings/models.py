@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.models import User
 from app.catalog.models import Package
+from app.extensions import Model
 from app.states import Stateful, moves, status_check
 
 _CANCELLED = "CANCELLED_BY_GUEST CANCELLED_BY_PROVIDER CANCELLED_BY_SUPPORT"
@@ -46,6 +47,7 @@ class Booking(Stateful):
         CheckConstraint("total_minor > 0", name="total"),
         Index("ix_bookings_traveller_id", "traveller_id", "id"),
         Index("ix_bookings_package_id", "package_id", "starts_on"),
+        Index("ix_bookings_provider_id", "provider_id", "id"),
         Index("ix_bookings_status", "status", "id"),
         Index("ix_bookings_holds", "expires_at", postgresql_where=text("status = 'PENDING_PAYMENT'")),
         Index("ix_bookings_stays", "ends_on", postgresql_where=text("status = 'CONFIRMED'")),
@@ -86,3 +88,20 @@ class Booking(Stateful):
     def stock_days(self) -> list[date]:
         """The days whose stock this booking takes: every night, or the one departure."""
         return [date.fromisoformat(night.get("date") or night["departure"]) for night in self.nights]
+
+
+class BookingNote(Model):
+    """What staff wrote about a booking for each other; the traveller and the provider never see it."""
+
+    __tablename__ = "booking_notes"
+    __table_args__ = (
+        CheckConstraint("length(body) BETWEEN 1 AND 4000", name="body"),
+        Index("ix_booking_notes_booking_id", "booking_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    booking_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bookings.id"))
+    author_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    body: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    author: Mapped[User] = relationship(lazy="raise")

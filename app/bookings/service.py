@@ -1,16 +1,18 @@
-"""Verbs of bookings: hold, pay, confirm, expire, cancel, complete."""
+"""Verbs of bookings: hold, pay, confirm, expire, cancel, complete, note."""
 
 from __future__ import annotations
 
 import secrets
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, text
 
+from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import STRIPE, SYSTEM, Actor
 from app.bookings import mail
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.bookings.stay import stay_of
 from app.catalog import inventory
 from app.catalog import service as catalog
@@ -30,6 +32,9 @@ REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BATCH = 200
 
 MAY_CANCEL = ("support", "admin")
+MAY_COMPLETE = ("support", "admin")
+MAY_NOTE = ("support", "admin")
+MAX_NOTE = 4_000
 CANCELLED_BY = {"guest": "CANCELLED_BY_GUEST", "provider": "CANCELLED_BY_PROVIDER", "support": "CANCELLED_BY_SUPPORT"}
 
 
@@ -50,7 +55,7 @@ def hold(
     """
     if by.id is None:
         raise NotAllowed("Only a person can book.")
-    package = catalog.on_sale(package_id)
+    package = catalog.on_sale(package_id, check_in)
     stay = stay_of(package, check_in=check_in, check_out=check_out, departure=departure, units=units, guests=guests)
     try:
         with transaction():
@@ -176,13 +181,15 @@ def cancel(booking_id: int, *, by: Actor, on_behalf_of: str = "guest", reason: s
         own(booking_id, by)
     else:
         by.require(*MAY_CANCEL)
-        if not (reason or "").strip():
-            raise Invalid.field("reason", "Say why.")
+        reason = reasons.given(reason)
     with transaction():
         booking = lock(Booking, booking_id)
         if booking.status == "CONFIRMED":
             raise Conflict("This booking is paid. Cancelling a paid booking is not possible yet.")
-        move(booking, to)
+        if by.kind == "staff":
+            history.move(booking, to)  # a guest isn't told who was first
+        else:
+            move(booking, to)
         inventory.release_held(booking.package_id, booking.stock_days, booking.units)
         payments.close_later(booking.id)
         booking.cancel_reason = reason
@@ -233,6 +240,47 @@ def complete_due() -> int:
     while batch := _complete_some():
         completed += batch
     return completed
+
+
+def complete(booking_id: int, *, by: Actor, reason: str | None) -> Booking:
+    """Complete a stay by hand on its last day or later, where the package is, before `complete_due` comes to it.
+
+    Raises NotAllowed, NotFound, Invalid without a reason, Conflict before the last day, or naming who was first.
+    """
+    by.require(*MAY_COMPLETE)
+    reason = reasons.given(reason)
+    with transaction():
+        booking = lock(Booking, booking_id)
+        if booking.status == "CONFIRMED" and not may_be_completed(booking):
+            raise Conflict(
+                f"This stay ends on {booking.ends_on.isoformat()} ({booking.time_zone}); complete it from then on."
+            )
+        history.move(booking, "COMPLETED")
+        audit.record(by, "booking.complete", booking, reason=reason)
+    return booking
+
+
+def may_be_completed(booking: Booking) -> bool:
+    """Whether it is confirmed and its last day has come, where the package is."""
+    return booking.status == "CONFIRMED" and datetime.now(ZoneInfo(booking.time_zone)).date() >= booking.ends_on
+
+
+def add_note(booking_id: int, body: str, *, by: Actor) -> BookingNote:
+    """Write something about a booking that only staff see.
+
+    Raises NotAllowed, NotFound, Invalid when there is nothing to keep or too much.
+    """
+    by.require(*MAY_NOTE)
+    body = body.strip()
+    if not 1 <= len(body) <= MAX_NOTE or by.id is None:
+        raise Invalid.field("note", f"Write 1 to {MAX_NOTE:,} characters.")
+    with transaction():
+        if db.session.get(Booking, booking_id) is None:
+            raise NotFound(f"There is no booking {booking_id}.")
+        note = BookingNote(booking_id=booking_id, author_id=by.id, body=body)
+        db.session.add(note)
+        audit.record(by, "booking.note", note)
+    return note
 
 
 def _complete_some() -> int:

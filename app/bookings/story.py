@@ -4,15 +4,16 @@ did what.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import joinedload
 
 from app.audit import trail
 from app.audit.trail import Moment
-from app.bookings.models import Booking
+from app.bookings.models import Booking, BookingNote
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 from app.money import Money
@@ -52,8 +53,8 @@ _ACTIONS: dict[str, tuple[str, str, str | None]] = {
 }
 
 
-def tell(booking: Booking) -> Story:
-    """Collect the story of a booking."""
+def tell(booking: Booking, *, mail_href: Callable[[int], str] | None = None) -> Story:
+    """Collect the story of a booking. `mail_href` gives the page of a mail, where its reader may open it."""
     payments = db.session.scalars(select(Payment).where(Payment.booking_id == booking.id).order_by(Payment.id)).all()
     payment_ids = [payment.id for payment in payments]
     refunds = db.session.scalars(select(Refund).where(Refund.payment_id.in_(payment_ids)).order_by(Refund.id)).all()
@@ -65,7 +66,8 @@ def tell(booking: Booking) -> Story:
         ),
         *_from_events([payment.stripe_payment_intent_id for payment in payments if payment.stripe_payment_intent_id]),
         *_from_ledger(LedgerEntry.booking_id == booking.id),
-        *_from_mail(booking.id),
+        *_from_mail(booking.id, mail_href),
+        *_from_notes(booking.id),
     ]
     return Story(payments, refunds, sorted(moments, key=lambda moment: moment.at))
 
@@ -127,7 +129,7 @@ _MAIL: dict[str, tuple[str, str | None]] = {
 }
 
 
-def _from_mail(booking_id: int) -> Iterator[Moment]:
+def _from_mail(booking_id: int, href: Callable[[int], str] | None) -> Iterator[Moment]:
     mails = select(Notification).where(
         Notification.object_type == Booking.__tablename__, Notification.object_id == booking_id
     )
@@ -139,5 +141,17 @@ def _from_mail(booking_id: int) -> Iterator[Moment]:
             title=f"{title}: {title_of(mail.kind)}",
             detail=mail.last_error or f"To {mail.recipient}",
             request_id=mail.request_id if mail.request_id != OUTSIDE_A_REQUEST else None,
+            link=href(mail.id) if href else None,
             tone=tone,
         )
+
+
+def _from_notes(booking_id: int) -> Iterator[Moment]:
+    notes = (
+        select(BookingNote)
+        .where(BookingNote.booking_id == booking_id)
+        .options(joinedload(BookingNote.author))
+        .order_by(BookingNote.id)
+    )
+    for note in db.session.scalars(notes):
+        yield Moment(at=note.created_at, icon="note", title="Note", detail=note.body, actor=note.author.name)

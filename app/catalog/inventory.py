@@ -10,7 +10,7 @@ from app.db import statement
 from app.errors import Conflict
 
 _LOCK = """
-SELECT day, price_minor, capacity - held - booked AS units_left FROM availability
+SELECT day, price_minor, CASE WHEN closed THEN 0 ELSE capacity - held - booked END AS units_left FROM availability
 WHERE package_id = %(package_id)s AND day = ANY(%(days)s) ORDER BY day FOR UPDATE
 """
 _CHANGE = """
@@ -31,7 +31,7 @@ class StockDay:
 def hold(package_id: int, days: Sequence[date], units: int) -> list[StockDay]:
     """Take units off every one of the days until they are paid or given back; returns the days' prices.
 
-    Raises Conflict when sold out.
+    Raises Conflict when sold out or closed.
     """
     stock = _lock_days(package_id, days)
     if len(stock) < len(days) or any(day.units_left < units for day in stock):
@@ -47,7 +47,7 @@ def book(package_id: int, days: Sequence[date], units: int) -> None:
 
 
 def book_again(package_id: int, days: Sequence[date], units: int) -> bool:
-    """Book units that were given back already, if every day still has them; says whether."""
+    """Book units that were given back already, if every day is still open and has them; says whether."""
     stock = _lock_days(package_id, days)
     if len(stock) < len(days) or any(day.units_left < units for day in stock):
         return False

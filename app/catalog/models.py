@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.extensions import Model
+from app.extensions import Model, words_index
 from app.states import Stateful, moves, status_check
 
 PACKAGE_TYPES = ("hotel", "tour")
@@ -31,7 +31,7 @@ class Provider(Stateful):
     )
 
     __tablename__ = "providers"
-    __table_args__ = (status_check(MOVES),)
+    __table_args__ = (status_check(MOVES), words_index("providers", "name"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
     external_id: Mapped[str | None] = mapped_column(unique=True)
@@ -58,6 +58,10 @@ class Package(Stateful):
         CheckConstraint("capacity > 0 AND units > 0 AND min_nights > 0 AND duration_days > 0", name="counts"),
         CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="position"),
         Index("ix_packages_provider_id", "provider_id", "id"),
+        words_index("packages", "name"),
+        words_index("packages", "place"),
+        words_index("packages", "city"),
+        words_index("packages", "country"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
@@ -87,13 +91,18 @@ class Package(Stateful):
 
 
 class Availability(Model):
-    """The stock of one package on one day: the night that starts then, or the departure."""
+    """The stock of one package on one day: the night that starts then, or the departure.
+
+    `min_nights` is for stays that check in on this day; without one the package's own counts. A closed day keeps its
+    stock, price and bookings, and sells nothing.
+    """
 
     __tablename__ = "availability"
     __table_args__ = (
         CheckConstraint("held >= 0 AND booked >= 0 AND capacity >= 0", name="counts"),
         CheckConstraint("held + booked <= capacity", name="not_oversold"),
         CheckConstraint("price_minor > 0", name="price"),
+        CheckConstraint("min_nights > 0", name="min_nights"),
     )
 
     package_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("packages.id"), primary_key=True)
@@ -102,3 +111,5 @@ class Availability(Model):
     held: Mapped[int] = mapped_column(default=0, server_default="0")
     booked: Mapped[int] = mapped_column(default=0, server_default="0")
     price_minor: Mapped[int] = mapped_column(BigInteger)
+    min_nights: Mapped[int | None]
+    closed: Mapped[bool] = mapped_column(default=False, server_default="false")

@@ -34,10 +34,14 @@ def packages(*, type_: str | None, provider_id: int | None, after_id: int | None
 
 
 def availability(package_id: int, start: date, end: date) -> Sequence[Any]:
-    """The days from `start` to `end` (excluded) that the package is offered on, sold out or not."""
+    """The days from `start` to `end` (excluded) that the package is offered on, sold out or not.
+
+    `min_nights` is None where the package's own counts.
+    """
     return read(
         """
-        SELECT day, capacity - held - booked AS units_left, price_minor FROM availability
+        SELECT day, CASE WHEN closed THEN 0 ELSE capacity - held - booked END AS units_left, price_minor, min_nights
+        FROM availability
         WHERE package_id = %(id)s AND day >= %(start)s AND day < %(end)s ORDER BY day
         """,
         {"id": package_id, "start": start, "end": end},

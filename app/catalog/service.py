@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from app.db import read
@@ -25,16 +26,19 @@ class Offer:
     cancellation_policy: str
 
 
-def on_sale(package_id: int) -> Offer:
-    """The package, if the public may buy it now: published, of a verified provider. Raises NotFound."""
+def on_sale(package_id: int, starts_on: date | None) -> Offer:
+    """The package, if the public may buy it now: published, of a verified provider; with the minimum of nights of a
+    stay from `starts_on`. Raises NotFound.
+    """
     rows = read(
         """
-        SELECT p.id, p.provider_id, p.type, p.name, p.time_zone, p.currency, p.capacity, p.min_nights, p.duration_days,
-               p.cancellation_policy
+        SELECT p.id, p.provider_id, p.type, p.name, p.time_zone, p.currency, p.capacity,
+               COALESCE(a.min_nights, p.min_nights) AS min_nights, p.duration_days, p.cancellation_policy
         FROM packages p JOIN providers r ON r.id = p.provider_id
+        LEFT JOIN availability a ON a.package_id = p.id AND a.day = %(starts_on)s
         WHERE p.id = %(id)s AND p.status = 'PUBLISHED' AND r.status = 'VERIFIED'
         """,
-        {"id": package_id},
+        {"id": package_id, "starts_on": starts_on},
     )
     if not rows:
         raise NotFound("There is no package with this id on sale.")

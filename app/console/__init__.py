@@ -21,8 +21,12 @@ from app.console.development import DevelopmentView
 from app.console.home import HomeView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
+from app.console.mail import MailView
+from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
+from app.console.providers import ProvidersView
 from app.console.staff import StaffView
+from app.console.users import UsersView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
@@ -37,6 +41,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' data:",
         "font-src 'self'",
+        "frame-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",
         "frame-ancestors 'none'",
@@ -72,7 +77,11 @@ def pages() -> list[Page]:
         StaffView("Staff", endpoint="staff", url="/console/staff"),
         AuditView("Audit", endpoint="audit", url="/console/audit"),
         JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
+        MailView("Mail", endpoint="mail", url="/console/mail"),
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
+        PackagesView("Packages", endpoint="packages", url="/console/packages"),
+        ProvidersView("Providers", endpoint="providers", url="/console/providers"),
+        UsersView("Travellers", endpoint="users", url="/console/users"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
@@ -132,7 +141,7 @@ def _menu_item(page: Page) -> dict[str, Any]:
 
 def _protect(response: Response) -> Response:
     if request.path.startswith("/console"):
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -61,13 +61,13 @@ class Filter:
     """What narrows a list: a choice among `options`, or something typed in.
 
     Without `where`, it is compared with the model's column of the same name. `where` is given what was chosen or typed:
-    text, a number as int, a day as the time it begins at in UTC.
+    text, a number as int, a day as the time it begins at in UTC. A record (its id) is never typed: links set it.
     """
 
     name: str
     label: str
     options: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["choice", "text", "number", "day"] = "choice"
+    kind: Literal["choice", "text", "number", "day", "record"] = "choice"
     where: Callable[[Any], ColumnElement[bool]] | None = None
     hint: str = ""
 
@@ -75,7 +75,7 @@ class Filter:
         """What was chosen or typed, as `where` takes it. Raises Invalid by field."""
         if self.kind == "choice" and value not in self.options:
             raise Invalid.field(self.name, f"There is no {self.label.lower()} {value}.")
-        if self.kind == "number":
+        if self.kind in ("number", "record"):
             return _number(self.name, value, f"{self.label} is a whole number.")
         if self.kind == "day":
             try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import request
 from flask_admin import expose
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
@@ -15,9 +16,12 @@ from app.bookings import story
 from app.bookings.models import Booking
 from app.console import session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, reason_given
+from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
+from app.console.mail import MAY_READ, mail_href
 from app.console.payments import money_lines
 from app.console.record import Phrase, Record
+from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
 from app.money import Money
@@ -28,6 +32,8 @@ CANCEL_REASONS = {
     "support": ("Traveller asked on the phone or by mail", "Booked by mistake or twice", "Looks like fraud"),
     "provider": ("Provider can't offer these days", "Provider closed or suspended"),
 }
+
+COMPLETE_REASONS = ("Traveller has left", "Provider says the stay is over", "Departure came back early")
 
 
 class BookingsView(RecordView):
@@ -49,7 +55,12 @@ class BookingsView(RecordView):
         Column("total", "Total", "money", "right"),
         Column("created_at", "Booked", "time", "right"),
     )
-    filters = (Filter("status", "State", {status: status_label(status) for status in Booking.MOVES}),)
+    filters = (
+        Filter("status", "State", {status: status_label(status) for status in Booking.MOVES}),
+        TRAVELLER,
+        PACKAGE,
+        PROVIDER,
+    )
 
     def query(self) -> Select[Any]:
         """Bookings with their travellers."""
@@ -75,7 +86,7 @@ class BookingsView(RecordView):
     def show(self, booking_id: int) -> str:
         """One booking."""
         booking = _find(booking_id)
-        told = story.tell(booking)
+        told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
         return self.render_record(
             Record(
@@ -83,9 +94,14 @@ class BookingsView(RecordView):
                 status=booking.status,
                 deadline=("hold ends", booking.expires_at) if booking.status == "PENDING_PAYMENT" else None,
                 sub=(
-                    Phrase(text=booking.package_name),
-                    Phrase("by", booking.package.provider.name),
-                    Phrase("for", booking.traveller.name, aside=booking.traveller.email),
+                    Phrase(text=booking.package_name, href=f"/console/packages/{booking.package_id}/"),
+                    Phrase("by", booking.package.provider.name, href=f"/console/providers/{booking.provider_id}/"),
+                    Phrase(
+                        "for",
+                        booking.traveller.name,
+                        href=f"/console/users/{booking.traveller_id}/",
+                        aside=booking.traveller.email,
+                    ),
                     Phrase("booked", at=booking.created_at),
                 ),
                 actions=actions,
@@ -93,6 +109,7 @@ class BookingsView(RecordView):
                 facts=_facts(booking, told),
                 statement=_statement(booking, told),
                 timeline=told.moments,
+                note_href=f"{booking_href(booking.id)}notes" if session.actor().has(bookings.MAY_NOTE) else None,
                 has_segments=True,
             )
         )
@@ -105,13 +122,27 @@ class BookingsView(RecordView):
         booking = bookings.cancel(booking_id, by=session.actor(), on_behalf_of=on_behalf_of, reason=reason_given())
         return done(f"{booking.reference} is cancelled, its stock is free again.", booking_href(booking.id))
 
+    @expose("/<int:booking_id>/complete", methods=["POST"])  # type: ignore[untyped-decorator]
+    def complete(self, booking_id: int) -> Response:
+        """Complete a stay on its last day, without waiting for the clock."""
+        booking = bookings.complete(booking_id, by=session.actor(), reason=reason_given())
+        return done(f"{booking.reference} is completed.", booking_href(booking.id))
+
+    @expose("/<int:booking_id>/notes", methods=["POST"])  # type: ignore[untyped-decorator]
+    def add_note(self, booking_id: int) -> Response:
+        """Write a note that only staff see."""
+        note = bookings.add_note(booking_id, request.form.get("note", ""), by=session.actor())
+        return done("The note is kept.", booking_href(note.booking_id))
+
     @staticmethod
     def _actions(booking: Booking) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         """What this person may do now, and what nobody may and why. The rules are the verb's and the MOVES table's."""
         if not session.actor().has(bookings.MAY_CANCEL):
             return [], []
         if booking.status == "CONFIRMED":
-            return [], [{"label": "Cancel", "why": "It is paid; a paid booking is cancelled with a refund."}]
+            return _completion(
+                booking, [{"label": "Cancel", "why": "It is paid; a paid booking is cancelled with a refund."}]
+            )
         units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
         days = len(booking.stock_days)
         explain = (
@@ -133,6 +164,30 @@ class BookingsView(RecordView):
             for on_behalf_of, label, key in offered
             if may_move(booking, bookings.CANCELLED_BY[on_behalf_of])
         ], []
+
+
+def _completion(booking: Booking, blocked: list[dict[str, str]]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    if not bookings.may_be_completed(booking):
+        why = f"The stay ends on {day_in_words(booking.ends_on)}; from then on it can be."
+        return [], [*blocked, {"label": "Complete", "why": why}]
+    explain = "The stay is over: the traveller can write a review. This can't be undone."
+    action = {
+        "name": "complete",
+        "label": "Complete the stay",
+        "key": "o",
+        "danger": False,
+        "explain": explain,
+        "needs_reason": True,
+        "reasons": COMPLETE_REASONS,
+        "href": f"{booking_href(booking.id)}complete",
+    }
+    return [action], blocked
+
+
+def bookings_of(which: ColumnElement[bool], *, limit: int = 10) -> list[dict[str, Any]]:
+    """The newest bookings among those, as lines of a table."""
+    found = select(Booking).where(which).options(joinedload(Booking.traveller)).order_by(Booking.id.desc()).limit(limit)
+    return [{"href": booking_href(row.id), "cells": booking_cells(row)} for row in db.session.scalars(found)]
 
 
 def booking_href(booking_id: int) -> str:
@@ -173,7 +228,7 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
         {"label": "Time zone", "value": booking.time_zone, "kind": "text"},
         {"label": "Units", "value": booking.units, "kind": "number"},
         {"label": "Guests", "value": booking.guests, "kind": "number"},
-        {"label": "Policy", "value": _policy(booking.policy), "kind": "text"},
+        {"label": "Policy", "value": policy_in_words(booking.policy), "kind": "text"},
     ]
     groups = [{"title": "Stay", "items": stay}]
     for payment in told.payments:
@@ -196,7 +251,8 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
     return groups
 
 
-def _policy(policy: dict[str, Any]) -> str:
+def policy_in_words(policy: dict[str, Any]) -> str:
+    """What a guest who cancels gets back, by when."""
     tiers = [
         f"{tier['refundPercent']} % until {tier['daysBefore']} {'day' if tier['daysBefore'] == 1 else 'days'} before"
         for tier in policy["tiers"]

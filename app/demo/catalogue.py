@@ -26,7 +26,8 @@ _WEEKDAYS_OF_DEPARTURE = ((5,), (6,), (2, 5), (1, 3, 5), (0, 1, 2, 3, 4, 5, 6))
 _MIN_NIGHTS = (1, 1, 1, 1, 2, 2, 3)
 _DOUBLE_ROOM_MINOR = 11_000
 
-FIRST_DAY, LAST_DAY = -370, 366  # of the stock, from today; the past only as far as somebody booked it
+# Of the stock, from today; the past only as far as somebody booked it.
+FIRST_DAY, LAST_DAY = -735, 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ def packages(
         trade = by_trade[is_tour]
         seller = rng.choices(trade, [shares[s["status"]] for s in trade])[0]
         row = _tour(rng, rng.choice(CITIES)) if is_tour else _hotel(rng, rng.choice(CITIES))
-        weight = rng.lognormvariate(0, 1)
+        # A fifth of the packages sells most of what is sold.
+        weight = rng.lognormvariate(0, 1.25)
         created_at = seller["created_at"] + timedelta(hours=rng.randrange(1, 40))
         row |= {
             "id": next(ids),
@@ -121,7 +123,7 @@ def packages(
             "status": "DRAFT" if seller["status"] == "PENDING" or rng.random() < 0.05 else "PUBLISHED",
             "currency": "USD",
             # Who sells much has much to sell.
-            "units": min(24, max(6, round(10 * weight**0.5))) if is_tour else min(40, max(1, round(4 * weight**0.6))),
+            "units": min(60, max(6, round(10 * weight**0.5))) if is_tour else min(200, max(1, round(4 * weight**0.7))),
             "cancellation_policy": rng.choices(("flexible", "moderate", "strict"), (4, 4, 2))[0],
             "created_at": created_at,
             "updated_at": created_at,

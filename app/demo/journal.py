@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from datetime import datetime
-from heapq import heappop, heappush
-from itertools import count
+from operator import itemgetter
 from typing import Any
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
-from app.demo.copying import TableCopy
+from app.demo.copying import Loading, TableCopy
+from app.demo.ids import ordered_id
 from app.payments.ledger import POSTINGS
 from app.payments.models import LedgerEntry, WebhookEvent
 from app.states import Stateful
+
+_AT = itemgetter(0)
 
 
 def change(model: type[Stateful], row: dict[str, Any], **values: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -33,17 +36,16 @@ class Journal:
     Only what lies ahead of the life being told waits in memory: mostly the ends of stays that were booked early.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, loading: Loading) -> None:
         self._rng = rng
-        self._numbers = count()
-        self._ahead: list[tuple[datetime, int, TableCopy, dict[str, Any]]] = []
-        self._audit = TableCopy(AuditEntry, left_out=("id", "transaction_id"))
-        self._ledger = TableCopy(LedgerEntry, left_out=("id",))
-        self._events = TableCopy(WebhookEvent, left_out=("id",))
+        self._ahead: list[tuple[datetime, TableCopy, str]] = []
+        self._audit = TableCopy(AuditEntry, loading, left_out=("id", "transaction_id"))
+        self._ledger = TableCopy(LedgerEntry, loading, left_out=("id",))
+        self._events = TableCopy(WebhookEvent, loading, left_out=("id",))
 
-    def new_request_id(self) -> str:
-        """The id of one request, of the shape that the product gives them."""
-        return f"req_{self._rng.getrandbits(80):020x}"
+    def new_request_id(self, at: datetime) -> str:
+        """The id of a request at that moment, of the shape that the product gives them; see `ordered_id`."""
+        return f"req_{ordered_id(self._rng, at, 20)}"
 
     def audit(
         self,
@@ -70,7 +72,7 @@ class Journal:
             "before": before,
             "after": after,
             "reason": reason,
-            "request_id": request_id or self.new_request_id(),
+            "request_id": request_id or self.new_request_id(at),
         }
         self._add(at, self._audit, row)
 
@@ -123,12 +125,14 @@ class Journal:
         self._add(received_at, self._events, row)
 
     def _add(self, at: datetime, table: TableCopy, row: dict[str, Any]) -> None:
-        heappush(self._ahead, (at, next(self._numbers), table, row))
+        self._ahead.append((at, table, table.line(row)))
 
     def send(self, *, until: datetime | None = None) -> None:
         """Copy everything before `until`, or all there is; the rows it refers to must have been sent."""
-        while self._ahead and (until is None or self._ahead[0][0] < until):
-            _, _, table, row = heappop(self._ahead)
-            table.add(row)
+        self._ahead.sort(key=_AT)
+        due = len(self._ahead) if until is None else bisect_left(self._ahead, until, key=_AT)
+        for _, table, line in self._ahead[:due]:
+            table.add_line(line)
+        del self._ahead[:due]
         for table in (self._events, self._ledger, self._audit):
             table.send()

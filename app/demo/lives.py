@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from app.audit.actor import STRIPE, SYSTEM, Actor
 from app.bookings.models import Booking
 from app.bookings.service import REFERENCE_ALPHABET
-from app.catalog.policies import terms
+from app.catalog.policies import POLICIES, terms
 from app.demo import vocabulary
 from app.demo.catalogue import Offer, Stock
-from app.demo.copying import TableCopy, draw_ids
+from app.demo.copying import Loading, TableCopy, draw_ids
+from app.demo.ids import new_stripe_id, ordered_id
 from app.demo.journal import Journal, change
 from app.demo.people import Person
-from app.demo.stripe_objects import event_payload, intent_object, new_stripe_id, refund_object
+from app.demo.places import zone
+from app.demo.reviews import Stayed
+from app.demo.stripe_objects import event_payload, intent_object, refund_object
 from app.money import share
 from app.payments.models import Payment, Refund
 
@@ -36,6 +38,7 @@ Plot = Literal[
 ]
 Row = dict[str, Any]
 
+_TERMS = {policy: terms(policy) for policy in POLICIES}
 _PAID = ("paid", "declined_then_paid", "paid_late", "refunded")
 _LATE_PAYMENT_GRACE = timedelta(hours=1)
 _COMPLETED_FROM = time(12)
@@ -67,8 +70,16 @@ class Lives:
     """Tells lives one after the other, in the order they begin."""
 
     def __init__(
-        self, rng: random.Random, journal: Journal, stock: Stock, support: Actor, business: Terms, now: datetime
+        self,
+        rng: random.Random,
+        loading: Loading,
+        journal: Journal,
+        stock: Stock,
+        support: Actor,
+        business: Terms,
+        now: datetime,
     ) -> None:
+        self.over = Stayed()
         self._rng = rng
         self._journal = journal
         self._stock = stock
@@ -79,7 +90,7 @@ class Lives:
         self._booking_ids: Iterator[int] = draw_ids(Booking)
         self._payment_ids: Iterator[int] = draw_ids(Payment)
         self._refund_ids: Iterator[int] = draw_ids(Refund)
-        self._tables = TableCopy(Booking), TableCopy(Payment), TableCopy(Refund)
+        self._tables = TableCopy(Booking, loading), TableCopy(Payment, loading), TableCopy(Refund, loading)
 
     def send(self) -> None:
         """Copy the lives told so far; what they left in the journal may follow."""
@@ -94,6 +105,8 @@ class Lives:
         taken = {"PENDING_PAYMENT": "held", "CONFIRMED": "booked", "COMPLETED": "booked"}.get(booking["status"])
         self._stock.note(stay.offer, stay.stock_days, **({taken: stay.units} if taken else {}))
         bookings.add(booking)
+        if booking["status"] == "COMPLETED":
+            self.over.note(booking)
         if payment is not None:
             payments.add(payment)
 
@@ -147,7 +160,7 @@ class Lives:
             ],
             "total_minor": stay.units * sum(prices),
             "currency": "USD",
-            "policy": terms(offer.policy),
+            "policy": _TERMS[offer.policy],
             "expires_at": at + self._hold_time,
             "created_at": at,
             "confirmed_at": None,
@@ -171,7 +184,7 @@ class Lives:
             "fee_minor": None,
             "refunded_minor": 0,
             "currency": booking["currency"],
-            "idempotency_key": f"pay_{self._rng.getrandbits(128):032x}",
+            "idempotency_key": f"pay_{ordered_id(self._rng, at, 32)}",
             "stripe_payment_intent_id": None,
             "stripe_charge_id": None,
             "failure_code": None,
@@ -186,7 +199,7 @@ class Lives:
         }
         self._journal.audit(at, person.actor, "payment.open", _subject(Payment, payment), (None, dict(payment)))
         # Noted once Stripe has answered; that is no step of its own in the audit trail.
-        payment["stripe_payment_intent_id"] = new_stripe_id(self._rng, "pi")
+        payment["stripe_payment_intent_id"] = new_stripe_id(self._rng, "pi", at)
         return payment
 
     def _decline(self, at: datetime, booking: Row, payment: Row) -> None:
@@ -202,7 +215,7 @@ class Lives:
     def _pay(self, at: datetime, booking: Row, payment: Row, *, seats: bool) -> None:
         """Stripe takes the money at that moment and tells of it; `seats` says whether the booking can take it."""
         charged_at = at.replace(microsecond=0)
-        charge_id, fee_minor = new_stripe_id(self._rng, "ch"), _stripe_fee(payment["amount_minor"])
+        charge_id, fee_minor = new_stripe_id(self._rng, "ch", charged_at), _stripe_fee(payment["amount_minor"])
         captured = change(
             Payment,
             payment,
@@ -253,7 +266,7 @@ class Lives:
             "amount_minor": payment["amount_minor"],
             "currency": payment["currency"],
             "reason": reason,
-            "idempotency_key": f"refund_{self._rng.getrandbits(128):032x}",
+            "idempotency_key": f"refund_{ordered_id(self._rng, at, 32)}",
             "stripe_refund_id": None,
             "failure_reason": None,
             "created_at": at,
@@ -275,7 +288,7 @@ class Lives:
             Refund,
             refund,
             status="SUCCEEDED",
-            stripe_refund_id=new_stripe_id(self._rng, "re"),
+            stripe_refund_id=new_stripe_id(self._rng, "re", submitted_at),
             succeeded_at=paid_at,
             due_at=None,
             leased_until=None,
@@ -329,7 +342,7 @@ class Lives:
         self._told("payment_intent.canceled", asked_at.replace(microsecond=0), booking, payment)
 
     def _complete(self, booking: Row) -> None:
-        over = datetime.combine(booking["ends_on"], _COMPLETED_FROM, ZoneInfo(booking["time_zone"]))
+        over = datetime.combine(booking["ends_on"], _COMPLETED_FROM, zone(booking["time_zone"]))
         completed_at = over.astimezone(self._now.tzinfo) + timedelta(seconds=self._rng.uniform(1, 290))
         if completed_at < self._now:
             change(Booking, booking, status="COMPLETED", completed_at=completed_at)
@@ -340,12 +353,12 @@ class Lives:
         self, kind: str, at: datetime, booking: Row, payment: Row, refund: Row | None = None
     ) -> tuple[datetime, str]:
         """Stripe's event of a payment arrives and is worked through; returns when, and under which request id."""
-        request_id = self._journal.new_request_id()
+        request_id = self._journal.new_request_id(at)
         received_at = at + timedelta(seconds=self._rng.uniform(1, 2.5))
         processed_at = received_at + timedelta(seconds=self._rng.uniform(0.05, 0.6))
         subject = refund_object(refund, payment) if refund else intent_object(payment, booking["reference"])
         self._journal.event(
-            event_payload(new_stripe_id(self._rng, "evt"), kind, at, subject),
+            event_payload(new_stripe_id(self._rng, "evt", at), kind, at, subject),
             happened_at=at,
             received_at=received_at,
             processed_at=processed_at,

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from zoneinfo import ZoneInfo
+
+# Python keeps only the last eight by itself, and reads the others from disk again.
+zone = cache(ZoneInfo)
 
 
 @dataclass(frozen=True)

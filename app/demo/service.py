@@ -1,4 +1,4 @@
-"""The verb of demo data: fill an empty marketplace with a year of it, all or nothing."""
+"""The verb of demo data: fill an empty marketplace with two years of it, all or nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import accumulate
-from zoneinfo import ZoneInfo
+from itertools import accumulate, chain
 
 from sqlalchemy import func, select, text
 
@@ -22,10 +21,12 @@ from app.config import settings
 from app.db import keep_before, transaction, utcnow
 from app.demo import catalogue, people, stripe_objects
 from app.demo.catalogue import Offer, Stock
-from app.demo.copying import TableCopy
+from app.demo.copying import Loading, TableCopy
 from app.demo.journal import Journal
 from app.demo.lives import Lives, Plot, Stay, Terms
 from app.demo.people import Person
+from app.demo.places import zone
+from app.demo.reviews import write_reviews
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 
@@ -35,7 +36,9 @@ _SEED = "tripdesk demo"
 # Any fixed number will do: two seeds at once would both find the database empty.
 _SEEDING_LOCK = 7_202
 _BLOCK = 2_000
-_HISTORY = timedelta(days=365)
+_SEALED_BETWEEN_LINES = 200_000
+# A year in full, and before it a year of which only the stays are left: what lapsed then is cleared away.
+_YEAR = timedelta(days=365)
 _LONGEST_LEAD_DAYS = 170
 _TRIES = 60
 
@@ -50,19 +53,22 @@ _PLOTS: dict[Plot, int] = {
     "cancelled_by_support": 8,
     "cancelled_by_provider": 7,
 }
-_NIGHTS = {1: 18, 2: 30, 3: 22, 4: 12, 5: 8, 7: 8, 10: 2}
-_UNITS = {1: 84, 2: 13, 3: 3}
-_SEATS = {1: 20, 2: 55, 3: 10, 4: 15}
+# Drawn from with equal chances.
+_NIGHTS = (1,) * 18 + (2,) * 30 + (3,) * 22 + (4,) * 12 + (5,) * 8 + (7,) * 8 + (10,) * 2
+_UNITS = (1,) * 84 + (2,) * 13 + (3,) * 3
+_SEATS = (1,) * 20 + (2,) * 55 + (3,) * 10 + (4,) * 15
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much there is of everything."""
+    """How much there is of everything: `bookings` of the last year, `earlier_stays` of the year before."""
 
     bookings: int
     packages: int
     providers: int
     travellers: int
+    earlier_stays: int
+    reviews: int
 
     @classmethod
     def named(cls, name: str) -> Scale:
@@ -74,8 +80,16 @@ class Scale:
                 f" not {name!r}."
             )
         bookings = int(number)
-        scale = cls(bookings, max(80, bookings // 50), max(14, bookings // 500), max(60, bookings // 5))
-        return replace(scale, travellers=60) if name == "small" else scale
+        return cls(
+            bookings=bookings,
+            packages=max(80, bookings // 50),
+            providers=max(14, bookings // 500),
+            travellers=60 if name == "small" else max(60, bookings // 5),
+            # Three of four bookings of a year are stays that are over by its end, and a stay has at most one review:
+            # with these there are as many reviews as bookings, of nine stays in ten.
+            earlier_stays=bookings * 37 // 100,
+            reviews=bookings,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +101,8 @@ class Wish:
     own: bool = False
     lead_days: int | None = None
 
+
+_STAYED = Wish(0, "paid")
 
 # Every sort of life is there however small the scale, and for the demo login stays that are over and stays to come.
 _WISHES = (
@@ -111,6 +127,7 @@ class Seeded:
     packages: int
     providers: int
     travellers: int
+    reviews: int
     payments: int
     audit_entries_sealed: int
 
@@ -140,7 +157,8 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
     sealed = 0
     while batch := audit.seal():
         sealed += batch
-        tell(f"  {sealed:,} entries sealed")
+        if sealed % _SEALED_BETWEEN_LINES == 0:
+            tell(f"  {sealed:,} entries sealed")
     return replace(made, payments=payments, audit_entries_sealed=sealed)
 
 
@@ -188,35 +206,43 @@ def _begin() -> None:
 
 
 def _fill(scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
+    with Loading() as loading:
+        return _load(loading, scale, by, tell)
+
+
+def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
     now = utcnow()
     today = now.date()
     rng = random.Random(f"{_SEED} {today}")  # noqa: S311  # nosec B311  (believable, not secret)
-    journal = Journal(rng)
+    journal = Journal(rng, loading)
     midnight = datetime.combine(today, time(), UTC)
     # All of it is over by midnight, to the closing of the last intent; only what is held right now comes after that.
     hold_time = timedelta(minutes=settings().hold_minutes)
     end = midnight - hold_time - timedelta(hours=2)
-    start = end - _HISTORY
+    start = end - _YEAR
 
     tell("Making people and packages")
     # One hash for everybody, as hashing is meant to be slow, and the password is no secret.
     password_hash = hash_password(settings().demo_password.get_secret_value())
-    support = _make_staff(journal, by, password_hash, start - timedelta(days=45))
-    travellers = _make_travellers(rng, journal, scale.travellers, password_hash, start, end)
-    offers = _make_catalogue(rng, scale, start)
+    support = _make_staff(loading, journal, by, password_hash, start - _YEAR - timedelta(days=45))
+    travellers = _make_travellers(rng, loading, journal, scale.travellers, password_hash, start - _YEAR, end)
+    offers = _make_catalogue(rng, loading, scale, end)
     stock = Stock(offers, today)
     business = Terms(settings().hold_minutes, settings().commission_basis_points)
-    lives = Lives(rng, journal, stock, support, business, now)
+    lives = Lives(rng, loading, journal, stock, support, business, now)
     story = _Story(rng, [offer for offer in offers if offer.on_sale], stock, travellers)
 
     tell("Making bookings")
+    bookings = scale.earlier_stays + scale.bookings
     holds = min(20, max(4, scale.bookings // 100))
-    for told, (at, wish) in enumerate(story.moments(start, end, scale.bookings - holds), start=1):
+    earlier = story.earlier_moments(start - _YEAR, start, scale.earlier_stays)
+    for told, (at, wish) in enumerate(chain(earlier, story.moments(start, end, scale.bookings - holds)), start=1):
         lives.tell(*story.next(at, wish))
         if told % _BLOCK == 0:
             lives.send()
             journal.send(until=at)
-            tell(f"  {told:,} of {scale.bookings:,} bookings")
+            if told % (10 * _BLOCK) == 0:
+                tell(f"  {told:,} of {bookings:,} bookings")
     just_now = utcnow()
     for number in range(holds):
         at = just_now - hold_time * (0.6 * (1 - number / holds))
@@ -224,19 +250,23 @@ def _fill(scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
     lives.send()
     journal.send()
 
+    tell("Making reviews")
+    reviews = write_reviews(rng, loading, lives.over, scale.reviews, but_not_by=travellers[0].id, now=now, tell=tell)
+
     tell("Making the calendars")
-    availability, days = TableCopy(Availability), 0
+    availability, days = TableCopy(Availability, loading, left_out=("min_nights", "closed")), 0
     for days, row in enumerate(stock.rows(), start=1):
         availability.add(row)
-        if days % (50 * _BLOCK) == 0:
+        if days % (10 * _BLOCK) == 0:
             availability.send()
+        if days % (250 * _BLOCK) == 0:
             tell(f"  {days:,} days")
     availability.send()
-    return Seeded(scale.bookings, scale.packages, scale.providers, scale.travellers, 0, 0)
+    return Seeded(bookings, scale.packages, scale.providers, scale.travellers, reviews, 0, 0)
 
 
-def _make_staff(journal: Journal, by: Actor, password_hash: str, since: datetime) -> Actor:
-    users, roles = TableCopy(User), TableCopy(StaffRole)
+def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: str, since: datetime) -> Actor:
+    users, roles = TableCopy(User, loading), TableCopy(StaffRole, loading)
     actors = {}
     for login, row in people.staff(password_hash, since):
         users.add(row)
@@ -251,9 +281,15 @@ def _make_staff(journal: Journal, by: Actor, password_hash: str, since: datetime
 
 
 def _make_travellers(
-    rng: random.Random, journal: Journal, count: int, password_hash: str, start: datetime, end: datetime
+    rng: random.Random,
+    loading: Loading,
+    journal: Journal,
+    count: int,
+    password_hash: str,
+    start: datetime,
+    end: datetime,
 ) -> list[Person]:
-    users, made = TableCopy(User), []
+    users, made = TableCopy(User, loading), []
     for row, person in people.travellers(rng, count, password_hash, start, end):
         users.add(row)
         made.append(person)
@@ -272,9 +308,9 @@ def _without_hash(row: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if name != "password_hash"}
 
 
-def _make_catalogue(rng: random.Random, scale: Scale, start: datetime) -> list[Offer]:
-    providers, packages = TableCopy(Provider), TableCopy(Package)
-    sellers = catalogue.providers(rng, scale.providers, start + _HISTORY)
+def _make_catalogue(rng: random.Random, loading: Loading, scale: Scale, end: datetime) -> list[Offer]:
+    providers, packages = TableCopy(Provider, loading), TableCopy(Package, loading)
+    sellers = catalogue.providers(rng, scale.providers, end)
     for seller in sellers:
         providers.add(seller)
     providers.send()
@@ -296,6 +332,12 @@ class _Story:
         self._stock = stock
         self._travellers = travellers
         self._registered = [person.registered_at for person in travellers]
+        self._plots, self._plots_upto = list(_PLOTS), list(accumulate(_PLOTS.values()))
+
+    def earlier_moments(self, start: datetime, end: datetime, count: int) -> Iterator[tuple[datetime, Wish]]:
+        """When `count` bookings that led to stays were made, in order."""
+        for number in range(count):
+            yield start + (end - start) * ((number + self._rng.random()) / count), _STAYED
 
     def moments(self, start: datetime, end: datetime, count: int) -> Iterator[tuple[datetime, Wish | None]]:
         """When `count` bookings are made, in order: more of them week by week, and most on Sundays and Mondays."""
@@ -321,7 +363,7 @@ class _Story:
 
     def next(self, at: datetime, wish: Wish | None) -> tuple[Plot, datetime, Person, Stay]:
         """Everything a life needs to begin at that moment."""
-        plot: Plot = wish.plot if wish else self._rng.choices(list(_PLOTS), list(_PLOTS.values()))[0]
+        plot: Plot = wish.plot if wish else self._rng.choices(self._plots, cum_weights=self._plots_upto)[0]
         person = self._travellers[0] if wish and wish.own else self._somebody(at)
         return plot, at, person, self._stay(at, wish.lead_days if wish else None)
 
@@ -333,7 +375,7 @@ class _Story:
     def _stay(self, at: datetime, lead_days: int | None) -> Stay:
         for _ in range(_TRIES):
             offer = self._rng.choices(self._offers, cum_weights=self._weights)[0]
-            stay = self._wanted(offer, at.astimezone(ZoneInfo(offer.time_zone)).date(), lead_days)
+            stay = self._wanted(offer, at.astimezone(zone(offer.time_zone)).date(), lead_days)
             if self._stock.has(offer, stay.stock_days, stay.units):
                 return stay
         raise RuntimeError(f"nothing was left to book in {_TRIES} tries: too few packages for so many bookings")
@@ -346,14 +388,10 @@ class _Story:
         first = today + timedelta(days=lead_days)
         if offer.is_tour:
             first = next(day for day in (first + timedelta(days=n) for n in range(7)) if offer.offered_on(day))
-            seats = min(offer.units, _one_of(rng, _SEATS))
+            seats = min(offer.units, rng.choice(_SEATS))
             return Stay(offer, first, first + timedelta(days=offer.duration_days), (first,), seats, seats)
-        nights = max(offer.min_nights, _one_of(rng, _NIGHTS))
-        units = min(offer.units, _one_of(rng, _UNITS))
+        nights = max(offer.min_nights, rng.choice(_NIGHTS))
+        units = min(offer.units, rng.choice(_UNITS))
         days = tuple(first + timedelta(days=n) for n in range(nights))
         guests = rng.randint(1, units * offer.capacity)
         return Stay(offer, first, first + timedelta(days=nights), days, units, guests)
-
-
-def _one_of(rng: random.Random, weights: dict[int, int]) -> int:
-    return rng.choices(list(weights), list(weights.values()))[0]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import string
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -17,7 +16,6 @@ from app.errors import Unavailable
 from app.extensions import db
 from app.payments.stripe_gateway import API_VERSION
 
-_ID_LETTERS = string.ascii_letters + string.digits
 _LINES_A_REQUEST = 5_000
 _TIMEOUT_SECONDS = 120
 
@@ -39,11 +37,6 @@ _LINES = text(
     ORDER BY p.id
     """
 )
-
-
-def new_stripe_id(rng: random.Random, prefix: str) -> str:
-    """An id such as Stripe gives its objects: `pi_3…`, `ch_3…`, `re_3…`, `evt_3…`."""
-    return f"{prefix}_3{''.join(rng.choices(_ID_LETTERS, k=23))}"
 
 
 def event_payload(event_id: str, kind: str, at: datetime, subject: dict[str, Any]) -> dict[str, Any]:
@@ -132,11 +125,20 @@ def load(api_base: str, secret_key: str, tell: Callable[[str], None]) -> int:
     lines = (
         orjson.dumps(_line(row)) for row in db.session.execute(_LINES.execution_options(yield_per=_LINES_A_REQUEST))
     )
+    url = f"{api_base}/_local/load"
     loaded = 0
-    while block := list(islice(lines, _LINES_A_REQUEST)):
-        _post(f"{api_base}/_local/load", secret_key, b"\n".join(block))
-        loaded += len(block)
-        tell(f"  {loaded:,} payments in the local Stripe")
+    # The next block is made while the local Stripe takes the one before.
+    with ThreadPoolExecutor(1, thread_name_prefix="stripe") as sender:
+        sent: Future[None] | None = None
+        while block := list(islice(lines, _LINES_A_REQUEST)):
+            if sent is not None:
+                sent.result()
+            sent = sender.submit(_post, url, secret_key, b"\n".join(block))
+            loaded += len(block)
+            if loaded % (20 * _LINES_A_REQUEST) == 0:
+                tell(f"  {loaded:,} payments in the local Stripe")
+        if sent is not None:
+            sent.result()
     return loaded
 
 

@@ -122,3 +122,64 @@ REFUSALS = (
     Refusal("insufficient_funds", "Your card has insufficient funds."),
     Refusal("expired_card", "Your card has expired."),
 )
+
+# By how many stars it goes with.
+REVIEW_TITLES = {
+    1: ("Never again", "Not what was promised", "A lost weekend", "Please look elsewhere"),
+    2: ("Below what we paid for", "Tired and noisy", "Expected more", "Some good will, little else"),
+    3: ("All right for a night", "Mixed", "Good place, thin walls", "Fine, nothing more"),
+    4: ("Very good with small flaws", "Would come back", "Well kept and friendly", "Nearly perfect"),
+    5: ("Could not have been better", "The best part of our trip", "Exactly right", "We are coming back"),
+}
+REVIEW_OPENINGS = {
+    1: ("We left a day early.", "Nothing was ready when we came.", "The pictures must be ten years old."),
+    2: ("We had looked forward to this.", "It began well.", "For the price we had hoped for more."),
+    3: ("It was what we had paid for.", "Good in parts.", "We had no great hopes and were not let down."),
+    4: ("We liked it a lot.", "A good choice for a few days.", "Nearly everything was as we had hoped."),
+    5: ("From the first minute we felt welcome.", "Everything was as described, and better.", "What a find."),
+}
+REVIEW_DETAILS = {
+    1: (
+        "Nobody answered the phone.",
+        "We waited two hours and were told to come back.",
+        "It was dirty, and nobody cared.",
+        "Half of what was promised was closed.",
+    ),
+    2: (
+        "There was building work from seven in the morning.",
+        "The Wi-Fi reached as far as the stairs.",
+        "We were told of the changes only when we were there.",
+        "Too many people for too little room.",
+    ),
+    3: (
+        "Clean, but you hear everybody on the stairs.",
+        "A bit far from everything, though the tram helps.",
+        "The people were kind; the beds were soft.",
+        "Worth it for the view.",
+    ),
+    4: (
+        "Quiet at night, five minutes from the station.",
+        "Good advice on where to eat.",
+        "Only the wait at the beginning could have been shorter.",
+        "Spotless, and the coffee was good.",
+    ),
+    5: (
+        "They remembered our names and our daughter's allergy.",
+        "The view alone is worth it.",
+        "Every detail had been thought of.",
+        "We have travelled a lot, and this is near the top.",
+    ),
+}
+REVIEW_ENDS = {
+    1: ("We asked for our money back.", "Avoid.", "One star because there is no zero."),
+    2: ("Not again at this price.", "It could be good with some care.", "We would try another."),
+    3: ("For one night it will do.", "We might come back off season.", "You get what you pay for."),
+    4: ("We would book it again.", "Recommended.", "Thank you!"),
+    5: ("Thank you, all of you.", "Book it.", "Already planning the next time."),
+}
+REVIEW_REFUSALS = (
+    "Names a private person",
+    "About something else than the stay",
+    "Insults",
+    "Advertises another provider",
+)

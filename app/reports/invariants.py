@@ -245,6 +245,36 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "A review is of a completed booking, by its traveller, about its package and after it",
+        """
+        SELECT 'review ' || r.id || ' of ' || r.created_at || ' by traveller ' || r.traveller_id || ' about package '
+               || r.package_id || ', ' || reference || ' is ' || b.status || ' by ' || b.traveller_id || ' of '
+               || b.package_id || ', completed ' || coalesce(CAST(b.completed_at AS text), 'never')
+        FROM reviews r JOIN bookings b ON b.id = r.booking_id
+        WHERE b.status <> 'COMPLETED' OR (r.package_id, r.traveller_id) <> (b.package_id, b.traveller_id)
+           OR NOT coalesce(b.completed_at <= r.created_at, false)
+        """,
+    ),
+    Invariant(
+        "A booking has at most one review",
+        """
+        SELECT reference || ' has ' || count(*) FROM reviews r JOIN bookings b ON b.id = r.booking_id
+        GROUP BY b.id HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "A review has the times that belong to its state",
+        """
+        SELECT 'review ' || id || ' is ' || status || ': created ' || created_at
+               || ', moderated ' || coalesce(CAST(moderated_at AS text), 'never')
+               || ', withdrawn ' || coalesce(CAST(withdrawn_at AS text), 'never')
+        FROM reviews
+        WHERE status IN ('APPROVED', 'REJECTED') AND moderated_at IS NULL
+           OR (withdrawn_at IS NOT NULL) <> (status = 'WITHDRAWN')
+           OR least(moderated_at, withdrawn_at) < created_at
+        """,
+    ),
+    Invariant(
         "Every booking, payment and refund has the audit entry of its beginning",
         """
         SELECT what || ' ' || id || ' (' || status || ')' FROM (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import orjson
 import pytest
 from flask.testing import FlaskClient
 
@@ -28,12 +30,43 @@ def test_json_that_is_no_object_is_422(nobody: Caller, body: str) -> None:
     assert wrong_fields(nobody.post("/auth/login", data=body, content_type=JSON)) == ["body"]
 
 
-def test_a_body_that_is_too_large_is_413(nobody: Caller) -> None:
-    problem(nobody.post("/auth/login", data=b"x" * 1_000_001, content_type=JSON), 413)
+def test_a_body_that_is_too_large_is_413_and_says_how_much_is_taken(nobody: Caller) -> None:
+    person = factories.traveller()
+    login = orjson.dumps({"email": person.email, "password": factories.PASSWORD})
+    assert nobody.post("/auth/login", data=login.ljust(65_536), content_type=JSON).status_code == 200
+    answer = nobody.post("/auth/login", data=login.ljust(65_537), content_type=JSON)
+    assert problem(answer, 413)["detail"] == "Send at most 64 KB here."
+
+
+def test_a_chunked_body_is_counted_while_it_is_read(nobody: Caller) -> None:
+    body = io.BytesIO(b"x" * 2_000_000)
+    answer = nobody.client.post(
+        "/v1/auth/login",
+        input_stream=body,
+        content_type=JSON,
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    problem(answer, 413)
+    assert body.tell() < 200_000
 
 
 def test_json_nested_without_end_is_refused_not_a_crash(nobody: Caller) -> None:
-    problem(nobody.post("/auth/login", data="[" * 100_000, content_type=JSON), 400)
+    problem(nobody.post("/auth/login", data="[" * 60_000, content_type=JSON), 400)
+    deep = '{"email":' + "[" * 1_000 + "]" * 1_000 + "}"
+    assert "email" in wrong_fields(nobody.post("/auth/login", data=deep, content_type=JSON))
+
+
+def test_thousands_of_wrong_fields_are_refused_in_a_few_lines(nobody: Caller) -> None:
+    answer = nobody.post("/auth/login", {f"f{number}": number for number in range(4_000)})
+    assert len(wrong_fields(answer)) == 50
+    assert max(len(name) for name in wrong_fields(nobody.post("/auth/login", {"x" * 60_000: 1}))) == 100
+
+
+def test_huge_numbers_are_refused(nobody: Caller) -> None:
+    for number in ("9" * 60_000, "1e999", "-1e-999999"):
+        answer = nobody.post("/auth/login", data=f'{{"email": {number}}}', content_type=JSON)
+        assert answer.status_code in (400, 422)
 
 
 def test_an_unknown_path_is_404(nobody: Caller) -> None:

@@ -164,6 +164,108 @@ def test_an_entry_of_a_transaction_that_commits_late_is_sealed_after_those_befor
     assert audit.verify().problem is None
 
 
+def test_a_transaction_that_began_before_and_writes_after_another_is_not_overtaken(
+    empty_app: Flask, empty_owner: Any
+) -> None:
+    """Its entry's id is higher than that of the entry it comes before."""
+    empty_owner.autocommit = False
+    with empty_owner.cursor() as late:
+        late.execute("SELECT pg_current_xact_id()")
+        rename(factories.provider(), "meanwhile")
+        assert audit.seal() == 0
+        late.execute(
+            "INSERT INTO audit_entries (actor_kind, actor_label, action, object_type, object_id, request_id)"
+            " VALUES ('system', 'Late', 'late', 'providers', 1, 'req_late')"
+        )
+        assert audit.seal() == 0
+    empty_owner.commit()
+    seal_everything()
+    order = select(AuditEntry.action, AuditEntry.id).join(AuditSeal).order_by(AuditSeal.position)
+    assert [tuple(row) for row in db.session.execute(order)] == [("late", 2), ("provider.rename", 1)]
+    assert audit.verify().problem is None
+
+
+def test_what_is_older_than_an_open_transaction_is_sealed_without_it(empty_app: Flask, empty_owner: Any) -> None:
+    rename(factories.provider(), "before")
+    empty_owner.autocommit = False
+    with empty_owner.cursor() as other:
+        other.execute("SELECT pg_current_xact_id()")
+        rename(factories.provider(), "after")
+        wait_for(lambda: audit.seal() == 1, "the older entry to be sealed")
+        assert (audit.seal(), audit.verify().unsealed) == (0, 1)
+    empty_owner.rollback()
+    seal_everything()
+    assert audit.verify().sealed == 2
+
+
+def test_a_batch_goes_on_where_the_one_before_ended(empty_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_SEAL_BATCH", 3)
+    with transaction():
+        for number in range(5):  # of one transaction, so that a batch ends inside it
+            audit.record(SYSTEM, f"provider.made_{number}", factories.provider())
+    for number in range(3):
+        rename(factories.provider(), f"name {number}")
+    batches: list[int] = []
+    wait_for(lambda: batches.append(audit.seal()) or audit.verify().unsealed == 0, "everything to be sealed")
+    assert [size for size in batches if size] == [3, 3, 2]
+    positions = db.session.execute(select(AuditSeal.position, AuditSeal.entry_id).order_by(AuditSeal.position)).all()
+    assert [tuple(row) for row in positions] == [(number, number) for number in range(1, 9)]
+    assert audit.verify().problem is None
+
+
+def test_sealing_reads_nothing_that_is_sealed(empty_app: Flask, empty_owner: Any) -> None:
+    """It takes as long as there is to seal, however long the chain."""
+    with empty_owner, empty_owner.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO audit_entries (actor_kind, actor_label, action, object_type, object_id, request_id)"
+            " SELECT 'system', 'Many', 'many', 'providers', number, 'req_many' FROM generate_series(1, 30000) number"
+        )
+    seal_everything()
+    rename(factories.provider(), "one more")
+    with empty_owner, empty_owner.cursor() as cursor:
+        cursor.execute("ANALYZE audit_entries, audit_seals")
+    wait_for(lambda: audit.seal() == 1, "the new entry to be sealed")
+    head = {"transaction_id": 0, "id": 0, "most": 10}
+    for row in db.session.execute(text(f"SELECT transaction_id, id FROM audit_entries WHERE id = {30_000}")):
+        head |= row._asdict()
+    plan = "\n".join(db.session.scalars(text("EXPLAIN " + audit._NEXT % head)))
+    assert "Index Scan using ix_audit_entries_transaction_id" in plan
+    assert "Seq Scan" not in plan
+
+
+def plant(app: Flask, transaction_id: int) -> None:
+    """An entry of a transaction with this id."""
+    with tampering(app) as cursor:
+        cursor.execute(
+            "INSERT INTO audit_entries (transaction_id, actor_kind, actor_label, action, object_type, object_id,"
+            " request_id) VALUES (%s, 'system', 'Old', 'old', 'providers', 1, 'req_old')",
+            (transaction_id,),
+        )
+
+
+def test_after_a_restore_into_another_cluster_nothing_stays_unsealed(empty_app: Flask) -> None:
+    """There, transaction ids start over: the old entries' are higher than any that is given out."""
+    for _ in range(3):
+        plant(empty_app, 10**12)
+    seal_everything()
+    plant(empty_app, 10**12 + 1)
+    rename(factories.provider(), "in the new cluster")
+    seal_everything()
+    rename(factories.provider(), "and another")
+    seal_everything()
+    assert (audit.verify().sealed, audit.verify().problem) == (6, None)
+
+
+def test_what_was_passed_over_is_found_by_a_thorough_look(empty_app: Flask) -> None:
+    rename(factories.provider(), "sealed")
+    seal_everything()
+    plant(empty_app, 3)
+    assert audit.seal() == 0
+    result = empty_app.test_cli_runner().invoke(args=["audit", "seal"])
+    assert (result.exit_code, result.output) == (0, "1 entries sealed.\n")
+    assert (audit.verify().sealed, audit.verify().problem) == (2, None)
+
+
 @pytest.fixture
 def empty_owner(empty_app: Flask) -> Iterator[Any]:
     connection = psycopg2.connect(empty_app.extensions["settings"].database_owner_url)

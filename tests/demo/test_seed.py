@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app import create_app
 from app.accounts import service as accounts
@@ -26,6 +28,7 @@ from app.extensions import db
 from app.payments import ledger, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants
+from app.reviews.models import Review
 from dev.stripe import charges
 from tests import factories
 from tests.conftest import _copy_database, _settings, run_local_stripe
@@ -50,7 +53,8 @@ def test_there_is_as_much_as_the_scale_says(seeded: Flask) -> None:
     def count(model: Any) -> int:
         return db.session.scalar(select(func.count()).select_from(model)) or 0
 
-    assert (count(Booking), count(Package), count(Provider)) == (400, 80, 14)
+    last_year = count(Booking) - SMALL.earlier_stays
+    assert (last_year, count(Review), count(Package), count(Provider)) == (400, 400, 80, 14)
     assert count(User) == 60 + len(people.STAFF)
     assert db.session.scalar(select(func.count()).where(Package.type == "tour")) == 20
 
@@ -69,6 +73,99 @@ def test_the_demo_traveller_has_stays_that_are_over_and_stays_to_come(seeded: Fl
     assert (db.session.scalar(own.where(Booking.status == "COMPLETED")) or 0) >= 5
     to_come = own.where(Booking.status == "CONFIRMED", Booking.starts_on > utcnow().date())
     assert (db.session.scalar(to_come) or 0) >= 5
+
+
+def test_the_demo_traveller_has_reviewed_nothing_yet(seeded: Flask) -> None:
+    traveller = db.session.scalars(select(User.id).where(User.email == people.TRAVELLER)).one()
+    assert db.session.scalar(select(func.count()).where(Review.traveller_id == traveller)) == 0
+
+
+def test_every_state_of_a_review_is_there_and_the_newest_wait(seeded: Flask) -> None:
+    assert set(db.session.scalars(select(Review.status).distinct())) == set(Review.MOVES)
+    newest = db.session.scalars(select(Review.status).order_by(Review.id.desc()).limit(12)).all()
+    assert set(newest) == {"PENDING"}
+    assert set(db.session.scalars(select(Review.rating).distinct())) == {1, 2, 3, 4, 5}
+
+
+def test_before_the_last_year_there_are_only_stays_that_were_completed(seeded: Flask) -> None:
+    year_ago = utcnow() - timedelta(days=367)
+    earlier = db.session.execute(
+        select(Booking.status, func.count()).where(Booking.created_at < year_ago).group_by(Booking.status)
+    ).all()
+    assert [status for status, _ in earlier] == ["COMPLETED"]
+    assert earlier[0][1] > 100
+
+
+@pytest.fixture(scope="module")
+def skewed_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """Enough bookings that what sells and when is more than chance."""
+    state = tmp_path_factory.mktemp("skewed") / "stripe.sqlite3"
+    with run_local_stripe(state, webhook_url="http://127.0.0.1:1/") as url, empty_market(url) as app:
+        demo.seed(demo.Scale.named("5000"), by=SYSTEM, tell=quiet)
+        yield app
+
+
+def number(sql: str) -> float:
+    return float(db.session.scalar(text(sql)) or 0)
+
+
+def test_few_packages_sell_most_and_have_most_of_the_reviews(skewed_app: Flask) -> None:
+    for table in ("bookings", "reviews"):
+        share = number(
+            f"SELECT sum(sold) FILTER (WHERE place <= 0.2) / sum(sold) FROM ("
+            f"SELECT coalesce(sold, 0) AS sold, percent_rank() OVER (ORDER BY coalesce(sold, 0) DESC) AS place"
+            f" FROM packages LEFT JOIN (SELECT package_id, count(*) AS sold FROM {table} GROUP BY 1) s"
+            f" ON s.package_id = packages.id) AS ranked"
+        )
+        assert 0.5 < share < 0.95, table
+
+
+def test_people_travel_at_weekends_and_in_season(skewed_app: Flask) -> None:
+    by_weekday = dict(
+        db.session.execute(
+            text(
+                "SELECT extract(isodow FROM starts_on)::int, count(*) FROM bookings"
+                " WHERE NOT nights->0 ? 'departure' GROUP BY 1"
+            )
+        ).all()
+    )
+    assert by_weekday[5] > 1.4 * by_weekday[2]
+    summer, winter = (
+        number(
+            "SELECT count(*) FROM bookings JOIN packages p ON p.id = package_id WHERE latitude > 0"
+            f" AND starts_on < current_date - 190 AND extract(month FROM starts_on) IN ({months})"
+        )
+        for months in ("6, 7, 8", "1, 2, 11")
+    )
+    assert summer > 1.15 * winter
+
+
+def test_there_are_as_many_reviews_as_bookings_of_the_last_year(skewed_app: Flask) -> None:
+    assert number("SELECT count(*) FROM reviews") == 5_000
+    assert number("SELECT count(*) FROM bookings") == 5_000 + 1_850
+    assert number("SELECT count(*) FROM bookings WHERE status = 'COMPLETED'") > 5_000
+    assert [finding for finding in invariants.check_database() if finding.wrong] == []
+
+
+def test_a_year_of_every_calendar_lies_ahead(skewed_app: Flask) -> None:
+    short = number(
+        "SELECT count(*) FROM packages p WHERE type = 'hotel' AND (SELECT count(*) FROM availability a"
+        " WHERE a.package_id = p.id AND day >= current_date) < 365"
+    )
+    assert short == 0
+
+
+def test_rows_that_the_database_refuses_leave_nothing(fresh: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are on their way while others are made; whichever is refused, none stays."""
+    monkeypatch.setattr("app.demo.reviews._STARS", (1, 2, 3, 4, 6))
+    monkeypatch.setattr("app.demo.reviews.REVIEW_TITLES", dict.fromkeys((1, 2, 3, 4, 6), ("T",)))
+    for words in ("OPENINGS", "DETAILS", "ENDS"):
+        monkeypatch.setattr(f"app.demo.reviews.REVIEW_{words}", dict.fromkeys((1, 2, 3, 4, 6), ("W",) * 3))
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    assert set(counts().values()) == {0}
+    monkeypatch.undo()
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
 
 
 def test_everybody_can_sign_in(seeded: Flask) -> None:
@@ -124,7 +221,13 @@ def test_fees_are_what_the_local_stripe_would_have_charged(seeded: Flask) -> Non
 
 
 def test_ids_grow_with_time(seeded: Flask) -> None:
-    for stamp in (AuditEntry.at, LedgerEntry.posted_at, WebhookEvent.received_at, Booking.created_at):
+    for stamp in (
+        AuditEntry.at,
+        LedgerEntry.posted_at,
+        WebhookEvent.received_at,
+        Booking.created_at,
+        Review.created_at,
+    ):
         in_order_of_id = db.session.scalars(select(stamp).order_by(stamp.class_.id)).all()
         assert list(in_order_of_id) == sorted(in_order_of_id), stamp
 
@@ -245,15 +348,17 @@ def test_a_scale_that_makes_no_sense_is_named(wrong: str) -> None:
 
 
 def test_the_named_scales() -> None:
-    assert demo.Scale.named("small") == demo.Scale(400, 80, 14, 60)
+    assert demo.Scale.named("small") == demo.Scale(400, 80, 14, 60, earlier_stays=148, reviews=400)
     assert demo.Scale.named("medium").bookings == 50_000
-    assert demo.Scale.named("large") == demo.Scale(1_000_000, 20_000, 2_000, 200_000)
+    assert demo.Scale.named("large") == demo.Scale(
+        1_000_000, 20_000, 2_000, 200_000, earlier_stays=370_000, reviews=1_000_000
+    )
     assert demo.Scale.named("100").bookings == 100
 
 
 def test_the_smallest_scale_holds_together(fresh: Flask) -> None:
     demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
-    assert counts()["bookings"] == 100
+    assert counts()["bookings"] == 137
     assert [finding for finding in invariants.check_database() if finding.wrong] == []
 
 

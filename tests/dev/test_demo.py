@@ -42,7 +42,12 @@ def table(settings):
     python = sys.executable
     rows = [
         Process("stripe", (python, "-c", SERVER, str(settings.port + 1)), ready=f"{settings.stripe}/health"),
-        Process("migrate", (python, "-c", os.environ.get("STEP", CONNECT)), once="Migrating the database"),
+        Process(
+            "migrate",
+            (python, "-c", os.environ.get("STEP", CONNECT)),
+            once="Migrating the database",
+            done=os.environ.get("DONE", ""),
+        ),
         Process("web", (python, "-c", SERVER, str(settings.port)), ready=f"{settings.address}/health/ready"),
         Process("worker", (python, "-c", os.environ.get("WORK", WORK))),
     ]
@@ -50,6 +55,9 @@ def table(settings):
 
 sys.exit(main(table))
 """
+
+
+NEWEST = max(file.name for file in (CHECKOUT / "migrations" / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 class Run:
@@ -154,6 +162,29 @@ def test_a_step_that_fails_ends_the_demo(demo: Run) -> None:
     assert process.wait(30) == 1
     assert "Migrating the database failed: it ended with exit code 1" in demo.said()
     assert "two heads" in demo.said()
+
+
+MIGRATE = """
+import os, psycopg2
+connection = psycopg2.connect(os.environ["DATABASE_OWNER_URL"])
+cursor = connection.cursor()
+cursor.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num text); DELETE FROM alembic_version")
+cursor.execute("INSERT INTO alembic_version VALUES (%s); GRANT SELECT ON alembic_version TO PUBLIC", ["VERSION"])
+connection.commit()
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "done", "expected"),
+    [(NEWEST, "as before", False), (NEWEST, "otherwise", True), ("0000", "as before", True)],
+    ids=["nothing changed", "another password", "an older schema"],
+)
+def test_a_step_is_left_out_while_nothing_changed(demo: Run, version: str, done: str, expected: bool) -> None:
+    for attempt in ("as before", done):
+        demo.start(STEP=MIGRATE.replace("VERSION", version), DONE=attempt)
+        demo.wait_for("READY ")
+        assert demo.end() == 0
+    assert ("Migrating the database" in demo.said()) is expected
 
 
 def test_ctrl_c_during_start_up_stops_everything(demo: Run) -> None:

@@ -68,6 +68,12 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"mail_url": "smtp://user:pa/ss@smtp.example.org"}, "MAIL_URL must look like smtp://user:password@host:587"),
         ({"mail_from": "Tripdesk"}, "MAIL_FROM must be an address"),
         ({"mail_from": "Tripdesk <nobody@nowhere>"}, "MAIL_FROM must be an address"),
+        ({"cors_origins": "*"}, "CORS_ORIGINS: * is not an origin as browsers send it"),
+        ({"cors_origins": "https://a.example.org,shop.example.org"}, "CORS_ORIGINS: shop.example.org is not an origin"),
+        ({"cors_origins": "https://shop.example.org/"}, "CORS_ORIGINS: https://shop.example.org/ is not an origin"),
+        ({"cors_origins": "https://Shop.example.org"}, "CORS_ORIGINS: https://Shop.example.org is not an origin"),
+        ({"cors_origins": "https://shop.example.org:443"}, "CORS_ORIGINS: https://shop.example.org:443 is not"),
+        ({"cors_origins": "null"}, "CORS_ORIGINS: null is not an origin"),
         ({"hold_minutes": 0}, "HOLD_MINUTES: Input should be greater than or equal to 1"),
         ({"commission_basis_points": 10_001}, "COMMISSION_BASIS_POINTS: Input should be less than or equal to 10000"),
         ({"sentry_traces_sample_rate": 2}, "SENTRY_TRACES_SAMPLE_RATE: Input should be less than or equal to 1"),
@@ -182,3 +188,8 @@ def test_a_start_with_wrong_settings_ends_in_plain_words(tmp_path: Path) -> None
         "Tripdesk can't start:",
         "RATE_LIMITS: Input should be 'on' or 'off' (got 'maybe')",
     ]
+
+
+def test_origins_are_taken_as_browsers_send_them() -> None:
+    origins = ("https://shop.example.org", "http://localhost:5173", "http://[::1]:3000", "https://10.0.0.1:8443")
+    assert load(**{**GOOD, "cors_origins": ", ".join(origins)}).cors_origins == origins

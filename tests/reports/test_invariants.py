@@ -94,6 +94,23 @@ FAULTS = {
         "UPDATE refunds SET due_at = now() - interval '121 seconds'",
         "UPDATE payments SET due_at = now() - interval '121 seconds' WHERE status = 'CANCELLED'",
     ),
+    "A review is of a completed booking": (
+        "UPDATE reviews SET booking_id = (SELECT id FROM bookings WHERE status = 'CONFIRMED' LIMIT 1)"
+        " WHERE id = (SELECT min(id) FROM reviews)",
+        "UPDATE reviews SET traveller_id = (SELECT min(id) FROM users)",
+        "UPDATE reviews SET package_id = (SELECT min(id) FROM packages WHERE id <> reviews.package_id)",
+        "UPDATE reviews SET created_at = created_at - interval '3 years'",
+    ),
+    "at most one review": (
+        "ALTER TABLE reviews DROP CONSTRAINT uq_reviews_booking_id;"
+        " UPDATE reviews SET booking_id = (SELECT min(booking_id) FROM reviews)",
+    ),
+    "review has the times": (
+        "UPDATE reviews SET moderated_at = NULL WHERE status = 'APPROVED'",
+        "UPDATE reviews SET withdrawn_at = NULL WHERE status = 'WITHDRAWN'",
+        "UPDATE reviews SET withdrawn_at = now() WHERE status = 'APPROVED'",
+        "UPDATE reviews SET moderated_at = created_at - interval '1 second' WHERE status = 'REJECTED'",
+    ),
     "audit entry of its beginning": (
         "UPDATE bookings SET id = id + 1000000 WHERE id NOT IN (SELECT booking_id FROM payments)",
         "UPDATE payments SET id = id + 1000000 WHERE status = 'CANCELLED'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from typing import Any
 
@@ -128,3 +129,18 @@ def test_with_a_dead_redis_an_event_is_stored_and_answered(
 def test_only_post_is_served(client: FlaskClient) -> None:
     answer = client.get(PATH)
     assert (answer.status_code, answer.content_type) == (405, "application/problem+json")
+
+
+def test_an_event_may_be_far_larger_than_other_bodies(client: FlaskClient) -> None:
+    body = factories.event("customer.created", {"id": "cus_1", "object": "customer", "name": "x" * 900_000})
+    assert client.post(PATH, **factories.signed(body)).status_code == 200
+    assert stored(body) == 1
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_event_without_end_is_413_and_not_read_to_it(client: FlaskClient, chunked: bool) -> None:
+    chunks = {"headers": {"Transfer-Encoding": "chunked"}, "environ_overrides": {"wsgi.input_terminated": True}}
+    body = io.BytesIO(b"x" * 3_000_000)
+    answer = client.post(PATH, input_stream=body, content_type="application/json", **(chunks if chunked else {}))
+    assert (answer.status_code, answer.content_type) == (413, "application/problem+json")
+    assert body.tell() < 1_200_000

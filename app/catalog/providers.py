@@ -1,0 +1,39 @@
+"""Verbs of providers: verified or rejected before they sell, suspended and reinstated afterwards."""
+
+from __future__ import annotations
+
+from app.audit import history, reasons
+from app.audit import service as audit
+from app.audit.actor import Actor
+from app.catalog.models import Provider
+from app.db import lock, transaction
+
+MAY_DECIDE = ("admin",)
+
+# What may be decided about a provider: from which state, to which.
+DECISIONS = {
+    "verify": ("PENDING", "VERIFIED"),
+    "reject": ("PENDING", "REJECTED"),
+    "reconsider": ("REJECTED", "PENDING"),
+    "suspend": ("VERIFIED", "SUSPENDED"),
+    "reinstate": ("SUSPENDED", "VERIFIED"),
+}
+
+
+def decide(provider_id: int, decision: str, *, by: Actor, reason: str | None) -> Provider:
+    """Take one of the `DECISIONS` about a provider, with its reason.
+
+    Only a verified provider's packages are on sale: verifying and reinstating puts the published ones on sale,
+    suspending takes them out of it. Bookings that were made stand, whatever is decided.
+    Raises NotAllowed, NotFound, Invalid without a reason, Conflict naming who was first.
+    """
+    by.require(*MAY_DECIDE)
+    source, to = DECISIONS[decision]
+    reason = reasons.given(reason)
+    with transaction():
+        provider = lock(Provider, provider_id)
+        if provider.status != source:
+            history.refuse_move(provider, to)
+        history.move(provider, to)
+        audit.record(by, f"provider.{decision}", provider, reason=reason)
+    return provider

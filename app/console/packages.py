@@ -1,0 +1,360 @@
+"""/console/packages/: the list, a package with its calendar, and changes to its days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any
+
+from flask import flash, request
+from flask_admin import expose
+from sqlalchemy import Select
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response
+
+from app.audit import trail
+from app.audit.trail import Moment
+from app.bookings.models import Booking
+from app.catalog import day_changes, packages
+from app.catalog.day_changes import DayChange, DayPlan, DayTerms, PlannedDay
+from app.catalog.models import PACKAGE_TYPES, Package
+from app.catalog.policies import terms
+from app.console import session
+from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
+from app.console.bookings import bookings_of, policy_in_words
+from app.console.calendar import grid, month_of
+from app.console.day_form import SALES, DayForm
+from app.console.formatting import day as day_in_words
+from app.console.formatting import money, status_label
+from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
+from app.console.scope import PROVIDER
+from app.console.words import words_in
+from app.errors import Conflict, Invalid
+from app.money import Money
+from app.states import may_move
+
+UNPUBLISH_REASONS = (
+    "Provider asked for it",
+    "Wrong description or price",
+    "Complaints are looked into",
+    "Closed for good",
+)
+_SHOWN_DAYS = 62
+_TITLES: dict[str, trail.Title] = {
+    "package.create": ("Added to the catalogue", "audit", None),
+    "package.update": ("Changed by an import", "audit", None),
+    "package.publish": ("Published", "state", "good"),
+    "package.unpublish": ("Taken off sale", "state", "warn"),
+    "package.change_days": ("Days changed", "audit", None),
+}
+
+
+class PackagesView(RecordView):
+    """Packages, for everybody to read and admins to edit."""
+
+    roles = EVERYBODY
+    icon = "luggage"
+    model = Package
+    title = "Packages"
+    search_hint = "Name, place, city or country"
+    empty_hint = "They come in with the command that imports a catalogue."
+    columns = (
+        Column("name", "Package", "link"),
+        Column("status", "State", "chip"),
+        Column("what", "What"),
+        Column("provider", "Provider"),
+        Column("provider_status", "Provider's state", "chip"),
+        Column("price", "Price", "money", "right"),
+        Column("units", "Units", "number", "right"),
+    )
+    filters = (
+        Filter("type", "Type", {kind: kind.capitalize() for kind in PACKAGE_TYPES}),
+        Filter("status", "State", {status: status_label(status) for status in Package.MOVES}),
+        PROVIDER,
+    )
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """By words of its name and of where it is."""
+        return query.where(words_in(words, Package.name, Package.place, Package.city, Package.country))
+
+    def cells(self, row: Package) -> dict[str, Any]:
+        """One package's line."""
+        return package_cells(row)
+
+    def href(self, row: Package) -> str:
+        """Its page."""
+        return package_href(row.id)
+
+    @expose("/<int:package_id>/")  # type: ignore[untyped-decorator]
+    def show(self, package_id: int) -> str:
+        """One package, with a month of its calendar."""
+        package = find(Package, package_id, "package")
+        month, chosen = month_of(request.args.get("month"), package), _chosen()
+        may_edit = session.actor().has(packages.MAY_EDIT)
+        first, last = (picked.isoformat() if picked else "" for picked in (chosen[0], chosen[1] or chosen[0]))
+        return self.render_record(
+            _record(package, may_edit=may_edit),
+            "console/packages/show.html",
+            package=package,
+            calendar=grid(package, month, chosen, may_choose=may_edit),
+            days_form=_form_context(package, DayForm(first=first, last=last)) if may_edit else None,
+            bookings=bookings_of(Booking.package_id == package.id),
+            bookings_href=f"/console/bookings/?package_id={package.id}",
+        )
+
+    @expose("/<int:package_id>/publish", methods=["POST"])  # type: ignore[untyped-decorator]
+    def publish(self, package_id: int) -> Response:
+        """Put it on sale."""
+        package = packages.publish(package_id, by=session.actor())
+        waits = package.provider.status != "VERIFIED"
+        more = f" It goes on sale once {package.provider.name} is verified." if waits else " It is on sale now."
+        return done(f"{package.name} is published.{more}", package_href(package.id))
+
+    @expose("/<int:package_id>/unpublish", methods=["POST"])  # type: ignore[untyped-decorator]
+    def unpublish(self, package_id: int) -> Response:
+        """Take it off sale."""
+        package = packages.unpublish(package_id, by=session.actor(), reason=reason_given())
+        return done(f"{package.name} is off sale. Bookings that were made stand.", package_href(package.id))
+
+    @expose("/<int:package_id>/days")  # type: ignore[untyped-decorator]
+    def days(self, package_id: int) -> str | tuple[str, int]:
+        """What a change of days would do."""
+        package = find(Package, package_id, "package")
+        return self._preview(package, request.args)
+
+    @expose("/<int:package_id>/days", methods=["POST"])  # type: ignore[untyped-decorator]
+    def change_days(self, package_id: int) -> Response | str | tuple[str, int]:
+        """Do it; when it can't be done any more, the preview is shown again as it is now."""
+        package = find(Package, package_id, "package")
+        try:
+            change = DayForm.of(request.form).change(package.currency)
+            plan = day_changes.change_days(
+                package_id, change, by=session.actor(), version=request.form.get("version", "")
+            )
+        except (Invalid, Conflict) as refusal:
+            if isinstance(refusal, Conflict):
+                flash(refusal.detail, "refused")
+            answer = self._preview(package, request.form)
+            return (answer, refusal.status) if isinstance(answer, str) else answer
+        return done(f"{_days(len(plan.changing))} changed.", f"{package_href(package.id)}?month={change.first:%Y-%m}")
+
+    def _preview(self, package: Package, sent: MultiDict[str, str]) -> str | tuple[str, int]:
+        by, form, errors = session.actor(), DayForm.of(sent), {}
+        by.require(*packages.MAY_EDIT)
+        plan = change = None
+        try:
+            change = form.change(package.currency)
+            plan = day_changes.preview(package.id, change, by=by)
+        except Invalid as refusal:
+            errors = {wrong.field: wrong.message for wrong in refusal.fields}
+        page = str(
+            self.render(
+                "console/packages/days.html",
+                package=package,
+                href=package_href(package.id),
+                days_form=_form_context(package, form, errors),
+                plan=_plan_context(package, plan, change) if plan and change else None,
+            )
+        )
+        return (page, Invalid.status) if errors else page
+
+
+def package_href(package_id: int) -> str:
+    """The page of a package."""
+    return f"/console/packages/{package_id}/"
+
+
+def package_cells(package: Package) -> dict[str, Any]:
+    """One package's line in a list."""
+    return {
+        "name": package.name,
+        "status": package.status,
+        "what": f"{package.type.capitalize()} in {package.city}, {package.country}",
+        "provider": package.provider.name,
+        "provider_status": package.provider.status,
+        "price": Money(package.price_minor, package.currency).json(),
+        "units": package.units,
+    }
+
+
+def _chosen() -> tuple[date | None, date | None]:
+    picked: list[date | None] = []
+    for name in ("first", "last"):
+        try:
+            picked.append(date.fromisoformat(request.args.get(name, "")))
+        except ValueError:
+            picked.append(None)
+    first, last = picked
+    return first, last if first and last and last >= first else None
+
+
+def _record(package: Package, *, may_edit: bool) -> Record:
+    actions, blocked = _actions(package) if may_edit else ([], [])
+    titled = trail.moments({"packages": [package.id]}, titles=_TITLES, currency=package.currency)
+    return Record(
+        title=package.name,
+        status=package.status,
+        sub=(
+            Phrase(package.type.capitalize()),
+            Phrase("in", ", ".join(filter(None, (package.place, package.city, package.country)))),
+            Phrase("by", package.provider.name, href=f"/console/providers/{package.provider_id}/"),
+            *_not_on_sale(package),
+        ),
+        actions=actions,
+        blocked=blocked,
+        facts=_facts(package),
+        timeline=[_with_days(moment, package.currency) for moment in titled],
+    )
+
+
+def _not_on_sale(package: Package) -> list[Phrase]:
+    if package.status == "PUBLISHED" and package.provider.status != "VERIFIED":
+        return [Phrase(f"not on sale: the provider is {status_label(package.provider.status).lower()}")]
+    return []
+
+
+def _actions(package: Package) -> tuple[list[Action], list[Blocked]]:
+    href = package_href(package.id)
+    if may_move(package, "PUBLISHED"):
+        explain = "Travellers find and book it, while its provider is verified."
+        return [Action("publish", "Publish", f"{href}publish", explain, key="p")], []
+    explain = (
+        "Travellers no longer find it and can't book it. Bookings that were made stand, and holds can still be paid."
+    )
+    return [
+        Action(
+            "unpublish",
+            "Take off sale",
+            f"{href}unpublish",
+            explain,
+            danger=True,
+            needs_reason=True,
+            reasons=UNPUBLISH_REASONS,
+        )
+    ], []
+
+
+def _facts(package: Package) -> list[Group]:
+    is_tour = package.type == "tour"
+    price = Money(package.price_minor, package.currency).json()
+    sale = [
+        Fact("Price of a departure" if is_tour else "Price of a night", price, "money"),
+        Fact("Units a day", package.units, "number"),
+        Fact("Guests a unit", package.capacity, "number"),
+        Fact("Takes", f"{package.duration_days} days")
+        if is_tour
+        else Fact("Minimum nights", package.min_nights, "number"),
+        Fact("Cancellation", policy_in_words(terms(package.cancellation_policy))),
+    ]
+    about = [
+        Fact("Description", package.description),
+        Fact("Amenities", ", ".join(package.amenities)),
+        Fact("Time zone", package.time_zone),
+        Fact("Position", _position(package), "mono"),
+        Fact("Provider's own id", package.external_id, "mono"),
+        Fact("Added", package.created_at, "time"),
+        Fact("Changed", package.updated_at, "time"),
+    ]
+    return [Group("Sale", sale), Group("About", about)]
+
+
+def _position(package: Package) -> str | None:
+    if package.latitude is None or package.longitude is None:
+        return None
+    return f"{package.latitude:.5f}, {package.longitude:.5f}"
+
+
+def _with_days(moment: Moment, currency: str) -> Moment:
+    """A change of days is kept day by day; a reader wants to know how many, from when to when, and what."""
+    fields: list[dict[str, Any]] = []
+    for entry in moment.fields:
+        if entry["name"] != "Days" or not isinstance(entry["after"], list):
+            fields.append(entry)
+            continue
+        for alike in entry["after"]:
+            days = sorted(alike["days"])
+            span = days[0] if len(days) == 1 else f"{_days(len(days))}, {days[0]} to {days[-1]}"
+            before, after = (_terms(kept, currency) for kept in (alike["before"], alike["after"]))
+            fields.append({"name": span, "before": before, "after": after})
+    return replace(moment, fields=fields)
+
+
+def _terms(kept: dict[str, Any] | None, currency: str) -> str | None:
+    if kept is None:
+        return None
+    written: dict[str, Callable[[Any], str]] = {
+        "price_minor": lambda value: money(value, currency),
+        "capacity": lambda value: f"{value} units",
+        "min_nights": lambda value: f"min. {value} nights" if value else "the package's minimum",
+        "closed": lambda value: "closed" if value else "open",
+    }
+    return ", ".join(written[name](value) for name, value in kept.items())
+
+
+def _form_context(package: Package, form: DayForm, errors: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        **asdict(form),
+        "href": f"{package_href(package.id)}days",
+        "weekday_choices": form.weekday_choices(),
+        "sales": SALES,
+        "errors": errors or {},
+        "currency": package.currency,
+        "is_tour": package.type == "tour",
+        "today": packages.today_at(package).isoformat(),
+    }
+
+
+def _plan_context(package: Package, plan: DayPlan, change: DayChange) -> dict[str, Any]:
+    alike = len(plan.days) - len(plan.changing) - len(plan.refused)
+    left = [
+        words
+        for count, words in (
+            (alike, f"{_days(alike)} {'is' if alike == 1 else 'are'} like that already"),
+            (len(plan.missing), f"{_days(len(plan.missing))} not on the calendar, left off"),
+        )
+        if count
+    ]
+    return {
+        "version": plan.version,
+        "changing": len(plan.changing),
+        "title": _plan_title(plan),
+        "left": left,
+        "rows": [_line(planned, package.currency) for planned in plan.changing[:_SHOWN_DAYS]],
+        "more": max(0, len(plan.changing) - _SHOWN_DAYS),
+        "refused": [{"day": day_in_words(planned.day), "sold": planned.sold} for planned in plan.refused[:_SHOWN_DAYS]],
+        "refused_count": len(plan.refused),
+        "capacity": change.capacity,
+    }
+
+
+def _plan_title(plan: DayPlan) -> str:
+    if plan.refused:
+        return "This can't be done"
+    return f"{_days(len(plan.changing))} will change" if plan.changing else "Nothing would change"
+
+
+def _line(planned: PlannedDay, currency: str) -> dict[str, Any]:
+    def written(day: DayTerms) -> dict[str, str]:
+        return {
+            "price": money(day.price_minor, currency),
+            "capacity": f"{day.capacity:,}",
+            "min_nights": str(day.min_nights or "–"),
+            "sale": "Closed" if day.closed else "Open",
+        }
+
+    after = written(planned.after)
+    before = written(planned.before) if planned.before else {}
+    return {
+        "day": planned.day,
+        "is_new": planned.before is None,
+        "sold": planned.sold,
+        "cells": [
+            {"before": before.get(name) if before.get(name) != value else None, "after": value}
+            for name, value in after.items()
+        ],
+    }
+
+
+def _days(count: int) -> str:
+    return f"{count:,} {'day' if count == 1 else 'days'}"

@@ -1,0 +1,190 @@
+"""/console/providers/: the list, and a provider with its packages, bookings and the decisions about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_admin import expose
+from sqlalchemy import Select, func, select
+from werkzeug.wrappers import Response
+
+from app.audit import trail
+from app.bookings.models import Booking
+from app.catalog import providers
+from app.catalog.models import Package, Provider
+from app.console import session
+from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
+from app.console.bookings import bookings_of
+from app.console.formatting import status_label
+from app.console.packages import package_cells, package_href
+from app.console.record import Action, Fact, Group, Phrase, Record
+from app.console.words import words_in
+from app.errors import NotFound
+from app.extensions import db
+
+_SHOWN = 10
+_TITLES: dict[str, trail.Title] = {
+    "provider.create": ("Added to the catalogue", "audit", None),
+    "provider.update": ("Changed by an import", "audit", None),
+    "provider.verify": ("Verified", "state", "good"),
+    "provider.reject": ("Rejected", "state", "bad"),
+    "provider.reconsider": ("Taken up again", "state", None),
+    "provider.suspend": ("Suspended", "state", "bad"),
+    "provider.reinstate": ("Reinstated", "state", "good"),
+}
+_LABELS = {
+    "verify": "Verify",
+    "reject": "Reject",
+    "reconsider": "Take up again",
+    "suspend": "Suspend",
+    "reinstate": "Reinstate",
+}
+_KEYS = {"verify": "v", "reject": "r"}
+_REASONS = {
+    "verify": ("Papers and bank account checked", "Known from another marketplace"),
+    "reject": ("Papers missing or not right", "Doesn't exist at this address", "Sells what we don't list"),
+    "reconsider": ("New papers came in", "Rejected by mistake"),
+    "suspend": ("Complaints of travellers", "Papers ran out", "Asked for it themselves", "Suspected fraud"),
+    "reinstate": ("What was wrong is put right", "Suspended by mistake"),
+}
+_DONE = {
+    "verify": "is verified; its published packages are on sale.",
+    "reject": "is rejected.",
+    "reconsider": "waits to be verified again.",
+    "suspend": "is suspended; its packages are off sale, its bookings stand.",
+    "reinstate": "is reinstated; its published packages are on sale again.",
+}
+
+
+class ProvidersView(RecordView):
+    """Providers, for everybody to read and admins to decide about."""
+
+    roles = EVERYBODY
+    icon = "building-store"
+    model = Provider
+    title = "Providers"
+    search_hint = "Name or external id"
+    empty_hint = "They come in with the command that imports a catalogue."
+    columns = (
+        Column("name", "Provider", "link"),
+        Column("status", "State", "chip"),
+        Column("packages", "Packages", "number", "right"),
+        Column("published", "Published", "number", "right"),
+        Column("external_id", "External id", "mono"),
+        Column("created_at", "Added", "time", "right"),
+    )
+    filters = (Filter("status", "State", {status: status_label(status) for status in Provider.MOVES}),)
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """By words of the name, or the whole external id."""
+        return query.where(words_in(words, Provider.name) | (Provider.external_id == words))
+
+    def lines(self, rows: Any) -> list[dict[str, Any]]:
+        """A page's providers with how many packages each has."""
+        counted = {
+            counts.provider_id: counts
+            for counts in db.session.execute(
+                _counts().where(Package.provider_id.in_([row.id for row in rows])).group_by(Package.provider_id)
+            )
+        }
+        return [
+            {
+                "href": provider_href(row.id),
+                "cells": {
+                    "name": row.name,
+                    "status": row.status,
+                    "packages": counted[row.id].packages if row.id in counted else 0,
+                    "published": counted[row.id].published if row.id in counted else 0,
+                    "external_id": row.external_id,
+                    "created_at": row.created_at,
+                },
+            }
+            for row in rows
+        ]
+
+    @expose("/<int:provider_id>/")  # type: ignore[untyped-decorator]
+    def show(self, provider_id: int) -> str:
+        """One provider."""
+        provider = find(Provider, provider_id, "provider")
+        counts = db.session.execute(
+            _counts().where(Package.provider_id == provider.id).group_by(Package.provider_id)
+        ).first()
+        shown = select(Package).where(Package.provider_id == provider.id).order_by(Package.id.desc()).limit(_SHOWN)
+        to_come = _to_come(provider)
+        facts = [
+            Fact("Packages", counts.packages if counts else 0, "number"),
+            Fact("Published", counts.published if counts else 0, "number"),
+            Fact("Stays to come", to_come, "number"),
+            Fact("External id", provider.external_id, "mono"),
+            Fact("Added", provider.created_at, "time"),
+        ]
+        return self.render_record(
+            Record(
+                title=provider.name,
+                status=provider.status,
+                sub=(Phrase("added", at=provider.created_at),),
+                actions=_actions(provider, counts.published if counts else 0, to_come),
+                facts=[Group("Facts", facts)],
+                timeline=list(trail.moments({"providers": [provider.id]}, titles=_TITLES)),
+            ),
+            "console/providers/show.html",
+            packages=[
+                {"href": package_href(package.id), "cells": package_cells(package)}
+                for package in db.session.scalars(shown)
+            ],
+            packages_href=f"/console/packages/?provider_id={provider.id}",
+            bookings=bookings_of(Booking.provider_id == provider.id),
+            bookings_href=f"/console/bookings/?provider_id={provider.id}",
+        )
+
+    @expose("/<int:provider_id>/<decision>", methods=["POST"])  # type: ignore[untyped-decorator]
+    def decide(self, provider_id: int, decision: str) -> Response:
+        """Verify, reject, take up again, suspend or reinstate."""
+        if decision not in providers.DECISIONS:
+            raise NotFound("There is no such action.")
+        provider = providers.decide(provider_id, decision, by=session.actor(), reason=reason_given())
+        return done(f"{provider.name} {_DONE[decision]}", provider_href(provider.id))
+
+
+def provider_href(provider_id: int) -> str:
+    """The page of a provider."""
+    return f"/console/providers/{provider_id}/"
+
+
+def _counts() -> Select[int, int, int]:
+    published = func.count().filter(Package.status == "PUBLISHED")
+    return select(Package.provider_id, func.count().label("packages"), published.label("published"))
+
+
+def _to_come(provider: Provider) -> int:
+    confirmed = select(func.count()).where(Booking.provider_id == provider.id, Booking.status == "CONFIRMED")
+    return db.session.scalar(confirmed) or 0
+
+
+def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
+    """What may be decided now; the rules are the verb's."""
+    if not session.actor().has(providers.MAY_DECIDE):
+        return []
+    packages = f"{published:,} published {'package' if published == 1 else 'packages'}"
+    stays = f"{to_come:,} confirmed {'booking stands' if to_come == 1 else 'bookings stand'}"
+    explain = {
+        "verify": f"Puts {packages} on sale; others follow when they are published.",
+        "reject": "Nothing of theirs goes on sale. They can be taken up again later.",
+        "reconsider": "They wait to be verified again; nothing goes on sale yet.",
+        "suspend": f"Takes {packages} off sale at once. {stays}.",
+        "reinstate": f"Puts {packages} back on sale.",
+    }
+    return [
+        Action(
+            name=decision,
+            label=_LABELS[decision],
+            href=f"{provider_href(provider.id)}{decision}",
+            explain=explain[decision],
+            key=_KEYS.get(decision),
+            danger=decision in ("reject", "suspend"),
+            needs_reason=True,
+            reasons=_REASONS[decision],
+        )
+        for decision, (source, _to) in providers.DECISIONS.items()
+        if provider.status == source
+    ]

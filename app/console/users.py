@@ -1,0 +1,147 @@
+"""/console/users/: travellers, found by name, address or booking, each with their bookings and API sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask_admin import expose
+from sqlalchemy import ColumnElement, Select, func, or_, select
+
+from app.accounts.models import RefreshToken, StaffRole, User
+from app.audit import trail
+from app.bookings.models import Booking
+from app.console.base import EVERYBODY, Column, RecordView, find
+from app.console.bookings import bookings_of
+from app.console.formatting import status_label
+from app.console.record import Fact, Group, Phrase, Record
+from app.console.words import words_in
+from app.db import utcnow
+from app.errors import NotFound
+from app.extensions import db
+
+_SHOWN_SESSIONS = 10
+_TITLES: dict[str, trail.Title] = {"user.register": ("Registered", "audit", None)}
+
+
+def _is_traveller() -> ColumnElement[bool]:
+    """Whoever holds no role, and staff who booked something themselves."""
+    holds_a_role = select(StaffRole.user_id).where(StaffRole.user_id == User.id).exists()
+    has_booked = select(Booking.id).where(Booking.traveller_id == User.id).exists()
+    return or_(~holds_a_role, has_booked)
+
+
+class UsersView(RecordView):
+    """Travellers, for everybody to read."""
+
+    roles = EVERYBODY
+    icon = "users"
+    model = User
+    title = "Travellers"
+    search_hint = "Name, e-mail or booking reference"
+    empty_hint = "The first one shows here as soon as somebody registers."
+    columns = (
+        Column("name", "Traveller", "link"),
+        Column("email", "E-mail"),
+        Column("status", "Account", "chip"),
+        Column("bookings", "Bookings", "number", "right"),
+        Column("last_booking", "Last booking", "time", "right"),
+        Column("created_at", "Registered", "time", "right"),
+    )
+
+    def query(self) -> Select[Any]:
+        """Accounts of travellers."""
+        return select(User).where(_is_traveller())
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """By words of name and address, or a whole booking reference."""
+        by_reference = db.session.scalar(select(Booking.traveller_id).where(Booking.reference == words.upper()))
+        return query.where(User.id == by_reference if by_reference else words_in(words, User.name, User.email))
+
+    def lines(self, rows: Any) -> list[dict[str, Any]]:
+        """A page's travellers with how much each has booked."""
+        booked = {
+            found.traveller_id: found
+            for found in db.session.execute(
+                select(Booking.traveller_id, func.count().label("count"), func.max(Booking.created_at).label("last"))
+                .where(Booking.traveller_id.in_([row.id for row in rows]))
+                .group_by(Booking.traveller_id)
+            )
+        }
+        return [
+            {
+                "href": user_href(row.id),
+                "cells": {
+                    "name": row.name,
+                    "email": row.email,
+                    "status": _status(row),
+                    "bookings": booked[row.id].count if row.id in booked else 0,
+                    "last_booking": booked[row.id].last if row.id in booked else None,
+                    "created_at": row.created_at,
+                },
+            }
+            for row in rows
+        ]
+
+    @expose("/<int:user_id>/")  # type: ignore[untyped-decorator]
+    def show(self, user_id: int) -> str:
+        """One traveller."""
+        person = find(User, user_id, "traveller")
+        if db.session.scalar(select(User.id).where(User.id == person.id, _is_traveller())) is None:
+            raise NotFound("There is no traveller with this id.")
+        counts = db.session.execute(
+            select(Booking.status, func.count().label("count"))
+            .where(Booking.traveller_id == person.id)
+            .group_by(Booking.status)
+            .order_by(Booking.status)
+        ).all()
+        bookings = [Fact(status_label(found.status), found.count, "number") for found in counts]
+        return self.render_record(
+            Record(
+                title=person.name,
+                status=_status(person),
+                sub=(Phrase(text=person.email), Phrase("registered", at=person.created_at)),
+                facts=[Group("Bookings", bookings or [Fact("Bookings", 0, "number")])],
+                timeline=list(trail.moments({"users": [person.id]}, titles=_TITLES)),
+            ),
+            "console/users/show.html",
+            sessions=_sessions(person),
+            bookings=bookings_of(Booking.traveller_id == person.id),
+            bookings_href=f"/console/bookings/?traveller_id={person.id}",
+        )
+
+
+def user_href(user_id: int) -> str:
+    """The page of a traveller."""
+    return f"/console/users/{user_id}/"
+
+
+def _status(person: User) -> str:
+    return "ACTIVE" if person.is_active else "DEACTIVATED"
+
+
+def _sessions(person: User) -> list[dict[str, Any]]:
+    """Families of refresh tokens, one per sign-in at the API, the last used first."""
+    families = db.session.execute(
+        select(
+            RefreshToken.family,
+            func.min(RefreshToken.created_at).label("opened_at"),
+            func.max(RefreshToken.created_at).label("renewed_at"),
+            func.max(RefreshToken.expires_at).label("expires_at"),
+            func.bool_or(RefreshToken.used_at.is_(None) & RefreshToken.revoked_at.is_(None)).label("is_live"),
+        )
+        .where(RefreshToken.user_id == person.id)
+        .group_by(RefreshToken.family)
+        .order_by(func.max(RefreshToken.created_at).desc())
+        .limit(_SHOWN_SESSIONS)
+    )
+    return [
+        {
+            "cells": {
+                "state": "ACTIVE" if family.is_live and family.expires_at > utcnow() else "ENDED",
+                "opened_at": family.opened_at,
+                "renewed_at": family.renewed_at,
+                "expires_at": family.expires_at,
+            }
+        }
+        for family in families
+    ]

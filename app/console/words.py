@@ -1,0 +1,29 @@
+"""Finding rows by words typed into a list's search field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_
+
+_MOST_WORDS = 6
+# The index knows groups of three letters, the space before a word among them; with less to go by it would be read from
+# end to end.
+_INSIDE, _WORD_BEGINS = 3, 2
+
+
+def words_in(typed: str, *columns: Any) -> ColumnElement[bool]:
+    """Rows where each typed word is found in one of the columns, whatever its case; their `words_index` finds them.
+
+    A word of three letters or more may be anywhere, one of two begins a word there, a single letter begins the column.
+    """
+    return and_(*(or_(*(_has(column, word) for column in columns)) for word in typed.split()[:_MOST_WORDS]))
+
+
+def _has(column: Any, word: str) -> ColumnElement[bool]:
+    if len(word) >= _INSIDE:
+        return or_(column.icontains(word, autoescape=True))
+    begins = [column.istartswith(word, autoescape=True)]
+    if len(word) >= _WORD_BEGINS:
+        begins.append(column.icontains(f" {word}", autoescape=True))
+    return or_(*begins)

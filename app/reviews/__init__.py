@@ -1,0 +1,1 @@
+"""What travellers say about stays that are over."""

@@ -1,0 +1,53 @@
+"""The review: what a traveller says about one completed booking, and where its moderation stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.states import Stateful, moves, status_check
+
+
+class Review(Stateful):
+    """A rating from 1 to 5 and its words; only an approved one is shown.
+
+    `package_id` and `traveller_id` are the booking's, so that a package's reviews are found without it.
+    """
+
+    MOVES = moves(
+        {"PENDING": "APPROVED REJECTED WITHDRAWN", "APPROVED": "PENDING", "REJECTED": "PENDING", "WITHDRAWN": ""}
+    )
+    STAMPS = {"APPROVED": "moderated_at", "REJECTED": "moderated_at", "WITHDRAWN": "withdrawn_at"}
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        status_check(MOVES),
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+        # A package's page: newest first, and its ratings counted from the index alone.
+        Index(
+            "ix_reviews_package_id",
+            "package_id",
+            "id",
+            postgresql_include=["rating"],
+            postgresql_where=text("status = 'APPROVED'"),
+        ),
+        # The moderation queue, oldest first, and each of the other states.
+        Index("ix_reviews_status", "status", "id"),
+        Index("ix_reviews_traveller_id", "traveller_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    booking_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bookings.id"), unique=True)
+    package_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("packages.id"))
+    traveller_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    status: Mapped[str] = mapped_column(default="PENDING", server_default="PENDING")
+    rating: Mapped[int]
+    title: Mapped[str]
+    content: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    moderated_at: Mapped[datetime | None]
+    withdrawn_at: Mapped[datetime | None]
+    moderation_reason: Mapped[str | None]
+    moderation_notes: Mapped[str | None]

@@ -1,0 +1,212 @@
+"""The limiter itself: what comes back when, and what it does without Redis."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import redis
+
+from app import rate_limits
+from app.rate_limits import Limiter, Policy, Verdict
+from dev.services import Valkey
+from tests.conftest import wait_for
+
+FEW = Policy("few", quota=5, seconds=1)
+MANY = Policy("many", quota=100, seconds=60)
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    """One that a test may kill."""
+    with TemporaryDirectory(prefix="tripdesk-test-") as folder, Valkey(Path(folder), durable=False) as found:
+        yield found
+
+
+@pytest.fixture(params=["in redis", "in this process"])
+def limiter(request: pytest.FixtureRequest) -> Iterator[Limiter]:
+    if request.param == "in redis":
+        yield Limiter(request.getfixturevalue("valkey").url())
+        return
+    found = Limiter(NOWHERE)
+    yield found
+    stop(found)
+
+
+def stop(limiter: Limiter) -> None:
+    """Have its thread look for Redis no more."""
+    limiter._away = False
+
+
+def test_a_quota_is_passed_and_no_more(limiter: Limiter) -> None:
+    verdicts = [limiter.take(MANY, "one") for _ in range(102)]
+    assert [verdict.allowed for verdict in verdicts] == [True] * 100 + [False] * 2
+    assert [verdict.remaining for verdict in verdicts[:3]] == [99, 98, 97]
+    assert (verdicts[-1].remaining, verdicts[-1].retry_after, verdicts[-1].whole_in) == (0, 1, 60)
+    assert limiter.take(MANY, "another").remaining == 99
+    assert limiter.take(Policy("other", 100, 60), "one").remaining == 99
+
+
+def test_it_comes_back_evenly(limiter: Limiter) -> None:
+    assert [limiter.take(FEW, "one").allowed for _ in range(6)] == [True] * 5 + [False]
+    time.sleep(0.45)
+    assert [limiter.take(FEW, "one").allowed for _ in range(3)] == [True, True, False]
+    time.sleep(1.05)
+    assert limiter.take(FEW, "one").remaining == 4
+
+
+def test_refused_requests_cost_nothing(limiter: Limiter) -> None:
+    for _ in range(50):
+        refused = limiter.take(FEW, "one")
+    assert not refused.allowed
+    time.sleep(0.25)
+    assert limiter.take(FEW, "one").allowed
+
+
+def test_however_many_ask_at_once_the_quota_holds(limiter: Limiter) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        verdicts = list(pool.map(lambda _: limiter.take(MANY, "one"), range(300)))
+    assert 100 <= sum(verdict.allowed for verdict in verdicts) <= 103  # one comes back every 0.6 s
+
+
+def test_processes_count_together(valkey: Valkey) -> None:
+    one, other = Limiter(valkey.url()), Limiter(valkey.url())
+    assert [limiter.take(MANY, "one").remaining for limiter in (one, other, one)] == [99, 98, 97]
+
+
+def test_what_is_whole_again_leaves_nothing_in_redis(valkey: Valkey) -> None:
+    Limiter(valkey.url()).take(FEW, "one")
+    client = redis.Redis.from_url(valkey.url())
+    assert len(client.keys("tripdesk:limit:*")) == 1
+    time.sleep(0.25)
+    assert client.keys("tripdesk:limit:*") == []
+    client.close()
+
+
+@pytest.mark.parametrize(("used", "retry_after", "remaining"), [(60_000, 1, 0), (59_401, 1, 0), (60_000 + 5_000, 6, 0)])
+def test_when_to_come_back_is_at_least_a_second(used: int, retry_after: int, remaining: int) -> None:
+    refused = Verdict(MANY, allowed=False, used=used)
+    assert (refused.retry_after, refused.remaining) == (retry_after, remaining)
+
+
+# ------------------------------------------------------------------ without Redis
+
+
+def test_one_request_is_one_round_trip(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter = Limiter(valkey.url())
+    limiter.take(MANY, "one")
+    client = redis.Redis.from_url(valkey.url())
+    client.config_resetstat()
+    for _ in range(10):
+        limiter.take(MANY, "one")
+    calls = {name: stats["calls"] for name, stats in client.info("commandstats").items()}
+    # The script's own commands run inside the server.
+    asked = {
+        name: number for name, number in calls.items() if name not in ("cmdstat_get", "cmdstat_set", "cmdstat_time")
+    }
+    assert asked == {"cmdstat_evalsha": 10, "cmdstat_config|resetstat": 1}
+    client.close()
+
+
+def test_an_emptied_redis_is_no_error(valkey: Valkey) -> None:
+    limiter = Limiter(valkey.url())
+    limiter.take(MANY, "one")
+    client = redis.Redis.from_url(valkey.url())
+    client.flushall()
+    client.script_flush()
+    client.close()
+    assert limiter.take(MANY, "one").remaining == 99
+    assert not limiter._away
+
+
+def test_redis_may_die_and_come_back(valkey: Valkey) -> None:
+    limiter = Limiter(valkey.url())
+    assert [limiter.take(MANY, "one").remaining for _ in range(3)] == [99, 98, 97]
+    assert valkey.process
+    valkey.process.kill()
+    valkey.process.wait()
+    began = time.monotonic()
+    assert [limiter.take(MANY, "one").remaining for _ in range(3)] == [99, 98, 97]
+    assert time.monotonic() - began < 0.5
+    valkey.start()
+    wait_for(lambda: not limiter._away, "the limiter to find Redis again")
+    assert Limiter(valkey.url()).take(MANY, "one").remaining == 99
+    assert limiter.take(MANY, "one").remaining == 98
+
+
+def test_a_restart_between_two_requests_is_not_noticed(valkey: Valkey) -> None:
+    limiter = Limiter(valkey.url())
+    limiter.take(MANY, "one")
+    valkey.stop()
+    valkey.start()
+    assert limiter.take(MANY, "one").remaining == 99
+    assert not limiter._away
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A Redis that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(50)
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+
+
+@pytest.fixture
+def full() -> Iterator[str]:
+    """A Redis that doesn't even take connections: its queue is full."""
+    with socket.socket() as listening, socket.socket() as one, socket.socket() as two:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for waiting in (one, two):
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+
+
+@pytest.mark.parametrize("kind", ["silent", "full"])
+def test_a_redis_that_hangs_holds_up_one_request_for_a_moment(request: pytest.FixtureRequest, kind: str) -> None:
+    limiter = Limiter(request.getfixturevalue(kind))
+    began = time.monotonic()
+    assert limiter.take(MANY, "one").remaining == 99
+    assert time.monotonic() - began < 0.6
+    began = time.monotonic()
+    for _ in range(50):
+        limiter.take(MANY, "one")
+    assert time.monotonic() - began < 0.1
+    stop(limiter)
+
+
+def test_one_thread_looks_for_redis_however_many_requests_miss_it(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking: list[threading.Thread] = []
+    monkeypatch.setattr(Limiter, "_wait_for_redis", lambda self: looking.append(threading.current_thread()))
+    limiter = Limiter(silent)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: limiter.take(MANY, "one"), range(40)))
+    assert len(looking) == 1
+
+
+def test_a_redis_that_refuses_writes_is_as_good_as_none(valkey: Valkey) -> None:
+    client = redis.Redis.from_url(valkey.url())
+    client.config_set("maxmemory", "1")
+    client.close()
+    limiter = Limiter(valkey.url())
+    assert [limiter.take(MANY, "one").remaining for _ in range(2)] == [99, 98]
+    assert limiter._away
+    stop(limiter)
+
+
+def test_of_too_many_callers_the_longest_silent_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "_REMEMBERED_CALLERS", 3)
+    limiter = Limiter(NOWHERE)
+    for caller in "abcad":
+        limiter.take(MANY, caller)
+    assert [limiter.take(MANY, caller).remaining for caller in "acb"] == [97, 98, 99]
+    stop(limiter)
