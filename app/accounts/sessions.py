@@ -153,13 +153,13 @@ def sign_out(token: str, *, by: Actor) -> None:
         audit.record(by, "session.end", session)
 
 
-def end(session_id: int, *, by: Actor) -> None:
-    """End one of one's own sessions, or as an admin anybody's. Raises NotFound where there is none that `by` may know
-    of.
+def end(session_id: int, *, of: int, by: Actor) -> None:
+    """End a session of this person: oneself, or as an admin anybody. Raises NotFound where they have none that `by` may
+    know of.
     """
     with transaction():
         session = db.session.get(StaffSession, session_id, with_for_update=True, populate_existing=True)
-        if session is None or (session.user_id != by.id and not by.has(("admin",))):
+        if session is None or session.user_id != of or (of != by.id and not by.has(("admin",))):
             raise NotFound("There is no such session.")
         if session.ended_at is None:
             keep_before(session)

@@ -64,7 +64,7 @@ class AccountView(Page):
     @expose("/sessions/<int:session_id>/end", methods=["POST"])  # type: ignore[untyped-decorator]
     def end_session(self, session_id: int) -> Response:
         """End one of one's own."""
-        sessions.end(session_id, by=session.actor())
+        sessions.end(session_id, of=_self().id, by=session.actor())
         flash("That browser is signed out.", "done")
         return redirect(url_for("account.index"))
 

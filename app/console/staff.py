@@ -65,7 +65,7 @@ class StaffView(RecordView):
         Column("email", "E-mail"),
         Column("state", "State", "chip"),
         Column("roles", "Roles"),
-        Column("two_factor", "Second factor"),
+        Column("two_factor", "Signs in with"),
         Column("created_at", "Since", "time", "right"),
     )
 
@@ -86,7 +86,7 @@ class StaffView(RecordView):
             "email": row.email,
             "state": _state(row),
             "roles": ", ".join(sorted(row.roles)),
-            "two_factor": "on" if row.two_factor_since else "off",
+            "two_factor": "second factor" if row.two_factor_since else "password only",
             "created_at": row.created_at,
         }
 
@@ -196,7 +196,7 @@ class StaffView(RecordView):
     @expose("/<int:person_id>/sessions/<int:session_id>/end", methods=["POST"])  # type: ignore[untyped-decorator]
     def end_session(self, person_id: int, session_id: int) -> Response:
         """Sign one browser out."""
-        sessions.end(session_id, by=session.actor())
+        sessions.end(session_id, of=_find(person_id).id, by=session.actor())
         return done("That browser is signed out.", _href(person_id))
 
     def _invite_page(self, errors: dict[str, str], typed: dict[str, str], roles: list[str]) -> str:
@@ -306,19 +306,18 @@ def _count(number: int, noun: str) -> str:
 def _facts(person: User) -> list[Group]:
     return [
         Group(
-            "Account",
-            (
-                Fact("E-mail", person.email),
-                Fact("Address confirmed", person.email_verified_at, "time"),
-                Fact("Account made", person.created_at, "time"),
-            ),
-        ),
-        Group(
             "Signing in",
             (
+                Fact("Address confirmed", person.email_verified_at, "time"),
                 Fact("Second factor since", person.two_factor_since, "time"),
-                Fact("Recovery codes left", two_factor.recovery_codes_left(person.id), "number"),
+                *_recovery_codes(person),
                 Fact("API log-ins", tokens.live_families(person.id), "number"),
             ),
-        ),
+        )
     ]
+
+
+def _recovery_codes(person: User) -> list[Fact]:
+    if person.two_factor_since is None:
+        return []
+    return [Fact("Recovery codes left", two_factor.recovery_codes_left(person.id), "number")]

@@ -235,10 +235,12 @@ def test_one_ends_ones_own_sessions_and_an_admin_anybodys(app: Flask) -> None:
     tokens_of = [signed_in(person) for _ in range(2)]
     ids = [found.id for token in tokens_of if (found := sessions.find(token))]
     with pytest.raises(NotFound):
-        sessions.end(ids[0], by=factories.actor(other))
+        sessions.end(ids[0], of=person.id, by=factories.actor(other))
+    with pytest.raises(NotFound):
+        sessions.end(ids[0], of=other.id, by=admin())
     assert sessions.find(tokens_of[0]) is not None
-    sessions.end(ids[0], by=factories.actor(person))
-    sessions.end(ids[1], by=admin())
+    sessions.end(ids[0], of=person.id, by=factories.actor(person))
+    sessions.end(ids[1], of=person.id, by=admin())
     assert [sessions.find(token) for token in tokens_of] == [None, None]
 
 

@@ -8,6 +8,8 @@ from sqlalchemy import text
 from app.db import transaction
 from app.extensions import db
 from tests import factories
+from tests.accounts.codes import set_up
+from tests.accounts.test_credentials import NEW, answer_requests, mailed_token
 from tests.api.calling import Caller, problem, wrong_fields
 
 
@@ -94,3 +96,49 @@ def test_other_schemes_and_broken_tokens_are_401(app: Flask, nobody: Caller) -> 
 def test_the_scheme_is_read_whatever_its_case(caller: Caller) -> None:
     token = caller.headers["Authorization"].split()[1]
     assert caller.get("/bookings", Authorization=f"bEARER {token}").status_code == 200
+
+
+def test_who_is_wrong_too_often_waits(nobody: Caller) -> None:
+    person = factories.traveller()
+    wrong = {"email": person.email, "password": "not the password"}
+    for _ in range(5):
+        problem(nobody.post("/auth/login", wrong), 401)
+    answer = nobody.post("/auth/login", {"email": person.email, "password": factories.PASSWORD})
+    assert "Try again in 2 seconds" in problem(answer, 429)["detail"]
+    assert answer.headers["Retry-After"] == "2"
+
+
+def test_a_second_factor_is_asked_for_by_name(nobody: Caller) -> None:
+    person = factories.traveller()
+    phone, codes = set_up(person)
+    body = {"email": person.email, "password": factories.PASSWORD}
+    assert problem(nobody.post("/auth/login", body), 401)["title"] == "Second factor needed"
+    assert problem(nobody.post("/auth/login", {**body, "totp": phone.wrong_code()}), 401)["title"] != (
+        "Second factor needed"
+    )
+    wrong_password = {**body, "password": "not the password", "totp": phone.code()}
+    assert "password is wrong" in problem(nobody.post("/auth/login", wrong_password), 401)["detail"]
+    for totp in (phone.code(), codes[0]):
+        assert nobody.post("/auth/login", {**body, "totp": totp}).status_code == 200
+
+
+def test_a_forgotten_password_is_reset_by_mail(nobody: Caller) -> None:
+    person = factories.traveller()
+    for email in (person.email, "nobody-there@example.org"):
+        answer = nobody.post("/auth/password/forgot", {"email": email})
+        assert (answer.status_code, answer.data) == (202, b"")
+    answer_requests()
+    token = mailed_token(person, "password_reset")
+    assert wrong_fields(nobody.post("/auth/password/reset", {"token": token, "password": "short"})) == ["password"]
+    assert nobody.post("/auth/password/reset", {"token": token, "password": NEW}).status_code == 204
+    assert wrong_fields(nobody.post("/auth/password/reset", {"token": token, "password": NEW})) == ["token"]
+    assert nobody.post("/auth/login", {"email": person.email, "password": NEW}).status_code == 200
+
+
+def test_an_address_is_verified_by_mail(nobody: Caller) -> None:
+    person = factories.traveller()
+    token = mailed_token(person, "verify_email")
+    assert nobody.post("/auth/verify-email", {"token": token}).status_code == 204
+    assert wrong_fields(nobody.post("/auth/verify-email", {"token": token})) == ["token"]
+    login = nobody.post("/auth/login", {"email": person.email, "password": factories.PASSWORD})
+    assert (login.json or {})["user"]["emailVerified"] is True
