@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench shell fmt
+.PHONY: help demo test check bench screenshots shell fmt
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "make demo takes PORT (8000), HOST (127.0.0.1), TRIPDESK_HOME (.tripdesk), DEMO_SCALE (small, medium, large or"
 	@echo "a number), DEMO_PASSWORD (tripdesk-demo) and RATE_LIMITS (on), as in: make demo PORT=8100 DEMO_SCALE=medium"
@@ -32,6 +32,9 @@ check: $(INSTALLED) ## Format, lint, types, templates, migrations, security
 
 bench: $(INSTALLED) ## The benchmarks: a table, and bench/results.json
 	@$(RUN) bench
+
+screenshots: $(INSTALLED) ## Every console page as each role sees it (of the running demo, or of one for this)
+	@$(RUN) dev.screenshots $(ARGS)
 
 shell: $(INSTALLED) ## A shell with the running demo's settings
 	@exec $(RUN) dev.shell

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +18,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 _DEVELOPMENT_SECRET = "development-only-secret-do-not-use-in-production"  # noqa: S105  (refused in production below)
 
+_DEVELOPMENT_SENDER = "Tripdesk <no-reply@tripdesk.example>"
 
 # The local Stripe's, known to everybody.
 DEMO_STRIPE_KEY = "sk_test_tripdesk_demo"
@@ -55,8 +59,8 @@ class Settings(BaseSettings):
     rate_limits: Literal["on", "off"] = "on"
     sentry_dsn: str = ""
     sentry_traces_sample_rate: float = Field(default=0.0, ge=0.0, le=1.0)
-    mail_url: str = ""
-    mail_from: str = "Tripdesk <no-reply@tripdesk.example>"
+    mail_url: SecretStr = SecretStr("")
+    mail_from: str = _DEVELOPMENT_SENDER
     storage_url: str = ""
     log_dir: Path | None = None
 
@@ -76,12 +80,19 @@ class Settings(BaseSettings):
         """Key id to secret, in order: the first signs, all verify."""
         return dict(entry.split(":", 1) for entry in self.jwt_secret)
 
+    @property
+    def mail_sender(self) -> Address:
+        """Who our mail is from. ValueError or HeaderParseError when that is no address."""
+        name, address = parseaddr(self.mail_from)
+        return Address(display_name=name, addr_spec=address)
+
     def problems(self) -> list[str]:
         """What is wrong beyond single types: addresses, secrets, settings that exclude each other."""
         found = [
             *self._address_problems(),
             *self._jwt_problems(),
             *self._stripe_problems(),
+            *self._mail_problems(),
         ]
         if self.app_env == "production":
             found += self._production_problems()
@@ -127,6 +138,22 @@ class Settings(BaseSettings):
             found.append("STRIPE_WEBHOOK_SECRET: each secret must start with whsec_")
         return found
 
+    def _mail_problems(self) -> list[str]:
+        found = []
+        # Its password stays out of the message.
+        if self.mail_url.get_secret_value() and not _is_mail_server(self.mail_url.get_secret_value()):
+            found.append(
+                "MAIL_URL must look like smtp://user:password@host:587 or smtps://host:465;"
+                " write special characters of user and password as %XX"
+            )
+        try:
+            has_sender = "." in self.mail_sender.domain
+        except (ValueError, HeaderParseError):
+            has_sender = False
+        if not has_sender:
+            found.append("MAIL_FROM must be an address, such as Tripdesk <no-reply@example.org>")
+        return found
+
     def _production_problems(self) -> list[str]:
         found = []
         if self.secret_key.get_secret_value() == _DEVELOPMENT_SECRET or len(self.secret_key.get_secret_value()) < 32:
@@ -141,11 +168,24 @@ class Settings(BaseSettings):
             found.append("STRIPE_WEBHOOK_SECRET is the demo's, which is public: set your endpoint's own")
         if self.stripe_secret_key.get_secret_value() == DEMO_STRIPE_KEY:
             found.append("STRIPE_SECRET_KEY is the demo's, which is public: set your own")
+        if not self.mail_url.get_secret_value():
+            found.append("MAIL_URL must be set in production, such as smtp://user:password@host:587")
+        if self.mail_from == _DEVELOPMENT_SENDER:
+            found.append("MAIL_FROM must be set in production, to an address that you may send from")
         if self.rate_limits == "off":
             found.append("RATE_LIMITS may not be off in production")
         if not self.public_url.startswith("https://"):
             found.append("PUBLIC_URL must start with https:// in production")
         return found
+
+
+def _is_mail_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+    except ValueError:
+        return False
+    return parts.scheme in ("smtp", "smtps") and bool(parts.hostname) and has_port and parts.path in ("", "/")
 
 
 def load(**overrides: Any) -> Settings:
@@ -170,7 +210,7 @@ def _in_words(error: Any) -> str:
     name = str(error["loc"][0]).upper()
     return (
         f"{name}: {error['msg']} (got {error['input']!r})"
-        if "SECRET" not in name and "KEY" not in name
+        if not any(word in name for word in ("SECRET", "KEY", "MAIL_URL"))
         else f"{name}: {error['msg']}"
     )
 

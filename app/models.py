@@ -5,6 +5,7 @@ from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
+from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
+    "Notification",
     "Package",
     "Payment",
     "Provider",

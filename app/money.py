@@ -23,6 +23,9 @@ _MINOR_DIGITS = {
 # The largest charge Stripe accepts has eight digits: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
 MAX_CHARGE_MINOR = 99_999_999
 
+# Only signs that mean one currency to everybody; any other amount is written with its code.
+_SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
+
 
 def minor_digits(currency: str) -> int:
     """How many decimal places a currency has."""
@@ -37,6 +40,19 @@ def to_minor(amount: Decimal, currency: str) -> int:
 def share(amount_minor: int, basis_points: int) -> int:
     """A part of an amount, in 1/10,000; rounded half up, so that `amount - share` is the exact rest."""
     return (amount_minor * basis_points + 5_000) // 10_000
+
+
+def written(minor: int, currency: str, *, code: bool = False) -> str:
+    """An amount in minor units as people write it: `$1,234.50`, `−€3.00`, `1,200 JPY`.
+
+    With `code`, the currency's code follows its sign too.
+    """
+    currency = currency.upper()
+    digits = minor_digits(currency)
+    amount = Decimal(minor).scaleb(-digits)
+    sign = _SIGNS.get(currency, "")
+    shown = f"{'−' if amount < 0 else ''}{sign}{abs(amount):,.{digits}f}"
+    return shown if sign and not code else f"{shown}\N{NO-BREAK SPACE}{currency}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import redis
 from flask import Flask, current_app
 from rq import Queue
 from rq.serializers import JSONSerializer
-from sqlalchemy import func, or_, update
+from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import after_commit, lock, transaction, utcnow
@@ -23,7 +23,8 @@ from app.logs import request_id
 log = logging.getLogger(__name__)
 
 # By urgency; each has workers of its own, which listen to nothing else: one on several queues may lose a job (rq#1716).
-QUEUES = ("urgent", "default", "slow")
+# Mail has one too, so that a mail server that is slow or gone holds up nothing else.
+QUEUES = ("urgent", "default", "mail", "slow")
 
 JOB_TIMEOUT_SECONDS = 60
 LEASE = timedelta(seconds=30)
@@ -68,6 +69,11 @@ class Outbox(Model):
         self.due_at = None
         self.leased_until = None
         self.last_error = None
+
+    @classmethod
+    def given_up(cls) -> ColumnElement[bool]:
+        """The rows whose tries are used up: `failed` leaves their error and takes the due time away."""
+        return and_(cls.due_at.is_(None), cls.last_error.is_not(None))
 
     def failed(self, error: str) -> bool:
         """Note what went wrong and when to try again; False when the tries are used up and a person has to look."""

@@ -33,7 +33,7 @@ from dev.services import OWNER, Postgres, ServiceError, Valkey, account_name, la
 
 STRIPE_KEY, STRIPE_WEBHOOK_SECRET = "sk_test_tripdesk_demo", "whsec_tripdesk_demo"
 # Name of the process: the queue it works on.
-WORKERS = {"urgent-1": "urgent", "urgent-2": "urgent", "default": "default", "slow": "slow"}
+WORKERS = {"urgent-1": "urgent", "urgent-2": "urgent", "default": "default", "mail": "mail", "slow": "slow"}
 LOGINS = ("support", "moderator", "finance", "finance2", "admin", "traveller")
 
 DEATHS, WITHIN_SECONDS = 5, 60.0  # more is not an accident

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from time import monotonic
 
 from rq import get_current_job
 
 from app.extensions import db
 from app.logs import new_request_id, request_id
+from app.workers import note_run
 
 
 def job(function: Callable[..., None]) -> Callable[..., None]:
@@ -21,10 +23,16 @@ def job(function: Callable[..., None]) -> Callable[..., None]:
     def run(*ids: int) -> None:
         current = get_current_job()
         token = request_id.set(new_request_id(current.meta.get("request_id") if current else None))
+        began, failure = monotonic(), None
         try:
             function(*ids)
+        except Exception as error:
+            failure = f"{type(error).__name__}: {error}"
+            raise
         finally:
             db.session.remove()
+            if not ids:  # what the schedule pokes takes none
+                note_run(f"{function.__module__}.{function.__name__}", seconds=monotonic() - began, error=failure)
             request_id.reset(token)
 
     run.is_job = True  # type: ignore[attr-defined]  # read by the test that every enqueued name is a job

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from app.errors import TripdeskError
+from app.payments import ledger
 from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from app.queue import note_failure
+from app.workers import note_check
 from jobs import job
 
 
@@ -25,3 +27,9 @@ def close_intent(payment_id: int) -> None:
         payments.close_intent(payment_id)
     except TripdeskError as error:
         note_failure(Payment, payment_id, error.detail)
+
+
+@job
+def check_books() -> None:
+    """Check every posting, and keep what was found for the ledger's page."""
+    note_check("ledger", ledger.verify(patient=True))

@@ -11,7 +11,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from app import create_app
+from app import create_app, workers
 from app.config import SettingsError
 from app.queue import poke
 
@@ -32,17 +32,20 @@ SCHEDULE = (
     Entry("jobs.bookings.expire_holds", 10, "default"),
     Entry("jobs.bookings.complete_stays", 300, "slow"),
     Entry("jobs.audit.seal", 10, "slow"),
+    Entry("jobs.payments.check_books", 3600, "slow"),
 )
 
 
 def run(stop: threading.Event) -> None:
     """Poke each entry when its time has come, until `stop` is set."""
+    workers.forget_schedule()
     due = dict.fromkeys(SCHEDULE, 0.0)
     while not stop.is_set():
         now = time.monotonic()
         for entry, at in due.items():
             if now >= at:
                 poke(entry.job, queue=entry.queue, keep_seconds=entry.every_seconds)
+                workers.note_poke(entry.job, queue=entry.queue, every_seconds=entry.every_seconds)
                 due[entry] = now + entry.every_seconds
         stop.wait(min(due.values()) - now)
 

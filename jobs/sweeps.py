@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment)
+SWEPT = (WebhookEvent, Refund, Payment, Notification)
 
 
 @job
@@ -32,3 +33,9 @@ def refunds() -> None:
 def payments() -> None:
     """Hand out the payments whose intents are to be closed."""
     sweep_asked(Payment)
+
+
+@job
+def notifications() -> None:
+    """Hand out the mails that wait."""
+    sweep_asked(Notification)

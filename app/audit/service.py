@@ -21,7 +21,7 @@ from app.logs import request_id
 log = logging.getLogger(__name__)
 
 # Never written to the trail, whatever table they turn up in.
-_SECRET_COLUMNS = frozenset({"password_hash", "token_hash", "client_secret", "payload"})
+_SECRET_COLUMNS = frozenset({"password_hash", "token_hash", "client_secret", "payload", "secrets"})
 _SEALED_COLUMNS = tuple(AuditEntry.__table__.columns)
 _SEALED_NAMES = tuple(column.name for column in _SEALED_COLUMNS)
 _NO_DIGEST_YET = b"\0" * 32

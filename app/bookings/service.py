@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import STRIPE, SYSTEM, Actor
+from app.bookings import mail
 from app.bookings.models import Booking, BookingNote
 from app.bookings.stay import stay_of
 from app.catalog import inventory
@@ -143,9 +144,16 @@ def payment_changed(intent: Intent) -> None:
         # Read again under the booking's lock: somebody else may have just been told the same.
         payment = lock(Payment, payment.id)
         if intent.status != "succeeded":
-            payments.follow(payment.id, intent)
+            payment = payments.follow(payment.id, intent)
+            if payment.status == "FAILED" and booking.status == "PENDING_PAYMENT" and booking.expires_at > utcnow():
+                mail.payment_failed(booking, payment)
         elif may_move(payment, "SUCCEEDED") and payment.succeeded_at is None:
-            payments.capture(payment.id, intent, placed=_place(booking))
+            placed = _place(booking)
+            payment = payments.capture(payment.id, intent, placed=placed)
+            if placed:
+                mail.confirmed(booking)
+            else:
+                mail.late_payment_refunded(booking, payment)
 
 
 def _place(booking: Booking) -> bool:
@@ -186,6 +194,7 @@ def cancel(booking_id: int, *, by: Actor, on_behalf_of: str = "guest", reason: s
         payments.close_later(booking.id)
         booking.cancel_reason = reason
         audit.record(by, "booking.cancel", booking, reason=reason)
+        mail.cancelled(booking, on_behalf_of=on_behalf_of)
     return booking
 
 
@@ -221,6 +230,7 @@ def expire(booking_id: int) -> bool:
         inventory.release_held(booking.package_id, booking.stock_days, booking.units)
         payments.close_later(booking.id)
         audit.record(SYSTEM, "booking.expire", booking)
+        mail.expired(booking)
     return True
 
 

@@ -1,10 +1,10 @@
-"""Everything that happened to one booking, as one timeline: states, payment, Stripe's events, the ledger, and who did
-what.
+"""Everything that happened to one booking, as one timeline: states, payment, Stripe's events, the ledger, mail, and who
+did what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,7 +15,10 @@ from app.audit import trail
 from app.audit.trail import Moment
 from app.bookings.models import Booking, BookingNote
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
 from app.money import Money
+from app.notifications.kinds import title_of
+from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 from app.states import in_words
 
@@ -50,8 +53,8 @@ _ACTIONS: dict[str, tuple[str, str, str | None]] = {
 }
 
 
-def tell(booking: Booking) -> Story:
-    """Collect the story of a booking."""
+def tell(booking: Booking, *, mail_href: Callable[[int], str] | None = None) -> Story:
+    """Collect the story of a booking. `mail_href` gives the page of a mail, where its reader may open it."""
     payments = db.session.scalars(select(Payment).where(Payment.booking_id == booking.id).order_by(Payment.id)).all()
     payment_ids = [payment.id for payment in payments]
     refunds = db.session.scalars(select(Refund).where(Refund.payment_id.in_(payment_ids)).order_by(Refund.id)).all()
@@ -64,6 +67,7 @@ def tell(booking: Booking) -> Story:
         *_from_events([payment.stripe_payment_intent_id for payment in payments if payment.stripe_payment_intent_id]),
         *_from_ledger(LedgerEntry.booking_id == booking.id),
         *_from_notes(booking.id),
+        *_from_mail(booking.id, mail_href),
     ]
     return Story(payments, refunds, sorted(moments, key=lambda moment: moment.at))
 
@@ -124,3 +128,30 @@ def _from_notes(booking_id: int) -> Iterator[Moment]:
     )
     for note in db.session.scalars(notes):
         yield Moment(at=note.created_at, icon="note", title="Note", detail=note.body, actor=note.author.name)
+
+
+# What became of a mail, and its tone.
+_MAIL: dict[str, tuple[str, str | None]] = {
+    "QUEUED": ("Mail waits to be sent", None),
+    "SENDING": ("Mail is being sent", None),
+    "SENT": ("Mail sent", "good"),
+    "FAILED": ("Mail could not be sent", "bad"),
+    "UNKNOWN": ("Mail may not have been sent", "warn"),
+}
+
+
+def _from_mail(booking_id: int, href: Callable[[int], str] | None) -> Iterator[Moment]:
+    mails = select(Notification).where(
+        Notification.object_type == Booking.__tablename__, Notification.object_id == booking_id
+    )
+    for mail in db.session.scalars(mails.order_by(Notification.id)):
+        title, tone = _MAIL[mail.status]
+        yield Moment(
+            at=mail.sent_at or mail.created_at,
+            icon="mail",
+            title=f"{title}: {title_of(mail.kind)}",
+            detail=mail.last_error or f"To {mail.recipient}",
+            request_id=mail.request_id if mail.request_id != OUTSIDE_A_REQUEST else None,
+            link=href(mail.id) if href else None,
+            tone=tone,
+        )

@@ -12,13 +12,20 @@ from flask_admin import Admin
 from app.accounts.service import SESSION_LIFETIME
 from app.config import settings
 from app.console import errors, formatting, session
+from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
+from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.jobs import JobsView
+from app.console.ledger import LedgerView
+from app.console.mail import MailView
 from app.console.packages import PackagesView
+from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
 from app.console.users import UsersView
+from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
 
@@ -32,6 +39,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' data:",
         "font-src 'self'",
+        "frame-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",
         "frame-ancestors 'none'",
@@ -63,6 +71,13 @@ def pages() -> list[Page]:
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
+        PaymentsView("Payments", endpoint="payments", url="/console/payments"),
+        LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
+        WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
+        AuditView("Audit", endpoint="audit", url="/console/audit"),
+        JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
+        MailView("Mail", endpoint="mail", url="/console/mail"),
+        SettingsView("Settings", endpoint="settings", url="/console/settings"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
@@ -120,7 +135,7 @@ def _menu_item(page: Page) -> dict[str, Any]:
 
 def _protect(response: Response) -> Response:
     if request.path.startswith("/console"):
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         response.headers["Referrer-Policy"] = "same-origin"
         response.headers["Cache-Control"] = "no-store"
     return response

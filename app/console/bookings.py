@@ -18,6 +18,8 @@ from app.console import session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, reason_given
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
+from app.console.mail import MAY_READ, mail_href
+from app.console.payments import money_lines
 from app.console.record import Phrase, Record
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
@@ -84,7 +86,7 @@ class BookingsView(RecordView):
     def show(self, booking_id: int) -> str:
         """One booking."""
         booking = _find(booking_id)
-        told = story.tell(booking)
+        told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
         return self.render_record(
             Record(
@@ -270,15 +272,7 @@ def _statement(booking: Booking, told: story.Story) -> dict[str, Any]:
         line("Price", booking.total_minor, "total"),
     ]
     for payment in told.payments:
-        if payment.succeeded_at is not None:
-            lines.append(line("Paid", payment.amount_minor, "subtotal"))
-            if payment.fee_minor:
-                lines.append(line("Stripe's fee", -payment.fee_minor, "muted"))
-            if payment.refunded_minor < payment.amount_minor:
-                lines.append(line("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
-                lines.append(line("Commission", payment.commission_minor, "muted"))
-            if payment.refunded_minor:
-                lines.append(line("Refunded", -payment.refunded_minor, "line"))
+        lines += money_lines(payment)
     return {
         "lines": lines,
         "note": None if any(payment.succeeded_at for payment in told.payments) else "Nothing is paid yet.",

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from markupsafe import Markup
 
-from app.money import minor_digits
-
-# Only signs that mean one currency to everybody; any other amount is written with its code.
-_SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
+from app.money import written
 
 # One tone per state in the whole product, whatever carries the state. The word is always shown beside the colour.
 #   good    as it should be              warn   somebody here has to act
 #   active  under way, waits elsewhere   bad    failed, refused or stopped
 #   done    over, ended well             quiet  over or not started, nothing to do
 _TONES = {
-    "good": "ACTIVE APPROVED CONFIRMED PROCESSED PUBLISHED RESOLVED SUCCEEDED VERIFIED WON",
+    "good": "ACTIVE APPROVED CONFIRMED PROCESSED PUBLISHED RESOLVED SENT SUCCEEDED VERIFIED WON",
     "active": (
-        "EVIDENCE_SUBMITTED IN_PROGRESS PARTIALLY_REFUNDED PENDING_PAYMENT PROCESSING RECEIVED REQUIRES_ACTION"
-        " REQUIRES_PAYMENT SUBMITTED UNDER_REVIEW WAITING_ON_CUSTOMER"
+        "EVIDENCE_SUBMITTED IN_PROGRESS PARTIALLY_REFUNDED PENDING_PAYMENT PROCESSING QUEUED RECEIVED REQUIRES_ACTION"
+        " REQUIRES_PAYMENT SENDING SUBMITTED UNDER_REVIEW WAITING_ON_CUSTOMER"
     ),
-    "warn": "HIGH ON_HOLD OPEN PENDING PENDING_APPROVAL",
+    "warn": "HIGH ON_HOLD OPEN PENDING PENDING_APPROVAL UNKNOWN",
     "bad": "FAILED LOST REJECTED SUSPENDED URGENT",
     "done": "CLOSED COMPLETED",
     "quiet": (
@@ -47,12 +43,7 @@ def money(value: Mapping[str, Any] | int, currency: str | None = None, *, code: 
         raise ValueError(f"the amount {value} has no currency; pass it as the second argument")
     else:
         minor = value
-    currency = currency.upper()
-    digits = minor_digits(currency)
-    amount = Decimal(minor).scaleb(-digits)
-    sign = _SIGNS.get(currency, "")
-    written = f"{'−' if amount < 0 else ''}{sign}{abs(amount):,.{digits}f}"
-    return written if sign and not code else f"{written}\N{NO-BREAK SPACE}{currency}"
+    return written(minor, currency, code=code)
 
 
 def iso(at: datetime) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from app.db import require_transaction
 from app.extensions import db
 from app.payments.models import LedgerEntry, Payment, Refund
+from app.queue import JOB_TIMEOUT_SECONDS
 
 STRIPE_BALANCE = "stripe_balance"
 PROVIDER_PAYABLE = "provider_payable"
@@ -107,11 +108,15 @@ def trial_balance() -> list[Balance]:
     rows = db.session.execute(
         text(
             """
-            SELECT a.code, a.name, e.currency,
-                   coalesce(sum(e.amount_minor) FILTER (WHERE e.debit_account = a.code), 0)::bigint AS debit_minor,
-                   coalesce(sum(e.amount_minor) FILTER (WHERE e.credit_account = a.code), 0)::bigint AS credit_minor
-            FROM ledger_accounts a JOIN ledger_entries e ON a.code IN (e.debit_account, e.credit_account)
-            GROUP BY a.code, a.name, e.currency ORDER BY e.currency, a.code
+            WITH moved AS (
+                SELECT debit_account, credit_account, currency, sum(amount_minor) AS amount_minor
+                FROM ledger_entries GROUP BY 1, 2, 3
+            )
+            SELECT a.code, a.name, m.currency,
+                   coalesce(sum(m.amount_minor) FILTER (WHERE m.debit_account = a.code), 0)::bigint AS debit_minor,
+                   coalesce(sum(m.amount_minor) FILTER (WHERE m.credit_account = a.code), 0)::bigint AS credit_minor
+            FROM ledger_accounts a JOIN moved m ON a.code IN (m.debit_account, m.credit_account)
+            GROUP BY a.code, a.name, m.currency ORDER BY m.currency, a.code
             """
         )
     )
@@ -186,8 +191,13 @@ _CHECKS = (
 )
 
 
-def verify(*, most: int = 20) -> list[str]:
-    """What is wrong with the books, in words, at most `most` lines a check; empty when nothing is."""
+def verify(*, most: int = 20, patient: bool = False) -> list[str]:
+    """What is wrong with the books, in words, at most `most` lines a check; empty when nothing is.
+
+    `patient` gives each check as long as a job may take instead of as long as a request may.
+    """
+    if patient:
+        db.session.execute(text(f"SET LOCAL statement_timeout = '{JOB_TIMEOUT_SECONDS}s'"))
     found = []
     for meaning, sql in _CHECKS:
         parameters = {"postings": json.dumps(POSTINGS)} if ":postings" in sql else {}

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0003"
 
 
 def upgrade() -> None:

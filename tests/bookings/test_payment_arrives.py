@@ -166,7 +166,7 @@ def test_a_late_payment_without_stock_is_refunded_in_full(app: Flask) -> None:
     assert postings(booking) == OWED_BACK
     (refund,) = refunds_of(booking)
     assert (refund.status, refund.amount_minor) == ("APPROVED", 20_000)
-    assert queued.calls() == [("jobs.payments.submit_refund", (refund.id,))]
+    assert queued.calls() == [("jobs.payments.submit_refund", (refund.id,)), ("jobs.sweeps.notifications", ())]
 
     assert queued.work_off() == []
     (refund,) = refunds_of(booking)

@@ -278,6 +278,8 @@ def test_in_production_there_is_no_such_page(database: str, app: Flask) -> None:
         "jwt_secret": "a:" + "j" * 40,
         "stripe_secret_key": "sk_test_of_production",
         "stripe_webhook_secret": "whsec_of_production",
+        "mail_url": "smtp://smtp.example.org",
+        "mail_from": "Desk <no-reply@desk.example.org>",
         "public_url": "https://desk.example.org",
     }
     production = create_app(**values)

@@ -82,13 +82,13 @@ def test_production_without_secrets_names_each(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     named = {line.split()[0] for line in ended.stderr.splitlines()}
-    assert {"SECRET_KEY", "JWT_SECRET", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "PUBLIC_URL"} <= named
+    assert {"SECRET_KEY", "JWT_SECRET", "STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "PUBLIC_URL", "MAIL_URL"} <= named
 
 
 def test_an_unknown_queue_is_said(services: Services, tmp_path: Path) -> None:
     ended = run([sys.executable, "-m", "jobs.worker", "urgnet"], tmp_path)
     assert ended.returncode == 2
-    assert "one of urgent, default, slow" in ended.stderr
+    assert "one of urgent, default, mail, slow" in ended.stderr
 
 
 def test_a_start_while_the_database_is_down_waits_for_it(services: Services, tmp_path: Path) -> None:

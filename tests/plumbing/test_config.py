@@ -27,6 +27,8 @@ PRODUCTION: dict[str, Any] = {
     "stripe_secret_key": "sk_live_something",
     "stripe_webhook_secret": "whsec_something",
     "public_url": "https://desk.example.org",
+    "mail_url": "smtp://apikey:secret@smtp.example.org:587",
+    "mail_from": "Desk <no-reply@desk.example.org>",
 }
 
 
@@ -60,6 +62,12 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"trusted_proxies": "many"}, "TRUSTED_PROXIES: Input should be a valid integer"),
         ({"trusted_proxies": -1}, "TRUSTED_PROXIES: Input should be greater than or equal to 0"),
         ({"rate_limits": "maybe"}, "RATE_LIMITS: Input should be 'on' or 'off'"),
+        ({"mail_url": "https://smtp.example.org"}, "MAIL_URL must look like smtp://user:password@host:587"),
+        ({"mail_url": "smtp://"}, "MAIL_URL must look like smtp://user:password@host:587"),
+        ({"mail_url": "smtp://smtp.example.org:many"}, "MAIL_URL must look like smtp://user:password@host:587"),
+        ({"mail_url": "smtp://user:pa/ss@smtp.example.org"}, "MAIL_URL must look like smtp://user:password@host:587"),
+        ({"mail_from": "Tripdesk"}, "MAIL_FROM must be an address"),
+        ({"mail_from": "Tripdesk <nobody@nowhere>"}, "MAIL_FROM must be an address"),
         ({"hold_minutes": 0}, "HOLD_MINUTES: Input should be greater than or equal to 1"),
         ({"commission_basis_points": 10_001}, "COMMISSION_BASIS_POINTS: Input should be less than or equal to 10000"),
         ({"sentry_traces_sample_rate": 2}, "SENTRY_TRACES_SAMPLE_RATE: Input should be less than or equal to 1"),
@@ -82,6 +90,8 @@ def test_a_wrong_setting_gives_one_line_that_names_it(wrong: dict[str, Any], lin
         ({"stripe_secret_key": "sk_test_tripdesk_demo"}, "STRIPE_SECRET_KEY is the demo's"),
         ({"stripe_webhook_secret": ""}, "STRIPE_WEBHOOK_SECRET must be set in production"),
         ({"stripe_webhook_secret": "whsec_real,whsec_tripdesk_demo"}, "STRIPE_WEBHOOK_SECRET is the demo's"),
+        ({"mail_url": ""}, "MAIL_URL must be set in production"),
+        ({"mail_from": "Tripdesk <no-reply@tripdesk.example>"}, "MAIL_FROM must be set in production"),
         ({"rate_limits": "off"}, "RATE_LIMITS may not be off in production"),
         ({"public_url": "http://desk.example.org"}, "PUBLIC_URL must start with https:// in production"),
     ],
@@ -106,6 +116,8 @@ def test_every_problem_is_named_at_once() -> None:
         "STRIPE_SECRET_KEY",
         "STRIPE_WEBHOOK_SECRET",
         "PUBLIC_URL",
+        "MAIL_URL",
+        "MAIL_FROM",
     }
 
 
@@ -117,6 +129,7 @@ def test_a_wrong_secret_is_not_repeated_in_the_message() -> None:
                 "stripe_secret_key": "hunter2-is-my-key",
                 "jwt_secret": "a:hunter2",
                 "secret_key": "hunter2",
+                "mail_url": "smtp://user:hunter2",
             }
         )
     assert "hunter2" not in str(refusal.value)

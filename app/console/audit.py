@@ -1,0 +1,203 @@
+"""/console/audit/: who did what, before and after, and how much of it is sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from flask import current_app
+from flask_admin import expose
+from sqlalchemy import ColumnElement, func, or_, select
+
+from app.accounts.models import User
+from app.audit import trail
+from app.audit.models import AuditEntry, AuditSeal
+from app.console.base import ADMIN, Column, Filter, RecordView, find
+from app.console.record import Fact, Group, Phrase, Record
+from app.extensions import db
+
+# The pages of what entries are about, by table; one that isn't served is not linked to.
+_PAGES = {
+    "bookings": "/console/bookings/{}/",
+    "payments": "/console/payments/{}/",
+    "refunds": "/console/refunds/{}/",
+    "webhook_events": "/console/webhooks/{}/",
+    "packages": "/console/packages/{}/",
+    "providers": "/console/providers/{}/",
+    "users": "/console/users/{}/",
+    "notifications": "/console/mail/{}/",
+}
+_KINDS = {"staff": "Staff", "traveller": "Travellers", "stripe": "Stripe", "system": "Tripdesk itself"}
+
+
+def _by_person(words: str) -> ColumnElement[bool]:
+    person = select(User.id).where(User.email == words.lower()).scalar_subquery()
+    return or_(AuditEntry.actor_id == person, AuditEntry.actor_label == words)
+
+
+def _by_action(words: str) -> ColumnElement[bool]:
+    # "booking." finds all that is done to bookings.
+    return AuditEntry.action.startswith(words, autoescape=True) if words.endswith(".") else AuditEntry.action == words
+
+
+def _since(begin: datetime) -> ColumnElement[bool]:
+    return AuditEntry.at >= begin
+
+
+def _until(begin: datetime) -> ColumnElement[bool]:
+    return AuditEntry.at < begin + timedelta(days=1)
+
+
+class AuditView(RecordView):
+    """The audit trail, for admins."""
+
+    roles = ADMIN
+    icon = "shield-check"
+    model = AuditEntry
+    title = "Audit"
+    noun = ("entry", "entries")
+    intro = "Everything that was done, by whom, before and after. Entries are never changed, and sealed within seconds."
+    empty_hint = "The first one is written with the first change."
+    template = "console/audit/list.html"
+    columns = (
+        Column("action", "Action", "link"),
+        Column("object", "To"),
+        Column("actor", "By"),
+        Column("reason", "Reason"),
+        Column("request_id", "Request", "mono"),
+        Column("at", "When", "time", "right"),
+    )
+    filters = (
+        Filter("actor_kind", "Who", _KINDS),
+        Filter("actor", "By", kind="text", where=_by_person, hint="E-mail or name"),
+        Filter("action", "Action", kind="text", where=_by_action, hint="booking.cancel"),
+        Filter("object_type", "Table", kind="text", hint="bookings"),
+        Filter("object_id", "Id", kind="number"),
+        Filter("request_id", "Request", kind="text", hint="req_…"),
+        Filter("from", "From", kind="day", where=_since),
+        Filter("to", "To", kind="day", where=_until),
+    )
+
+    def cells(self, row: AuditEntry) -> dict[str, Any]:
+        """One entry's line."""
+        return {
+            "action": row.action,
+            "object": f"{row.object_type} {row.object_id}",
+            "actor": row.actor_label,
+            "reason": row.reason,
+            "request_id": row.request_id,
+            "at": row.at,
+        }
+
+    def href(self, row: AuditEntry) -> str:
+        """Its page."""
+        return f"/console/audit/{row.id}/"
+
+    def context(self) -> dict[str, Any]:
+        """How far the trail is sealed."""
+        head = db.session.scalar(select(AuditSeal).order_by(AuditSeal.position.desc()).limit(1))
+        newest = db.session.scalar(select(func.max(AuditEntry.id))) or 0
+        # The last of the chain has the newest entry or nearly so; what came after it still waits.
+        waiting = select(AuditEntry.id).where(AuditEntry.id > (head.entry_id if head else 0)).limit(self.count_cap + 1)
+        count = db.session.scalar(select(func.count()).select_from(waiting.subquery())) if newest else 0
+        return {
+            "seal": {"position": head.position, "at": head.sealed_at, "digest": head.digest.hex()} if head else None,
+            "waiting": count or 0,
+            "cap": self.count_cap,
+        }
+
+    @expose("/<int:entry_id>/")  # type: ignore[untyped-decorator]
+    def show(self, entry_id: int) -> str:
+        """One entry."""
+        entry = find(AuditEntry, entry_id, "audit entry")
+        seal = db.session.scalar(select(AuditSeal).where(AuditSeal.entry_id == entry.id))
+        together = db.session.scalars(
+            select(AuditEntry)
+            .where(AuditEntry.request_id == entry.request_id, AuditEntry.transaction_id == entry.transaction_id)
+            .order_by(AuditEntry.id)
+            .limit(self.page_size)
+        ).all()
+        return self.render_record(
+            Record(
+                title=entry.action,
+                lead=entry.reason,
+                sub=(
+                    Phrase("by", entry.actor_label),
+                    Phrase("to", f"{entry.object_type} {entry.object_id}", href=_page_of(entry)),
+                    Phrase(at=entry.at),
+                ),
+                facts=(_who(entry), _where(entry), _sealed(seal)),
+            ),
+            "console/audit/show.html",
+            changes=_diff(entry),
+            is_new=entry.before is None,
+            columns=self.columns,
+            together=self._together(together),
+        )
+
+    def _together(self, entries: Sequence[AuditEntry]) -> list[dict[str, Any]]:
+        return self.lines(entries) if len(entries) > 1 else []
+
+
+def _page_of(entry: AuditEntry) -> str | None:
+    path = _PAGES.get(entry.object_type, "").format(entry.object_id)
+    return path if path and current_app.url_map.bind("").test(path) else None
+
+
+def _who(entry: AuditEntry) -> Group:
+    return Group(
+        "Who",
+        (
+            Fact("Name", entry.actor_label),
+            Fact("Kind", _KINDS.get(entry.actor_kind, entry.actor_kind)),
+            Fact("Id", entry.actor_id, "mono"),
+            Fact("Address", entry.address, "mono"),
+        ),
+    )
+
+
+def _where(entry: AuditEntry) -> Group:
+    history = f"../?object_type={entry.object_type}&object_id={entry.object_id}"
+    return Group(
+        "What",
+        (
+            Fact("Table", entry.object_type, "mono"),
+            Fact("Row", entry.object_id, "mono", href=_page_of(entry)),
+            Fact("Its history", "All entries about it", href=history),
+            Fact("Request", entry.request_id, "mono", href=f"../?request_id={entry.request_id}"),
+            Fact("Transaction", entry.transaction_id, "mono"),
+        ),
+    )
+
+
+def _sealed(seal: AuditSeal | None) -> Group:
+    if seal is None:
+        return Group("Seal", (Fact("State", "Not sealed yet"),))
+    return Group(
+        "Seal",
+        (
+            Fact("Place in the chain", seal.position, "number"),
+            Fact("Sealed", seal.sealed_at, "time"),
+            Fact("Digest", seal.digest.hex(), "mono"),
+        ),
+    )
+
+
+def _diff(entry: AuditEntry) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": change["name"],
+            "before": _written(change["before"]),
+            "after": _written(change["after"]),
+            "is_same": entry.before is not None and change["before"] == change["after"],
+        }
+        for change in trail.changes(entry)
+    ]
+
+
+def _written(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode()

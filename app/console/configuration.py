@@ -1,0 +1,132 @@
+"""/console/settings/: what this process runs with, where each value came from, and what it means."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from flask_admin import expose
+from pydantic import SecretStr
+
+from app.config import Settings, settings
+from app.console.base import ADMIN, Page
+
+# Group: setting: what it means. Every setting stands in one of them.
+MEANINGS: dict[str, dict[str, str]] = {
+    "Where it runs": {
+        "app_env": "Production refuses missing, default and demo secrets; development shows the demo logins.",
+        "public_url": "Where people reach Tripdesk; https makes the session cookie secure.",
+        "trusted_proxies": "How many proxies in front are believed about the caller's address.",
+        "cors_origins": "Web pages of these origins may call the API.",
+        "tripdesk_home": "The demo's data, and what is written to disk without a service for it.",
+        "log_dir": "With a folder, combined.log and error.log are written there too.",
+    },
+    "Services": {
+        "database_url": "PostgreSQL, as the app's own role.",
+        "database_owner_url": "PostgreSQL, as the owner: only migrations need it.",
+        "redis_url": "Queues, and what may be forgotten.",
+        "meili_url": "Meilisearch; without it, search runs on PostgreSQL.",
+        "meili_api_key": "The key for Meilisearch.",
+        "storage_url": "Where attachments are kept.",
+    },
+    "Stripe": {
+        "stripe_secret_key": "Tripdesk's key at Stripe.",
+        "stripe_webhook_secret": "Signs what Stripe sends; several while one is being replaced.",
+        "stripe_api_base": "Another address than Stripe's own, for tests; refused together with a live key.",
+    },
+    "Signing in": {
+        "secret_key": "Signs browser sessions.",
+        "secret_key_fallbacks": "Earlier keys, still believed, so that a rotation signs nobody out.",
+        "jwt_secret": "Signs API tokens: the first key signs, all are believed.",
+        "rate_limits": "Whether callers of the API are slowed down; off is refused in production.",
+        "demo_password": "The password of the demo's logins.",
+    },
+    "Mail": {
+        "mail_url": "The SMTP server; without one, mail is written to files.",
+        "mail_from": "The sender of every mail.",
+    },
+    "Watching": {
+        "metrics_token": "Needed to read /metrics from elsewhere than this machine.",
+        "sentry_dsn": "Where errors are reported to.",
+        "sentry_traces_sample_rate": "The share of requests traced in Sentry, 0 to 1.",
+    },
+    "Business": {
+        "hold_minutes": "How long stock is held for a booking that is not paid yet.",
+        "commission_basis_points": "Our share of a booking's price: 1,500 is 15 %.",
+    },
+}
+# Secrets that are lists, and so no SecretStr.
+_SECRET_LISTS = {"stripe_webhook_secret", "secret_key_fallbacks", "jwt_secret"}
+# Addresses whose first part is a secret as well.
+_SECRET_ADDRESSES = {"sentry_dsn"}
+
+
+class SettingsView(Page):
+    """Every setting, for admins to read; they are changed where the process is started."""
+
+    roles = ADMIN
+    icon = "settings"
+
+    @expose("/")  # type: ignore[untyped-decorator]
+    def index(self) -> str:
+        """The whole list."""
+        found = settings()
+        from_demo = _names_in_demo_file(found)
+        groups = [
+            {"title": title, "settings": [_line(found, name, meaning, from_demo) for name, meaning in names.items()]}
+            for title, names in MEANINGS.items()
+        ]
+        return str(self.render("console/settings/index.html", groups=groups))
+
+
+def _line(found: Settings, name: str, meaning: str, from_demo: set[str]) -> dict[str, str]:
+    return {
+        "name": name.upper(),
+        "value": shown(name, getattr(found, name)),
+        "source": _source(found, name, from_demo),
+        "meaning": meaning,
+    }
+
+
+def shown(name: str, value: Any) -> str:
+    """A setting's value as it may be shown: of a secret only whether there is one."""
+    if isinstance(value, SecretStr):
+        return "set" if value.get_secret_value() else "not set"
+    if name in _SECRET_LISTS:
+        return f"set, {len(value)}" if len(value) > 1 else "set" if value else "not set"
+    if name in _SECRET_ADDRESSES:
+        return "set" if value else "not set"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "not set"
+    if value is None or value == "":
+        return "not set"
+    return _without_password(str(value))
+
+
+def _without_password(value: str) -> str:
+    if "://" not in value:
+        return value
+    parts = urlsplit(value)
+    if parts.password is None and not parts.query:
+        return value
+    credentials, at, host = parts.netloc.rpartition("@")
+    user = credentials.partition(":")[0]
+    netloc = f"{user}:…{at}{host}" if parts.password is not None else parts.netloc
+    # A query may carry a password as well.
+    return urlunsplit((parts.scheme, netloc, parts.path, "…" if parts.query else "", ""))
+
+
+def _source(found: Settings, name: str, from_demo: set[str]) -> str:
+    if name not in found.model_fields_set:
+        return "Default"
+    if any(variable.lower() == name and value for variable, value in os.environ.items()):
+        return "Environment"
+    return "Running demo" if name in from_demo else "Given at start"
+
+
+def _names_in_demo_file(found: Settings) -> set[str]:
+    file = found.tripdesk_home / "run" / "env"
+    if found.app_env == "production" or not file.exists():
+        return set()
+    return {line.partition("=")[0].lower() for line in file.read_text().splitlines()}

@@ -1,0 +1,252 @@
+"""/console/payments/: what each booking was paid with, and everything that Stripe and the ledger say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask_admin import expose
+from sqlalchemy import Select, select, union
+from sqlalchemy.orm import defer
+
+from app.bookings import story
+from app.bookings.models import Booking
+from app.catalog.models import Provider
+from app.console.base import FINANCE, Column, Filter, RecordView, find
+from app.console.formatting import status_label
+from app.console.record import Fact, Group, Phrase, Record
+from app.extensions import db
+from app.money import Money
+from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+
+ENTRY_COLUMNS = (
+    Column("kind", "Posting", "link"),
+    Column("debit", "Debit"),
+    Column("credit", "Credit"),
+    Column("amount", "Amount", "money", "right"),
+    Column("source", "Source", "mono"),
+    Column("booking", "Booking"),
+    Column("posted_at", "Posted", "time", "right"),
+)
+EVENT_COLUMNS = (
+    Column("type", "Event", "link"),
+    Column("status", "State", "chip"),
+    Column("object_id", "About", "mono"),
+    Column("attempts", "Failed tries", "number", "right"),
+    Column("last_error", "Error"),
+    Column("received_at", "Received", "time", "right"),
+)
+
+
+class PaymentsView(RecordView):
+    """Payments, for finance."""
+
+    roles = FINANCE
+    icon = "credit-card"
+    model = Payment
+    title = "Payments"
+    search_hint = "Booking reference or Stripe id"
+    empty_hint = "The first one shows here when a traveller starts to pay."
+    columns = (
+        Column("booking", "Booking", "link"),
+        Column("status", "State", "chip"),
+        Column("amount", "Amount", "money", "right"),
+        Column("refunded", "Refunded", "money", "right"),
+        Column("intent", "Intent", "mono"),
+        Column("failure", "Last refusal"),
+        Column("created_at", "Started", "time", "right"),
+    )
+    filters = (Filter("status", "State", {status: status_label(status) for status in Payment.MOVES}),)
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """By whole booking reference, or the id of an intent, charge or refund at Stripe."""
+        found = union(
+            select(Payment.id)
+            .join(Booking, Booking.id == Payment.booking_id)
+            .where(Booking.reference == words.upper()),
+            select(Payment.id).where(Payment.stripe_payment_intent_id == words),
+            select(Payment.id).where(Payment.stripe_charge_id == words),
+            select(Refund.payment_id).where(Refund.stripe_refund_id == words),
+        )
+        return query.where(Payment.id.in_(found))
+
+    def lines(self, rows: Sequence[Payment]) -> list[dict[str, Any]]:
+        """One page's payments with the references of their bookings."""
+        references = references_of(row.booking_id for row in rows)
+        return [
+            {
+                "href": payment_href(row.id),
+                "cells": {
+                    "booking": references[row.booking_id],
+                    "status": row.status,
+                    "amount": Money(row.amount_minor, row.currency).json(),
+                    "refunded": Money(row.refunded_minor, row.currency).json() if row.refunded_minor else None,
+                    "intent": row.stripe_payment_intent_id,
+                    "failure": row.failure_message,
+                    "created_at": row.created_at,
+                },
+            }
+            for row in rows
+        ]
+
+    @expose("/<int:payment_id>/")  # type: ignore[untyped-decorator]
+    def show(self, payment_id: int) -> str:
+        """One payment."""
+        payment = find(Payment, payment_id, "payment")
+        booking = db.session.get_one(Booking, payment.booking_id)
+        told = story.tell_payment(payment)
+        entries = db.session.scalars(
+            select(LedgerEntry).where(LedgerEntry.payment_id == payment.id).order_by(LedgerEntry.id)
+        ).all()
+        events = db.session.scalars(
+            select(WebhookEvent)
+            .where(WebhookEvent.stripe_payment_intent_id == payment.stripe_payment_intent_id)
+            .options(defer(WebhookEvent.payload))
+            .order_by(WebhookEvent.id)
+        ).all()
+        return self.render_record(
+            Record(
+                title=f"Payment of {booking.reference}",
+                status=payment.status,
+                sub=(
+                    Phrase("for", booking.reference, href=f"/console/bookings/{booking.id}/"),
+                    Phrase(text=booking.package_name),
+                    Phrase("started", at=payment.created_at),
+                ),
+                statement=_statement(payment),
+                facts=(_at_stripe(payment), *_refunds(told.refunds), _work(payment)),
+                timeline=told.moments,
+                has_segments=True,
+            ),
+            "console/payments/show.html",
+            entry_columns=ENTRY_COLUMNS,
+            entries=entry_lines(entries),
+            event_columns=EVENT_COLUMNS,
+            events=[event_line(event) for event in events],
+        )
+
+
+def payment_href(payment_id: int) -> str:
+    """The page of a payment."""
+    return f"/console/payments/{payment_id}/"
+
+
+def references_of(booking_ids: Any) -> dict[int, str]:
+    """The references of bookings by id."""
+    wanted = select(Booking.id, Booking.reference).where(Booking.id.in_(set(booking_ids)))
+    return dict(db.session.execute(wanted).all())
+
+
+def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
+    """Ledger entries as ENTRY_COLUMNS wants them."""
+    names = account_names()
+    references = references_of(entry.booking_id for entry in entries)
+    return [
+        {
+            "href": f"/console/ledger/{entry.id}/",
+            "cells": {
+                "kind": entry.kind,
+                "debit": names[entry.debit_account],
+                "credit": names[entry.credit_account],
+                "amount": Money(entry.amount_minor, entry.currency).json(),
+                "source": entry.source_id,
+                "booking": references[entry.booking_id],
+                "posted_at": entry.posted_at,
+            },
+        }
+        for entry in entries
+    ]
+
+
+def account_names() -> dict[str, str]:
+    """The ledger's accounts by code."""
+    return dict(db.session.execute(select(LedgerAccount.code, LedgerAccount.name)).all())
+
+
+def event_line(event: WebhookEvent) -> dict[str, Any]:
+    """One of Stripe's events as EVENT_COLUMNS wants it."""
+    return {
+        "href": f"/console/webhooks/{event.id}/",
+        "cells": {
+            "type": event.type,
+            "status": event.status,
+            "object_id": event.object_id,
+            "attempts": event.attempts,
+            "last_error": event.last_error,
+            "received_at": event.received_at,
+        },
+    }
+
+
+def money_lines(payment: Payment) -> list[dict[str, Any]]:
+    """What came of a captured payment, as lines of a statement; none before it is captured."""
+
+    def line(label: str, minor: int, kind: str) -> dict[str, Any]:
+        return {"label": label, "hint": None, "amount": Money(minor, payment.currency).json(), "kind": kind}
+
+    if payment.succeeded_at is None:
+        return []
+    lines = [line("Paid", payment.amount_minor, "subtotal")]
+    if payment.fee_minor:
+        lines.append(line("Stripe's fee", -payment.fee_minor, "muted"))
+    if payment.refunded_minor < payment.amount_minor:
+        lines.append(line("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
+        lines.append(line("Commission", payment.commission_minor, "muted"))
+    if payment.refunded_minor:
+        lines.append(line("Refunded", -payment.refunded_minor, "line"))
+    return lines
+
+
+def _statement(payment: Payment) -> dict[str, Any]:
+    asked = {
+        "label": "Asked for",
+        "hint": None,
+        "amount": Money(payment.amount_minor, payment.currency).json(),
+        "kind": "total",
+    }
+    lines = money_lines(payment)
+    return {"lines": [asked, *lines], "note": None if lines else "Nothing is paid yet."}
+
+
+def _at_stripe(payment: Payment) -> Group:
+    provider = db.session.get_one(Provider, payment.provider_id)
+    return Group(
+        "Payment",
+        (
+            Fact("Intent", payment.stripe_payment_intent_id, "mono"),
+            Fact("Charge", payment.stripe_charge_id, "mono"),
+            Fact("Captured", payment.succeeded_at, "time"),
+            Fact("Closed", payment.cancelled_at, "time"),
+            Fact("Last refusal", payment.failure_message),
+            Fact("Refusal code", payment.failure_code, "mono"),
+            Fact("Provider", provider.name),
+        ),
+    )
+
+
+def _refunds(refunds: Sequence[Refund]) -> list[Group]:
+    return [
+        Group(
+            f"Refund {number}" if len(refunds) > 1 else "Refund",
+            (
+                Fact("State", refund.status, "chip"),
+                Fact("Amount", Money(refund.amount_minor, refund.currency).json(), "money"),
+                Fact("Reason", refund.reason),
+                Fact("At Stripe", refund.stripe_refund_id, "mono"),
+                Fact("Asked", refund.created_at, "time"),
+                Fact("Failure", refund.failure_reason),
+            ),
+        )
+        for number, refund in enumerate(refunds, 1)
+    ]
+
+
+def _work(payment: Payment) -> Group:
+    return Group(
+        "Work on it",
+        (
+            Fact("Closing the intent is due", payment.due_at, "time"),
+            Fact("Failed tries", payment.attempts, "number"),
+            Fact("Error", payment.last_error),
+        ),
+    )

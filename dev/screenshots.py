@@ -1,0 +1,231 @@
+"""`make screenshots`: every page of the console as each role sees it, light and dark, wide and narrow.
+
+The pages are the app's own: what the menu and every link on them leads to, one record for each kind of page. A demo
+that runs is used; otherwise one is started for this and thrown away. Exits with 1 when a page failed, broke its policy,
+is wider than the window, or when no link leads to a page that the app serves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import MapAdapter, RequestRedirect
+
+from app import create_app
+from app.accounts.models import ROLES
+from dev import environment
+from dev.services import last_lines, spawn, stop
+
+WIDTHS = {"wide": (1440, 900), "narrow": (390, 844)}
+THEMES = ("light", "dark")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Under root, as in containers, Chromium's own sandbox doesn't start.
+OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+DEMO_SECONDS = 600
+# Served under /console/ without being pages.
+NO_PAGES = {"home.static"}
+_NOTE_VIOLATIONS = """
+    window.violations = [];
+    document.addEventListener("securitypolicyviolation", (event) =>
+        window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`));
+"""
+
+
+@dataclass
+class Walk:
+    """One role's way through the console: which address was found for which route, and what went wrong."""
+
+    role: str
+    routes: MapAdapter
+    found: dict[str, str] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+
+    def take(self, page: Page) -> None:
+        """Note where the links of the page that is shown lead, the first of each route."""
+        links: list[str] = page.eval_on_selector_all("a[href]", "links => links.map((link) => link.href)")
+        for link in links:
+            parts = urlsplit(link)
+            endpoint = endpoint_of(self.routes, parts.path)
+            if endpoint and parts.netloc == urlsplit(page.url).netloc and not parts.query:
+                self.found.setdefault(endpoint, parts.path)
+
+
+def endpoint_of(routes: MapAdapter, path: str) -> str | None:
+    """Which route of the console serves a path by GET; None for what is no page of it."""
+    if not path.startswith("/console/"):
+        return None
+    try:
+        endpoint, _ = routes.match(path, method="GET")
+    except (HTTPException, RequestRedirect):
+        return None
+    return None if endpoint in NO_PAGES else str(endpoint)
+
+
+def main(arguments: list[str]) -> int:
+    """Take the pictures, and say where they are."""
+    parser = argparse.ArgumentParser(prog="python -m dev.screenshots", description=__doc__)
+    parser.add_argument("--folder", type=Path, help="where to put them (default: a new one under the temporary files)")
+    parser.add_argument("--role", action="append", choices=ROLES, help="only this role; may be given again")
+    parser.add_argument("--page", default="", help="only pages whose route has this in its name, such as ledger")
+    chosen = parser.parse_args(arguments)
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="tripdesk-screenshots-"))
+    with demo() as settings, sync_playwright() as playwright:
+        app = create_app(**{name.lower(): value for name, value in settings.items()})
+        routes = app.url_map.bind(urlsplit(settings["PUBLIC_URL"]).netloc)
+        program = next(filter(None, map(shutil.which, BROWSERS)), None)
+        browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
+        walks = []
+        for role in chosen.role or ROLES:
+            walk = Walk(role, routes)
+            photograph(browser, walk, settings, folder, chosen.page)
+            walks.append(walk)
+        sign_in_page(browser, settings, folder)
+        browser.close()
+    troubles = [trouble for walk in walks for trouble in walk.troubles]
+    if not chosen.role and not chosen.page:
+        served = {
+            str(rule.endpoint)
+            for rule in app.url_map.iter_rules()
+            if rule.rule.startswith("/console/") and "GET" in (rule.methods or ()) and rule.endpoint not in NO_PAGES
+        }
+        reached = {endpoint for walk in walks for endpoint in walk.found} | {"sessions.login"}
+        troubles += [f"no link that anybody sees leads to {endpoint}" for endpoint in sorted(served - reached)]
+    for trouble in troubles:
+        print(trouble, file=sys.stderr)
+    print(f"{len(list(folder.rglob('*.png')))} pictures in {folder}")
+    return 1 if troubles else 0
+
+
+def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder: Path, only: str) -> None:
+    """Find every page this role can reach, and take each in every look."""
+    context = window(browser, settings)
+    page = context.new_page()
+    page.add_init_script(_NOTE_VIOLATIONS)
+    sign_in(page, walk.role, settings["DEMO_PASSWORD"])
+    walk.take(page)
+    seen: set[str] = set()
+    while todo := [(endpoint, path) for endpoint, path in walk.found.items() if endpoint not in seen]:
+        for endpoint, path in todo:
+            seen.add(endpoint)
+            answer = page.goto(path)
+            walk.take(page)
+            if only in endpoint:
+                note_troubles(walk, page, path, answer)
+                wrong = pictures(page, folder / walk.role, endpoint)
+                walk.troubles += [f"{walk.role} {path}: {trouble}" for trouble in wrong]
+        print(f"{walk.role}: {len(seen)} pages", flush=True)
+    context.close()
+
+
+def window(browser: Browser, settings: Mapping[str, str]) -> BrowserContext:
+    """A fresh window at the demo's address."""
+    width, height = WIDTHS["wide"]
+    return browser.new_context(
+        base_url=settings["PUBLIC_URL"], viewport={"width": width, "height": height}, reduced_motion="reduce"
+    )
+
+
+def sign_in(page: Page, role: str, password: str) -> None:
+    """Sign in with the role's demo login."""
+    page.goto("/console/login")
+    page.get_by_label("E-mail").fill(f"{role}@demo.tripdesk.example")
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/console/login" not in url)
+
+
+def note_troubles(walk: Walk, page: Page, path: str, answer: Response | None) -> None:
+    """What nobody would see on a picture: a status, a broken policy."""
+    if answer is None or answer.status >= 400:
+        walk.troubles.append(f"{walk.role} {path}: {answer.status if answer else 'no answer'}")
+    violations: list[str] = page.evaluate("window.violations")
+    walk.troubles += [f"{walk.role} {path}: {violation}" for violation in violations]
+
+
+def pictures(page: Page, folder: Path, name: str) -> list[str]:
+    """The page in each theme and width; returns what is wrong with its width."""
+    wrong = []
+    for look, (width, height) in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for theme in THEMES:
+            page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+            page.screenshot(path=folder / f"{name}-{look}-{theme}.png", full_page=True)
+        found: int = page.evaluate("document.documentElement.scrollWidth")
+        if found > width:
+            wrong.append(f"{found} px wide in a window of {width}")
+    return wrong
+
+
+def sign_in_page(browser: Browser, settings: Mapping[str, str], folder: Path) -> None:
+    """The page before anybody is signed in."""
+    context = window(browser, settings)
+    page = context.new_page()
+    page.goto("/console/login")
+    pictures(page, folder / "nobody", "sessions.login")
+    context.close()
+
+
+@contextmanager
+def demo() -> Iterator[Mapping[str, str]]:
+    """The settings of the demo that runs, or of one of our own for as long as this lasts."""
+    running = environment.running(environment.home_folder(os.environ))
+    if running is not None:
+        yield running
+        return
+    with tempfile.TemporaryDirectory(prefix="tripdesk-") as home:
+        log = Path(home) / "demo.log"
+        own = {**os.environ, "TRIPDESK_HOME": f"{home}/home", "PORT": str(free_pair_of_ports())}
+        print("No demo is running: starting one for the pictures", flush=True)
+        process = spawn([sys.executable, "-m", "dev.demo"], log=log, env=own, cwd=environment.CHECKOUT)
+        try:
+            wait_until_ready(process, log)
+            started = environment.running(Path(f"{home}/home"))
+            assert started is not None
+            yield started
+        finally:
+            stop(process, signal.SIGINT, 30)
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for the demo's READY line; exits when it ends before."""
+    for _ in range(DEMO_SECONDS * 2):
+        if re.search(r"^READY ", log.read_text(), re.MULTILINE):
+            return
+        try:
+            process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    sys.exit(f"The demo did not start. The end of its log:\n{last_lines(log)}")
+
+
+def free_pair_of_ports() -> int:
+    """A port that nobody listens on, and the next one neither."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
