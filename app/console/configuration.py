@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from flask_admin import expose
 from pydantic import SecretStr
@@ -107,14 +107,8 @@ def shown(name: str, value: Any) -> str:
 def _without_password(value: str) -> str:
     if "://" not in value:
         return value
-    parts = urlsplit(value)
-    if parts.password is None and not parts.query:
-        return value
-    credentials, at, host = parts.netloc.rpartition("@")
-    user = credentials.partition(":")[0]
-    netloc = f"{user}:…{at}{host}" if parts.password is not None else parts.netloc
     # A query may carry a password as well.
-    return urlunsplit((parts.scheme, netloc, parts.path, "…" if parts.query else "", ""))
+    return re.sub(r"(://[^/@:]*):.*@", r"\1:…@", re.sub(r"\?.*", "?…", value))
 
 
 def _source(found: Settings, name: str, from_demo: set[str]) -> str:

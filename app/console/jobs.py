@@ -93,7 +93,7 @@ def _live() -> dict[str, Any]:
     return {
         "queues": [{"cells": vars(queue)} for queue in queues],
         "unheard": [queue.name for queue in queues if queue.name not in listened_to],
-        "workers": [{"cells": vars(worker)} for worker in seen],
+        "workers": [{"cells": {**vars(worker), "name": worker.name[:12]}} for worker in seen],
         "schedule": [{"cells": _scheduled(entry)} for entry in workers.schedule()],
         "failed": [{"cells": {**vars(job), "ids": ", ".join(map(str, job.ids))}} for job in failed],
         "most_failed": workers.MOST_FAILED,

@@ -1,0 +1,236 @@
+"""Audit, settings and jobs, as admins see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import unescape
+
+import pytest
+from flask import Flask
+from pydantic import SecretStr
+from rq import Queue, Worker
+from rq.serializers import JSONSerializer
+from sqlalchemy import select
+
+from app.accounts.models import User
+from app.audit import service as audit
+from app.audit.models import AuditEntry
+from app.bookings import service as bookings
+from app.config import Settings
+from app.console.configuration import MEANINGS, shown
+from app.db import lock, transaction
+from app.extensions import db
+from app.payments import inbox
+from app.payments.models import Payment, WebhookEvent
+from app.queue import MAX_ATTEMPTS, connect, connection, note_failure, poke
+from app.workers import note_poke, outboxes
+from tests import factories, queued
+from tests.console.browser import signed_in
+
+
+def entry_about(table: str, row_id: int, action: str) -> AuditEntry:
+    about = (AuditEntry.object_type == table, AuditEntry.object_id == row_id, AuditEntry.action == action)
+    return db.session.scalars(select(AuditEntry).where(*about)).one()
+
+
+# ------------------------------------------------------------------ the audit trail
+
+
+def test_the_trail_is_filtered_by_person_action_object_request_and_day(app: Flask) -> None:
+    person, other = factories.staff("support"), factories.staff("support")
+    held, theirs = factories.booking(), factories.booking()
+    for staff, booking in ((person, held), (other, theirs)):
+        bookings.cancel(
+            booking.id, by=factories.actor(staff), on_behalf_of="support", reason=f"For {booking.reference}"
+        )
+    done, today = entry_about("bookings", held.id, "booking.cancel"), factories.utcnow().date()
+    browser = signed_in(app, "admin")
+    for query in (
+        f"actor={person.email}",
+        f"actor={person.name}&actor_kind=staff",
+        f"object_type=bookings&object_id={held.id}&action=booking.cancel",
+        f"object_type=bookings&object_id={held.id}&action=booking.",
+        f"request_id={done.request_id}&object_id={held.id}&object_type=bookings&from={today}&to={today}",
+    ):
+        page = unescape(browser.get(f"/console/audit/?{query}").text)
+        assert f"For {held.reference}" in page, query
+        assert f"For {theirs.reference}" not in page
+    for query in (f"actor={person.email}&action=booking.hold", "action=booking", "object_id=1&object_type=nothing"):
+        assert "No entries match" in browser.get(f"/console/audit/?{query}").text
+    assert browser.get("/console/audit/?object_id=x").status_code == 422
+
+
+def test_an_entry_shows_each_column_before_and_after_and_leads_to_what_it_is_about(app: Flask) -> None:
+    booking = factories.booking()
+    by = factories.actor(factories.staff("support"))
+    bookings.cancel(booking.id, by=by, on_behalf_of="support", reason="Looks like <b>fraud</b>")
+    entry = entry_about("bookings", booking.id, "booking.cancel")
+    page = signed_in(app, "admin").get(f"/console/audit/{entry.id}/").text
+    for words in ("PENDING_PAYMENT", "CANCELLED_BY_SUPPORT", "Looks like &lt;b&gt;fraud&lt;/b&gt;", by.label):
+        assert words in page, words
+    assert f'href="/console/bookings/{booking.id}/"' in page
+    assert "Not sealed yet" in page
+
+
+def test_the_page_says_how_far_the_trail_is_sealed(empty_app: Flask) -> None:
+    browser = signed_in(empty_app, "admin")
+    assert "Nothing is sealed yet" in browser.get("/console/audit/").text
+    while audit.seal():
+        pass
+    assert "none wait" in browser.get("/console/audit/").text
+    factories.traveller()
+    page = unescape(browser.get("/console/audit/").text)
+    assert "1 written since" in re.sub(r"\s+", " ", page)
+    sealed = entry_about("users", db.session.scalars(select(User.id)).first() or 0, "staff.create")
+    assert "Place in the chain" in browser.get(f"/console/audit/{sealed.id}/").text
+
+
+# ------------------------------------------------------------------ settings
+
+
+def test_every_setting_is_explained_once() -> None:
+    explained = [name for group in MEANINGS.values() for name in group]
+    assert sorted(explained) == sorted(Settings.model_fields)
+
+
+def test_no_secret_is_shown(app: Flask) -> None:
+    page = signed_in(app, "admin").get("/console/settings/").text
+    settings = app.extensions["settings"]
+    passwords = [re.search(r":([^:@/]+)@", url) for url in (settings.database_url, settings.database_owner_url)]
+    secrets = [
+        settings.secret_key.get_secret_value(),
+        *settings.stripe_webhook_secret,
+        settings.stripe_secret_key.get_secret_value(),
+        *settings.jwt_keys.values(),
+        *(found[1] for found in passwords if found),
+    ]
+    assert len(secrets) >= 5
+    assert [secret for secret in secrets if secret in page] == []
+    assert "http://127.0.0.1:8000" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("secret_key", SecretStr("x"), "set"),
+        ("meili_api_key", SecretStr(""), "not set"),
+        ("jwt_secret", ("a:x", "b:y"), "set, 2"),
+        ("secret_key_fallbacks", (), "not set"),
+        ("sentry_dsn", "https://key@sentry.example/1", "set"),
+        ("redis_url", "rediss://:pa/ss@host:6379/0", "rediss://:…@host:6379/0"),
+        ("mail_url", "smtps://me:p@ss@mail.example:465", "smtps://me:…@mail.example:465"),
+        ("database_url", "postgresql://app@host/db?password=secret", "postgresql://app@host/db?…"),
+        ("public_url", "https://desk.example.org", "https://desk.example.org"),
+        ("hold_minutes", 15, "15"),
+        ("log_dir", None, "not set"),
+    ],
+)
+def test_a_value_is_shown_without_what_is_secret_in_it(name: str, value: object, written: str) -> None:
+    assert shown(name, value) == written
+
+
+def test_each_setting_says_where_it_came_from(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = signed_in(app, "admin")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    page = re.sub(r"\s+", " ", browser.get("/console/settings/").text)
+
+    def source(name: str) -> str:
+        found = re.search(rf"<code>{name}</code>.*?<dd>.*?<small>(.*?)</small>", page)
+        assert found
+        return found[1]
+
+    assert (source("HOLD_MINUTES"), source("REDIS_URL"), source("APP_ENV")) == (
+        "Default",
+        "Environment",
+        "Given at start",
+    )
+
+
+# ------------------------------------------------------------------ jobs
+
+
+@pytest.fixture
+def without_redis(app: Flask) -> Iterator[None]:
+    """For one test, nobody answers where Redis was."""
+    real = app.extensions["redis"]
+    app.extensions["redis"] = connect("redis://127.0.0.1:1/0")
+    yield
+    app.extensions["redis"] = real
+
+
+@pytest.fixture
+def a_worker(app: Flask) -> Iterator[Worker]:
+    """One that has reported itself, without working."""
+    own = connect(app.extensions["settings"].redis_url)
+    worker = Worker([Queue("urgent", connection=own)], name="worker-of-a-test")
+    worker.register_birth()
+    yield worker
+    worker.register_death()
+
+
+def test_queues_workers_and_the_schedule_are_shown(app: Flask, a_worker: Worker) -> None:
+    poke("jobs.bookings.expire_holds", queue="default", keep_seconds=60)
+    note_poke("jobs.bookings.expire_holds", queue="default", every_seconds=10)
+    browser = signed_in(app, "admin")
+    page = unescape(re.sub(r"\s+", " ", browser.get("/console/jobs/").text))
+    assert "worker-of-a-" in page
+    assert "No worker listens to default, slow" in page
+    assert "None in the last day." in page
+    assert re.search(r"jobs\.bookings\.expire_holds.*?10 s.*?–", page)
+    queued.work_off()
+    page = re.sub(r"\s+", " ", browser.get("/console/jobs/").text)
+    assert re.search(r"jobs\.bookings\.expire_holds.*?\d+ ms", page)
+
+
+def test_looking_at_workers_leaves_our_connections_as_impatient_as_they_were(app: Flask, a_worker: Worker) -> None:
+    # RQ's own way to list workers sets the timeout of the connections it is given to minutes.
+    ours = app.extensions["redis"] = connect(app.extensions["settings"].redis_url)
+    assert a_worker.name[:12] in signed_in(app, "admin").get("/console/jobs/").text
+    assert ours.connection_pool.connection_kwargs["socket_timeout"] == 2
+
+
+def test_a_job_that_raised_is_listed_with_its_error(app: Flask) -> None:
+    Queue("slow", connection=connection(), serializer=JSONSerializer).enqueue(
+        "jobs.payments.close_intent", "no number", meta={"request_id": "req_of_a_test"}
+    )
+    queued.work_off()
+    page = unescape(signed_in(app, "admin").get("/console/jobs/").text)
+    assert "jobs.payments.close_intent" in page
+    assert "req_of_a_test" in page
+
+
+def test_rows_that_wait_are_on_their_way_or_were_given_up_are_counted(empty_app: Flask) -> None:
+    def counts() -> dict[str, tuple[int, int, int]]:
+        db.session.rollback()
+        return {state.table: (state.waiting, state.leased, state.given_up) for state in outboxes()}
+
+    assert counts()["webhook_events"] == counts()["payments"] == (0, 0, 0)
+    for number in range(3):
+        inbox.receive(factories.event("customer.created", {"id": f"cus_{number}"}))
+    first, second, _ = db.session.scalars(select(WebhookEvent.id).order_by(WebhookEvent.id)).all()
+    for _ in range(MAX_ATTEMPTS):
+        inbox.note_failure(first, ValueError("no"))
+    with transaction():
+        lock(WebhookEvent, second).hand_out()
+    assert counts()["webhook_events"] == (1, 1, 1)
+
+    held = factories.booking()
+    factories.intent_of(held)
+    payment_id = db.session.scalars(select(Payment.id)).one()
+    with transaction():
+        lock(Payment, payment_id).hand_out()
+    assert counts()["payments"] == (0, 1, 0)
+    for _ in range(MAX_ATTEMPTS):
+        note_failure(Payment, payment_id, "Stripe is down")
+    assert counts()["payments"] == (0, 0, 1)
+
+
+def test_with_redis_down_the_page_says_so_and_shows_the_rows(app: Flask, without_redis: None) -> None:
+    browser = signed_in(app, "admin")
+    answer = browser.get("/console/jobs/")
+    assert answer.status_code == 200
+    assert "Redis can't be reached" in unescape(answer.text)
+    for table in ("webhook_events", "payments", "refunds"):
+        assert table in answer.text
+    assert "Redis can't be reached" in unescape(signed_in(app, "finance").get("/console/ledger/").text)

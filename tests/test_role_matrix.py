@@ -1,0 +1,433 @@
+"""Who may do what: every route and method, as each kind of caller, on what is theirs, another's, or missing.
+
+TABLE is the whole of it. A route without a row fails, and so does a row without a route: to add one, write its line,
+and where it is about a kind of object that isn't in OBJECTS yet, how to make one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urljoin
+from uuid import uuid4
+
+import pytest
+from flask import Blueprint, Flask
+from sqlalchemy import select, text
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+from werkzeug.test import TestResponse
+
+from app.accounts import tokens
+from app.audit.actor import Actor
+from app.audit.models import AuditEntry
+from app.db import transaction
+from app.extensions import db
+from app.payments import inbox
+from app.payments import service as payments
+from app.payments.models import LedgerEntry, WebhookEvent
+from tests import factories
+from tests.console.browser import Browser
+
+CALLERS = ("anyone", "traveller", "support", "moderator", "finance", "admin")
+
+# A cell is the status that the caller gets; `login` is a redirect to the console's sign-in. Where it matters whose the
+# object is, the cell is own/another's. `missing` is what whoever may do it gets for an object that isn't there; the
+# others get the same as for one that is. In the console, the traveller is somebody whose roles were taken a moment ago.
+TABLE = """
+route                      method object        anyone traveller support moderator finance admin   missing
+
+root                       GET    -             302    302       302     302       302     302     -
+static                     GET    style         200    200       200     200       200     200     404
+ops.health                 GET    -             200    200       200     200       200     200     -
+ops.ready                  GET    -             200    200       200     200       200     200     -
+webhooks.receive           POST   -             400    400       400     400       400     400     -
+
+sessions.login             GET    -             200    200       302     302       302     302     -
+sessions.sign_in           POST   wrong_login   403    403       403     403       403     403     403
+sessions.sign_out          POST   -             302    302       302     302       302     302     -
+home.static                GET    admin_style   200    200       200     200       200     200     404
+home.index                 GET    -             login  login     200     200       200     200     -
+bookings.index             GET    -             login  login     200     200       200     200     -
+bookings.show              GET    booking       login  login     200     200       200     200     404
+bookings.cancel            POST   cancellation  login  login     302     403       403     302     404
+payments.index             GET    -             login  login     403     403       200     200     -
+payments.show              GET    payment       login  login     403     403       200     200     404
+ledger.index               GET    -             login  login     403     403       200     200     -
+ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
+ledger.check               POST   -             login  login     403     403       302     302     -
+webhook_inbox.index        GET    -             login  login     403     403       200     200     -
+webhook_inbox.show         GET    done_event    login  login     403     403       200     200     404
+webhook_inbox.replay       POST   done_event    login  login     403     403       302     302     404
+audit.index                GET    -             login  login     403     403       403     200     -
+audit.show                 GET    audit_entry   login  login     403     403       403     200     404
+jobs.index                 GET    -             login  login     403     403       403     200     -
+settings.index             GET    -             login  login     403     403       403     200     -
+development.index          GET    -             login  login     200     200       200     200     -
+development.confirm        POST   intent        login  login     302     302       302     302     404
+
+api.openapi_json           GET    -             200    200       200     200       200     200     -
+api.docs                   GET    -             200    200       200     200       200     200     -
+api.register               POST   new_person    201    201       201     201       201     201     201
+api.login                  POST   wrong_login   401    401       401     401       401     401     401
+api.refresh                POST   refresh_token 200    200       200     200       200     200     401
+api.logout                 POST   refresh_token 204    204       204     204       204     204     204
+api.list_packages          GET    -             200    200       200     200       200     200     -
+api.get_package            GET    package       200    200       200     200       200     200     404
+api.get_availability       GET    package       200    200       200     200       200     200     404
+api.create_booking         POST   stay          401    201       201     201       201     201     404
+api.list_bookings          GET    -             401    200       200     200       200     200     -
+api.get_booking            GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.cancel_booking         POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.create_payment_intent  POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
+"""
+NOT_THERE = 2**62
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request is about: the parts of its address, and what it sends."""
+
+    args: dict[str, Any]
+    body: dict[str, Any] | None = None
+
+
+# --- One of each kind of object --------------------------------------------------------------------------------------
+# Each is made for its owner; without one, it is asked for but isn't there.
+
+
+def booking(owner: Actor | None) -> Asked:
+    return Asked({"booking_id": factories.booking(by=owner).id if owner else NOT_THERE})
+
+
+def cancellation(owner: Actor | None) -> Asked:
+    return Asked({**booking(owner).args, "on_behalf_of": "support"}, {"reason": "Looks like fraud"})
+
+
+def payment(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"payment_id": NOT_THERE})
+    found = payments.live_payment(factories.paid_booking(by=owner).id)
+    assert found is not None
+    return Asked({"payment_id": found.id})
+
+
+def ledger_entry(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"entry_id": NOT_THERE})
+    paid = factories.paid_booking(by=owner)
+    return Asked({"entry_id": db.session.scalar(select(LedgerEntry.id).where(LedgerEntry.booking_id == paid.id))})
+
+
+def audit_entry(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"entry_id": NOT_THERE})
+    made = factories.booking(by=owner)
+    about = (AuditEntry.object_type == "bookings", AuditEntry.object_id == made.id)
+    return Asked({"entry_id": db.session.scalar(select(AuditEntry.id).where(*about))})
+
+
+def done_event(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"event_id": NOT_THERE})
+    told = factories.event("customer.created", {"id": "cus_1", "object": "customer"})
+    assert inbox.receive(told)
+    event_id = db.session.scalar(select(WebhookEvent.id).where(WebhookEvent.stripe_event_id == told["id"]))
+    assert event_id is not None
+    inbox.apply(event_id, None)
+    return Asked({"event_id": event_id})
+
+
+def intent(owner: Actor | None) -> Asked:
+    wanted = factories.intent_of(factories.booking(by=owner)).id if owner else "pi_nothing_like_this"
+    return Asked({"intent_id": wanted}, {"payment_method": "pm_card_visa"})
+
+
+def package(owner: Actor | None) -> Asked:
+    return Asked({"package_id": factories.package().id if owner else NOT_THERE})
+
+
+def stay(owner: Actor | None) -> Asked:
+    first = factories.tomorrow()
+    return Asked(
+        {},
+        {
+            "packageId": package(owner).args["package_id"],
+            "checkIn": first.isoformat(),
+            "checkOut": (first + timedelta(days=1)).isoformat(),
+            "units": 1,
+            "guests": 1,
+        },
+    )
+
+
+def style(owner: Actor | None) -> Asked:
+    return Asked({"filename": "console.css" if owner else "nothing.css"})
+
+
+def admin_style(owner: Actor | None) -> Asked:
+    return Asked({"filename": "admin/css/bootstrap4/admin.css" if owner else "nothing.css"})
+
+
+def wrong_login(owner: Actor | None) -> Asked:
+    return Asked({}, {"email": f"{uuid4().hex}@example.org", "password": factories.PASSWORD})
+
+
+def new_person(owner: Actor | None) -> Asked:
+    return Asked({}, {"email": f"{uuid4().hex}@example.org", "name": "New", "password": factories.PASSWORD})
+
+
+def refresh_token(owner: Actor | None) -> Asked:
+    token = tokens.issue(factories.traveller()).refresh_token if owner else "nothing-like-this"
+    return Asked({}, {"refreshToken": token})
+
+
+OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
+    make.__name__: make
+    for make in (
+        *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, intent, package, stay),
+        *(style, admin_style, wrong_login, new_person, refresh_token),
+    )
+}
+
+
+# --- Reading the table -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    route: str
+    method: str
+    object: str
+    cells: dict[str, str]
+    missing: str
+
+    def expected(self, caller: str, whose: str) -> str:
+        """What the caller should get."""
+        own, _, anothers = self.cells[caller].partition("/")
+        if whose == "missing":
+            return self.missing if own[0] in "23" or self.missing == own else own
+        return own if whose == "own" else anothers or own
+
+    @property
+    def cases(self) -> list[str]:
+        """Whose objects to try."""
+        if self.object == "-":
+            return ["none"]
+        return (
+            ["own", "another's", "missing"] if any("/" in cell for cell in self.cells.values()) else ["own", "missing"]
+        )
+
+
+def read(table: str) -> list[Row]:
+    lines = [line.split() for line in table.splitlines() if line.strip()][1:]
+    return [
+        Row(route, method, kind, dict(zip(CALLERS, cells, strict=True)), missing)
+        for route, method, kind, *cells, missing in lines
+    ]
+
+
+ROWS = read(TABLE)
+CASES = [
+    pytest.param(row, caller, whose, id=f"{row.route} {row.method} {caller} {whose}")
+    for row in ROWS
+    for caller in CALLERS
+    for whose in row.cases
+]
+
+
+def served(app: Flask) -> set[tuple[str, str]]:
+    """Every route and method of the app."""
+    return {
+        (str(rule.endpoint), method)
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def holes(app: Flask) -> set[tuple[str, str]]:
+    """What the app serves without a row."""
+    return served(app) - {(row.route, row.method) for row in ROWS}
+
+
+# --- Callers ---------------------------------------------------------------------------------------------------------
+
+
+class Caller:
+    """One kind of caller: a browser on the console, and a client of the API."""
+
+    def __init__(self, app: Flask, kind: str) -> None:
+        self.app, self.kind = app, kind
+        self.browser = Browser(app)
+        self.actor: Actor | None = None
+        self.headers: dict[str, str] = {}
+        if kind == "anyone":
+            return
+        person = factories.traveller() if kind == "traveller" else factories.staff(kind)
+        self.actor, self.headers = factories.actor(person), factories.bearer(person)
+        if kind != "traveller":
+            assert self.browser.sign_in(person).status_code == 302
+            return
+        demoted = factories.staff("admin")
+        assert self.browser.sign_in(demoted).status_code == 302
+        with transaction():
+            db.session.execute(text("DELETE FROM staff_roles WHERE user_id = :id"), {"id": demoted.id})
+        db.session.expire_all()
+
+    def ask(self, row: Row, asked: Asked) -> TestResponse:
+        """Send the request of a row."""
+        path = self.address(row.route, asked)
+        if not path.startswith("/console/"):
+            return self.browser.client.open(path, method=row.method, json=asked.body, headers=self.headers)
+        if row.method == "GET":
+            return self.browser.get(path)
+        start = "/console/" if row.route == "sessions.sign_out" else "/console/login"
+        return self.browser.post(path, asked.body, token_from=start)
+
+    def address(self, route: str, asked: Asked) -> str:
+        with self.app.test_request_context():
+            path: str = self.app.url_for(route, **asked.args)
+        return path
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Caller]:
+    """The callers of this file, made when first needed."""
+    return {}
+
+
+@pytest.fixture
+def caller_of(app: Flask, known: dict[str, Caller]) -> Callable[[str], Caller]:
+    def find(kind: str) -> Caller:
+        if kind not in known:
+            known[kind] = Caller(app, kind)
+        return known[kind]
+
+    return find
+
+
+def made_for(row: Row, caller: Caller, whose: str) -> Asked:
+    if whose in ("none", "missing"):
+        return OBJECTS[row.object](None) if row.object != "-" else Asked({})
+    owner = caller.actor if whose == "own" and caller.actor else factories.actor()
+    return OBJECTS[row.object](owner)
+
+
+def audited() -> int:
+    """How much was ever done: every change leaves an entry."""
+    db.session.rollback()
+    return int(db.session.execute(text("SELECT count(*) FROM audit_entries")).scalar_one())
+
+
+# --- The tests -------------------------------------------------------------------------------------------------------
+
+
+def test_every_route_and_method_has_its_row(app: Flask) -> None:
+    assert holes(app) == set(), "write their rows in TABLE"
+
+
+def test_every_row_has_its_route_and_stands_once(app: Flask) -> None:
+    rows = [(row.route, row.method) for row in ROWS]
+    assert set(rows) - served(app) == set()
+    assert len(rows) == len(set(rows))
+
+
+def test_a_new_route_is_noticed(empty_app: Flask) -> None:
+    forgotten = Blueprint("forgotten", __name__)
+    forgotten.add_url_rule("/console/forgotten/", "hole", lambda: "open", methods=["GET", "POST"])
+    empty_app._got_first_request = False
+    empty_app.register_blueprint(forgotten)
+    assert holes(empty_app) == {("forgotten.hole", "GET"), ("forgotten.hole", "POST")}
+
+
+@pytest.mark.parametrize(("row", "caller", "whose"), CASES)
+def test_each_caller_gets_what_the_table_says(
+    caller_of: Callable[[str], Caller], row: Row, caller: str, whose: str
+) -> None:
+    asking = caller_of(caller)
+    if row.route == "sessions.sign_out":
+        asking = Caller(asking.app, caller)
+    asked = made_for(row, asking, whose)
+    before = audited()
+    answer = asking.ask(row, asked)
+    is_sent_to_sign_in = (answer.location or "").startswith("/console/login") and row.route != "sessions.sign_out"
+    got = "login" if is_sent_to_sign_in else str(answer.status_code)
+    expected = row.expected(caller, whose)
+    assert got == expected, answer.text[:2000]
+    answer.close()
+    if expected == "login" or expected[0] == "4":
+        assert audited() == before, "it was refused, and something was done all the same"
+
+
+def drawn(app: Flask, page: TestResponse) -> set[str]:
+    """Where the buttons of a page lead."""
+    forms = re.findall(r'<form[^>]*method="post"[^>]*>', page.text)
+    actions = [found[1] for form in forms if (found := re.search(r'action="([^"]+)"', form))]
+    return {urljoin(page.request.path, action.replace("&amp;", "&")) for action in actions}
+
+
+def route_of(app: Flask, path: str, method: str) -> str | None:
+    try:
+        return str(app.url_map.bind("localhost").match(path, method=method)[0])
+    except (HTTPException, RequestRedirect):
+        return None
+
+
+# The console's own: whoever isn't signed in is sent to do so.
+CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
+WRITES = [row for row in CONSOLE if row.method == "POST"]
+
+
+@pytest.mark.parametrize("role", CALLERS[2:])
+@pytest.mark.parametrize("row", WRITES, ids=lambda row: row.route)
+def test_a_button_is_drawn_for_whoever_may_press_it_and_for_nobody_else(
+    app: Flask, caller_of: Callable[[str], Caller], row: Row, role: str
+) -> None:
+    caller = caller_of(role)
+    asked = made_for(row, caller, "own" if row.object != "-" else "none")
+    action = caller.address(row.route, asked)
+    page = next(path for path in parents(action) if route_of(app, path, "GET"))
+    answer = caller.browser.get(page)
+    may = row.expected(role, "own") == "302"
+    assert (answer.status_code == 200 and action in drawn(app, answer)) is may
+
+
+def parents(path: str) -> Iterator[str]:
+    """The addresses above one, from the nearest."""
+    parts = path.strip("/").split("/")
+    for length in range(len(parts) - 1, 0, -1):
+        yield "/" + "/".join(parts[:length]) + "/"
+
+
+@pytest.mark.parametrize("role", CALLERS[2:])
+def test_no_button_and_no_link_of_any_page_leads_to_a_refusal(
+    app: Flask, caller_of: Callable[[str], Caller], role: str
+) -> None:
+    caller = caller_of(role)
+    table = {(row.route, row.method): row for row in ROWS}
+    reads = [row for row in CONSOLE if row.method == "GET" and row.expected(role, "own") == "200"]
+    wrong = []
+    for row in reads:
+        answer = caller.ask(row, made_for(row, caller, "own" if row.object != "-" else "none"))
+        links = {urljoin(answer.request.path, link) for link in re.findall(r'<a[^>]*href="([^"#?]+)', answer.text)}
+        for method, targets in (("POST", drawn(app, answer)), ("GET", links)):
+            for target in targets:
+                route = route_of(app, target, method)
+                if route is None or table[route, method].expected(role, "own") in ("403", "login"):
+                    wrong.append(f"{answer.request.path}: {method} {target}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", CALLERS[2:])
+def test_the_menu_shows_each_role_its_pages_and_no_others(caller_of: Callable[[str], Caller], role: str) -> None:
+    caller = caller_of(role)
+    home = caller.browser.get("/console/").text
+    menu = home[home.index('<nav class="menu"') : home.index("</nav>")]
+    shown = set(re.findall(r'<a href="([^"]+)"', menu))
+    pages = [row for row in CONSOLE if row.method == "GET" and row.object == "-" and row.route.endswith(".index")]
+    assert shown == {caller.address(row.route, Asked({})) for row in pages if row.expected(role, "own") == "200"}
