@@ -72,8 +72,8 @@ class Conflict(TripdeskError):
         self.retry_after = retry_after
 
 
-class TooManyRequests(TripdeskError):
-    """Too often in too short a time: the doors' own refusal, too. `retry_after` is in seconds."""
+class TooMany(TripdeskError):
+    """Asked too often; `retry_after` is in seconds."""
 
     status = 429
     title = "Too many requests"

@@ -6,14 +6,14 @@ import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.errors import Conflict, FieldError, Invalid, NotSignedIn, TooManyRequests, TripdeskError, Unavailable
+from app.errors import Conflict, FieldError, Invalid, NotSignedIn, TooMany, TripdeskError, Unavailable
 from app.logs import request_id
 
 
 def of(error: TripdeskError) -> Response:
     """One of our refusals."""
     response = problem(error.status, error.title, error.detail, error.fields if isinstance(error, Invalid) else None)
-    if isinstance(error, Unavailable | Conflict | TooManyRequests) and error.retry_after is not None:
+    if isinstance(error, Unavailable | Conflict | TooMany) and error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, NotSignedIn):
         response.headers["WWW-Authenticate"] = 'Bearer realm="tripdesk"'

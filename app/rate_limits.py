@@ -84,8 +84,7 @@ class Limiter:
             redis_url,
             socket_connect_timeout=_PATIENCE_SECONDS,
             socket_timeout=_PATIENCE_SECONDS,
-            # A connection that Redis closed meanwhile is opened again at once; one that is silent is not asked twice.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            retry=Retry(NoBackoff(), 0),  # the pool itself opens anew what Redis closed meanwhile
         )
         self._take = self._redis.register_script(_TAKE)
         self._own = _Memory()

@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app, g, request
 
 from app.accounts.tokens import person_of_access_token
 from app.api.blueprint import api
-from app.errors import NotSignedIn, TooManyRequests
+from app.errors import NotSignedIn, TooMany
 from app.rate_limits import Limiter, Policy, Verdict
 
 READ = Policy("read", quota=600, seconds=60)
@@ -31,7 +31,7 @@ def register(app: Flask) -> None:
 
 @api.before_request
 def count() -> None:
-    """Count this request before any work is done for it. Raises TooManyRequests.
+    """Count this request before any work is done for it. Raises TooMany.
 
     Stripe's events and the probes are doors of their own, so nothing ever limits them.
     """
@@ -41,8 +41,8 @@ def count() -> None:
     policy: Policy = getattr(current_app.view_functions[request.endpoint or ""], "limit", READ)
     verdict = g.rate_limit = limiter.take(policy, _caller(policy))
     if not verdict.allowed:
-        raise TooManyRequests(
-            f"At most {policy.quota} requests in {policy.seconds} seconds; the next in {verdict.retry_after} seconds.",
+        raise TooMany(
+            f"At most {policy.quota} requests in {policy.seconds} seconds. Try again later; Retry-After says when.",
             retry_after=verdict.retry_after,
         )
 

@@ -10,13 +10,11 @@ from pydantic.json_schema import models_json_schema
 
 from app.api.endpoint import MAX_BODY_BYTES, OPERATIONS, Operation
 from app.api.limits import READ, SIGN_IN, WRITE
-from app.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, TooManyRequests, Unavailable
+from app.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn, TooMany, Unavailable
 
 _PROBLEM = "application/problem+json"
-_TITLES = {
-    error.status: error.title
-    for error in (NotSignedIn, NotAllowed, NotFound, Conflict, Invalid, TooManyRequests, Unavailable)
-}
+_REFUSALS = (NotSignedIn, NotAllowed, NotFound, Conflict, Invalid, TooMany, Unavailable)
+_TITLES = {error.status: error.title for error in _REFUSALS}
 _TITLES |= {400: "The body is not valid JSON", 413: "The body is too large", 415: "The body is not application/json"}
 
 ABOUT = """

@@ -18,8 +18,8 @@ from app.rate_limits import Limiter, Policy, Verdict
 from dev.services import Valkey
 from tests.conftest import wait_for
 
-FEW = Policy("few", quota=5, seconds=1)
-MANY = Policy("many", quota=100, seconds=60)
+FEW = Policy("few", quota=6, seconds=3)
+MANY = Policy("many", quota=100, seconds=3600)  # nothing comes back while a test runs
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -49,31 +49,33 @@ def test_a_quota_is_passed_and_no_more(limiter: Limiter) -> None:
     verdicts = [limiter.take(MANY, "one") for _ in range(102)]
     assert [verdict.allowed for verdict in verdicts] == [True] * 100 + [False] * 2
     assert [verdict.remaining for verdict in verdicts[:3]] == [99, 98, 97]
-    assert (verdicts[-1].remaining, verdicts[-1].retry_after, verdicts[-1].whole_in) == (0, 1, 60)
+    assert verdicts[-1].remaining == 0
+    assert 30 <= verdicts[-1].retry_after <= 36
+    assert 3590 <= verdicts[-1].whole_in <= 3600
     assert limiter.take(MANY, "another").remaining == 99
-    assert limiter.take(Policy("other", 100, 60), "one").remaining == 99
+    assert limiter.take(Policy("other", 100, 3600), "one").remaining == 99
 
 
 def test_it_comes_back_evenly(limiter: Limiter) -> None:
-    assert [limiter.take(FEW, "one").allowed for _ in range(6)] == [True] * 5 + [False]
-    time.sleep(0.45)
+    assert [limiter.take(FEW, "one").allowed for _ in range(7)] == [True] * 6 + [False]
+    time.sleep(1.1)
     assert [limiter.take(FEW, "one").allowed for _ in range(3)] == [True, True, False]
-    time.sleep(1.05)
-    assert limiter.take(FEW, "one").remaining == 4
+    time.sleep(3.05)
+    assert limiter.take(FEW, "one").remaining == 5
 
 
 def test_refused_requests_cost_nothing(limiter: Limiter) -> None:
     for _ in range(50):
         refused = limiter.take(FEW, "one")
     assert not refused.allowed
-    time.sleep(0.25)
+    time.sleep(0.6)
     assert limiter.take(FEW, "one").allowed
 
 
 def test_however_many_ask_at_once_the_quota_holds(limiter: Limiter) -> None:
     with ThreadPoolExecutor(8) as pool:
         verdicts = list(pool.map(lambda _: limiter.take(MANY, "one"), range(300)))
-    assert 100 <= sum(verdict.allowed for verdict in verdicts) <= 103  # one comes back every 0.6 s
+    assert sum(verdict.allowed for verdict in verdicts) == 100
 
 
 def test_processes_count_together(valkey: Valkey) -> None:
@@ -85,14 +87,14 @@ def test_what_is_whole_again_leaves_nothing_in_redis(valkey: Valkey) -> None:
     Limiter(valkey.url()).take(FEW, "one")
     client = redis.Redis.from_url(valkey.url())
     assert len(client.keys("tripdesk:limit:*")) == 1
-    time.sleep(0.25)
+    time.sleep(0.6)
     assert client.keys("tripdesk:limit:*") == []
     client.close()
 
 
 @pytest.mark.parametrize(("used", "retry_after", "remaining"), [(60_000, 1, 0), (59_401, 1, 0), (60_000 + 5_000, 6, 0)])
 def test_when_to_come_back_is_at_least_a_second(used: int, retry_after: int, remaining: int) -> None:
-    refused = Verdict(MANY, allowed=False, used=used)
+    refused = Verdict(Policy("a minute", quota=100, seconds=60), allowed=False, used=used)
     assert (refused.retry_after, refused.remaining) == (retry_after, remaining)
 
 
