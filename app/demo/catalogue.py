@@ -30,6 +30,11 @@ _DOUBLE_ROOM_MINOR = 11_000
 FIRST_DAY, LAST_DAY = -735, 366
 
 
+def season(day: date, *, southern: bool = False) -> int:
+    """How much people want to travel then, and what it costs them, in per cent of what is usual."""
+    return _SEASON[(day.month - 1 + 6 * southern) % 12]
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A package, with what it takes to decide about a booking: `weight` is its popularity, `index` its place in the
@@ -56,18 +61,15 @@ class Offer:
     def price_on(self, day: date) -> int:
         """One unit's price for that night or departure, in minor units: a whole number of dollars."""
         weekend = _WEEKEND_PRICE if not self.is_tour and day.weekday() in (4, 5) else 100
-        return max(100, self.price_minor * self._season(day) * weekend // 1_000_000 * 100)
+        return max(100, self.price_minor * season(day, southern=self.southern) * weekend // 1_000_000 * 100)
 
     def demand_on(self, day: date) -> int:
         """How much this day is wanted to begin on, compared with others."""
-        return self._season(day) * _ARRIVALS[day.weekday()]
+        return season(day, southern=self.southern) * _ARRIVALS[day.weekday()]
 
     def offered_on(self, day: date) -> bool:
         """Every night, or the weekdays a tour departs on."""
         return not self.is_tour or day.weekday() in self.departures
-
-    def _season(self, day: date) -> int:
-        return _SEASON[(day.month - 1 + 6 * self.southern) % 12]
 
 
 def providers(rng: random.Random, count: int, now: datetime) -> list[dict[str, Any]]:

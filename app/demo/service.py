@@ -20,7 +20,7 @@ from app.catalog.models import Availability, Package, Provider
 from app.config import settings
 from app.db import keep_before, transaction, utcnow
 from app.demo import catalogue, people, stripe_objects
-from app.demo.catalogue import Offer, Stock
+from app.demo.catalogue import Offer, Stock, season
 from app.demo.copying import Loading, TableCopy
 from app.demo.journal import Journal
 from app.demo.lives import Lives, Plot, Stay, Terms
@@ -39,7 +39,9 @@ _BLOCK = 2_000
 _SEALED_BETWEEN_LINES = 200_000
 # A year in full, and before it a year of which only the stays are left: what lapsed then is cleared away.
 _YEAR = timedelta(days=365)
-_LONGEST_LEAD_DAYS = 170
+_USUAL_LEAD_DAYS, _LONGEST_LEAD_DAYS = 32, 170
+# How many book on a weekday, Monday first.
+_BY_WEEKDAY = (125, 100, 95, 95, 85, 80, 120)
 _TRIES = 60
 
 _PLOTS: dict[Plot, int] = {
@@ -97,12 +99,12 @@ class Wish:
     """A booking that has to be there, made so many days ago: `lead_days` before the stay, the demo login's if `own`."""
 
     days_ago: int
-    plot: Plot
+    plot: Plot | None
     own: bool = False
     lead_days: int | None = None
 
 
-_STAYED = Wish(0, "paid")
+_STAYED, _ANYTHING = Wish(0, "paid"), Wish(0, None)
 
 # Every sort of life is there however small the scale, and for the demo login stays that are over and stays to come.
 _WISHES = (
@@ -235,8 +237,11 @@ def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]
     tell("Making bookings")
     bookings = scale.earlier_stays + scale.bookings
     holds = min(20, max(4, scale.bookings // 100))
-    earlier = story.earlier_moments(start - _YEAR, start, scale.earlier_stays)
-    for told, (at, wish) in enumerate(chain(earlier, story.moments(start, end, scale.bookings - holds)), start=1):
+    moments = chain(
+        story.moments(start - _YEAR, start, scale.earlier_stays, wishes=(), otherwise=_STAYED, growth=0),
+        story.moments(start, end, scale.bookings - holds, wishes=_WISHES, otherwise=_ANYTHING, growth=100),
+    )
+    for told, (at, wish) in enumerate(moments, start=1):
         lives.tell(*story.next(at, wish))
         if told % _BLOCK == 0:
             lives.send()
@@ -334,38 +339,39 @@ class _Story:
         self._registered = [person.registered_at for person in travellers]
         self._plots, self._plots_upto = list(_PLOTS), list(accumulate(_PLOTS.values()))
 
-    def earlier_moments(self, start: datetime, end: datetime, count: int) -> Iterator[tuple[datetime, Wish]]:
-        """When `count` bookings that led to stays were made, in order."""
-        for number in range(count):
-            yield start + (end - start) * ((number + self._rng.random()) / count), _STAYED
-
-    def moments(self, start: datetime, end: datetime, count: int) -> Iterator[tuple[datetime, Wish | None]]:
-        """When `count` bookings are made, in order: more of them week by week, and most on Sundays and Mondays."""
+    def moments(
+        self, start: datetime, end: datetime, count: int, *, wishes: Sequence[Wish], otherwise: Wish, growth: int
+    ) -> Iterator[tuple[datetime, Wish]]:
+        """When `count` bookings are made, in order: the `wishes` on their days, the others more and more by `growth`
+        per cent until the end, most on Sundays and Mondays and some weeks ahead of the season.
+        """
         days = (end - start).days
-        wishes: dict[int, list[Wish]] = {}
-        for wish in _WISHES:
-            wishes.setdefault(days - wish.days_ago, []).append(wish)
-        by_weekday = (125, 100, 95, 95, 85, 80, 120)
-        weights = [
-            by_weekday[(start + timedelta(days=day)).weekday()] * (100 + 100 * day // days) for day in range(days)
-        ]
-        left = count - len(_WISHES)
-        reached = list(accumulate(weights))
+        wished: dict[int, list[Wish]] = {}
+        for wish in wishes:
+            wished.setdefault(days - wish.days_ago, []).append(wish)
+        left = count - len(wishes)
+        reached = list(
+            accumulate(self._busy(start + timedelta(days=n)) * (100 + growth * n // days) for n in range(days))
+        )
         done = 0
         for day in range(days):
             upto = left * reached[day] // reached[-1]
-            wanted: list[Wish | None] = [*wishes.get(day, []), *[None] * (upto - done)]
+            wanted = [*wished.get(day, []), *[otherwise] * (upto - done)]
             done = upto
             times = sorted(self._rng.random() for _ in wanted)
             self._rng.shuffle(wanted)
             for moment, booked in zip(times, wanted, strict=True):
                 yield start + timedelta(days=day, seconds=86_400 * moment), booked
 
-    def next(self, at: datetime, wish: Wish | None) -> tuple[Plot, datetime, Person, Stay]:
+    @staticmethod
+    def _busy(at: datetime) -> int:
+        return _BY_WEEKDAY[at.weekday()] * season((at + timedelta(days=_USUAL_LEAD_DAYS)).date())
+
+    def next(self, at: datetime, wish: Wish) -> tuple[Plot, datetime, Person, Stay]:
         """Everything a life needs to begin at that moment."""
-        plot: Plot = wish.plot if wish else self._rng.choices(self._plots, cum_weights=self._plots_upto)[0]
-        person = self._travellers[0] if wish and wish.own else self._somebody(at)
-        return plot, at, person, self._stay(at, wish.lead_days if wish else None)
+        plot = wish.plot or self._rng.choices(self._plots, cum_weights=self._plots_upto)[0]
+        person = self._travellers[0] if wish.own else self._somebody(at)
+        return plot, at, person, self._stay(at, wish.lead_days)
 
     def _somebody(self, at: datetime) -> Person:
         registered = bisect_right(self._registered, at)
@@ -383,7 +389,7 @@ class _Story:
     def _wanted(self, offer: Offer, today: date, lead_days: int | None) -> Stay:
         rng = self._rng
         if lead_days is None:
-            leads = [min(_LONGEST_LEAD_DAYS, int(rng.expovariate(1 / 32))) for _ in range(3)]
+            leads = [min(_LONGEST_LEAD_DAYS, int(rng.expovariate(1 / _USUAL_LEAD_DAYS))) for _ in range(3)]
             lead_days = rng.choices(leads, [offer.demand_on(today + timedelta(days=lead)) for lead in leads])[0]
         first = today + timedelta(days=lead_days)
         if offer.is_tour:
