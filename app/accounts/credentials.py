@@ -14,7 +14,7 @@ from app.accounts.passwords import check_acceptable, hash_password
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.db import keep_before, lock, transaction, utcnow
-from app.errors import Invalid, NotAllowed, TooManyRequests
+from app.errors import Invalid, NotAllowed, TooMany
 from app.extensions import db
 from app.notifications import service as notifications
 
@@ -26,7 +26,7 @@ _REQUESTS_KEPT = timedelta(days=30)
 
 def change_password(person_id: int, *, old: str, new: str, by: Actor, session_id: int | None) -> None:
     """Give oneself another password; every other session and log-in ends. Raises Invalid by field, NotAllowed,
-    TooManyRequests.
+    TooMany.
     """
     if by.id != person_id:
         raise NotAllowed("Only you can change your password.")
@@ -59,15 +59,13 @@ def sign_out_elsewhere(person_id: int, *, by: Actor, session_id: int) -> None:
 def request_password_reset(email: str, *, address: str | None) -> None:
     """Have a link mailed to the address if it has an account; says and does the same when it has none, as a job looks.
 
-    Raises TooManyRequests for an address on the network that asks too often.
+    Raises TooMany for an address on the network that asks too often.
     """
     recent = select(func.count()).where(
         PasswordResetRequest.address == address, PasswordResetRequest.created_at > utcnow() - _HOUR
     )
     if (db.session.scalar(recent) or 0) >= _REQUESTS_PER_ADDRESS:
-        raise TooManyRequests(
-            "Too many passwords were reset from here. Try again in an hour.", int(_HOUR.total_seconds())
-        )
+        raise TooMany("Too many passwords were reset from here. Try again in an hour.", int(_HOUR.total_seconds()))
     if not accounts.is_address(email):
         return
     with transaction():

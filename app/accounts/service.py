@@ -77,7 +77,7 @@ def authenticate(*, email: str, password: str, code: str | None = None, address:
     """The active person with this address and password, and with this code where they have a second factor.
 
     Raises NotAllowed, in the same words and time whatever was wrong with address or password; CodeNeeded;
-    TooManyRequests.
+    TooMany.
     """
     person = check_password(email=email, password=password, address=address)
     if two_factor.is_missing(person):
@@ -92,7 +92,7 @@ def authenticate(*, email: str, password: str, code: str | None = None, address:
 
 def check_password(*, email: str, password: str, address: str | None, staff_only: bool = False) -> User:
     """The active person with this address and password, whatever else signing in may take. Raises NotAllowed,
-    TooManyRequests.
+    TooMany.
 
     `staff_only` answers a traveller as it answers a wrong password.
     """
@@ -110,7 +110,7 @@ def check_password(*, email: str, password: str, address: str | None, staff_only
 
 
 def check_code(person: User, code: str, *, address: str | None) -> None:
-    """Use up a code of the person's second factor. Raises NotAllowed, TooManyRequests."""
+    """Use up a code of the person's second factor. Raises NotAllowed, TooMany."""
     throttle.check(person.email, address)
     with transaction():
         accepted = two_factor.accepts(person, code, by=actor_of(person, address))

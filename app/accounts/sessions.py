@@ -39,7 +39,7 @@ class ConsoleSession:
 def sign_in(*, email: str, password: str, address: str | None, user_agent: str | None) -> tuple[User, str]:
     """Open a console session for a member of staff; returns them and the token for their cookie.
 
-    Where they have a second factor, the session waits for `give_code`. Raises NotAllowed, TooManyRequests.
+    Where they have a second factor, the session waits for `give_code`. Raises NotAllowed, TooMany.
     """
     person = accounts.check_password(email=email, password=password, address=address, staff_only=True)
     needs_code = person.two_factor_since is not None
@@ -65,7 +65,7 @@ def sign_in(*, email: str, password: str, address: str | None, user_agent: str |
 
 def give_code(token: str, code: str, *, address: str | None) -> None:
     """Give a session that waits for it the second factor's code, or a recovery code. Raises NotAllowed,
-    TooManyRequests.
+    TooMany.
     """
     found = find(token)
     if found is None or found.needs != "code":
@@ -84,7 +84,7 @@ def give_code(token: str, code: str, *, address: str | None) -> None:
 
 def prove(token: str, proof: str, *, address: str | None) -> None:
     """Have the person of a session show once more that it is them, by password or code. Raises NotAllowed,
-    TooManyRequests.
+    TooMany.
     """
     found = find(token)
     if found is None or found.needs is not None:

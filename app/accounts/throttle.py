@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.accounts.models import SignInThrottle
 from app.db import transaction, utcnow
-from app.errors import TooManyRequests
+from app.errors import TooMany
 from app.extensions import db
 
 
@@ -52,14 +52,14 @@ Key = tuple[str, bytes]
 
 
 def check(email: str, address: str | None) -> None:
-    """Raises TooManyRequests while this person, from this address, has to wait."""
+    """Raises TooMany while this person, from this address, has to wait."""
     keys = _keys(email, address)
     found = _read(keys)
     _refuse_if_blocked(found, keys[0], utcnow())
 
 
 def count_failure(email: str, address: str | None) -> None:
-    """Note a wrong attempt. Raises TooManyRequests where others failed meanwhile: what was tried at once counts as
+    """Note a wrong attempt. Raises TooMany where others failed meanwhile: what was tried at once counts as
     tried in a row, and its outcome is nobody's to know.
     """
     keys = _keys(email, address)
@@ -79,7 +79,7 @@ def count_failure(email: str, address: str | None) -> None:
 
 
 def note_success(email: str, address: str | None) -> None:
-    """Note that the person got in: from here on this is a usual address of theirs. Raises TooManyRequests as `check`
+    """Note that the person got in: from here on this is a usual address of theirs. Raises TooMany as `check`
     does.
 
     The counts of the address and of the e-mail address alone stay, or one good account would buy guesses at others.
@@ -140,7 +140,7 @@ def _refuse_if_blocked(found: dict[Key, SignInThrottle], pair: Key, now: datetim
     until = max((row.blocked_until for row in answering if row.blocked_until is not None), default=now)
     if until > now:
         seconds = ceil((until - now).total_seconds())
-        raise TooManyRequests(f"There were too many wrong attempts. Try again in {_in_words(seconds)}.", seconds)
+        raise TooMany(f"There were too many wrong attempts. Try again in {_in_words(seconds)}.", seconds)
 
 
 def _in_words(seconds: int) -> str:

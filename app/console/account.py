@@ -14,7 +14,7 @@ from app.accounts.models import StaffSession, User
 from app.console import session
 from app.console.base import EVERYBODY, Page
 from app.console.two_factor import recovery_codes
-from app.errors import Invalid, TooManyRequests
+from app.errors import Invalid, TooMany
 
 # In this order: Edge and Opera call themselves Chrome too, and Chrome calls itself Safari.
 _BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
@@ -56,7 +56,7 @@ class AccountView(Page):
             credentials.change_password(person.id, **typed, by=session.actor(), session_id=current_user.session.id)
         except Invalid as refusal:
             return self._page({wrong.field: wrong.message for wrong in refusal.fields}), 422
-        except TooManyRequests as refusal:
+        except TooMany as refusal:
             return session.too_many(self._page({"old": refusal.detail}), refusal)
         flash("Your password is changed. Every other browser and app of yours is signed out.", "done")
         return redirect(url_for("account.index"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from app.errors import Conflict, NotSignedIn, TooManyRequests, TripdeskError, Unavailable
+from app.errors import Conflict, NotSignedIn, TooMany, TripdeskError, Unavailable
 from app.logs import request_id
 
 
@@ -15,7 +15,7 @@ def of(error: TripdeskError) -> Response:
         back = request.full_path.rstrip("?") if request.method == "GET" else None
         return make_response(redirect(url_for("sessions.login", next=back)))
     response = _page(error.status, error.title, error.detail)
-    if isinstance(error, Unavailable | Conflict | TooManyRequests) and error.retry_after is not None:
+    if isinstance(error, Unavailable | Conflict | TooMany) and error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
 

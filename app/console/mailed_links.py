@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from app.accounts import credentials, links
 from app.accounts.models import User
 from app.console import session
-from app.errors import Invalid, TooManyRequests
+from app.errors import Invalid, TooMany
 
 mailed_links = Blueprint("mailed_links", __name__, url_prefix="/console")
 
@@ -32,7 +32,7 @@ def send() -> str | Response | tuple[str, int]:
         return render_template("console/account/forgot.html", error="Fill this in.", email=""), 422
     try:
         credentials.request_password_reset(email, address=request.remote_addr)
-    except TooManyRequests as refusal:
+    except TooMany as refusal:
         return session.too_many(
             render_template("console/account/forgot.html", error=refusal.detail, email=email), refusal
         )

@@ -31,7 +31,7 @@ from app.accounts.sessions import ConsoleSession
 from app.audit.actor import Actor
 from app.config import settings
 from app.db import utcnow
-from app.errors import NotAllowed, NotSignedIn, TooManyRequests
+from app.errors import NotAllowed, NotSignedIn, TooMany
 from app.extensions import login_manager
 
 sessions = Blueprint("sessions", __name__, url_prefix="/console")
@@ -119,9 +119,9 @@ def _require_proof() -> None:
     if proof:
         try:
             console_sessions.prove(current_user.token, proof, address=request.remote_addr)
-        except (NotAllowed, TooManyRequests) as refusal:
+        except (NotAllowed, TooMany) as refusal:
             error = refusal.detail
-            headers = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooManyRequests) else {}
+            headers = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooMany) else {}
         else:
             return
     typed = [(name, value) for name, value in request.form.items(multi=True) if name not in ("csrf_token", "proof")]
@@ -158,7 +158,7 @@ def sign_in() -> str | Response | tuple[str, int]:
         )
     except NotAllowed as refusal:
         return _form({"form": refusal.detail}, {"email": email}), 403
-    except TooManyRequests as refusal:
+    except TooMany as refusal:
         return too_many(_form({"form": refusal.detail}, {"email": email}), refusal)
     session.clear()
     found = console_sessions.find(token)
@@ -193,7 +193,7 @@ def give_code() -> str | Response | tuple[str, int]:
         console_sessions.give_code(session["_user_id"], typed, address=request.remote_addr)
     except NotAllowed as refusal:
         return _code_form(refusal.detail), 403
-    except TooManyRequests as refusal:
+    except TooMany as refusal:
         return too_many(_code_form(refusal.detail), refusal)
     return redirect(inside(request.form.get("next")) or url_for("home.index"))
 
@@ -216,7 +216,7 @@ def _next_step(needs: str | None, then: str | None) -> str:
     return url_for(step, next=inside(then))
 
 
-def too_many(page: str, refusal: TooManyRequests) -> Response:
+def too_many(page: str, refusal: TooMany) -> Response:
     """A page that says how long to wait."""
     return make_response(page, 429, {"Retry-After": str(refusal.retry_after)})
 

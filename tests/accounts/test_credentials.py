@@ -15,7 +15,7 @@ from app.accounts import service as accounts
 from app.accounts.models import AccountLink, PasswordResetRequest, User
 from app.audit.models import AuditEntry
 from app.db import transaction
-from app.errors import Invalid, NotAllowed, NotSignedIn, TooManyRequests
+from app.errors import Invalid, NotAllowed, NotSignedIn, TooMany
 from app.extensions import db
 from app.notifications.models import Notification
 from jobs.sweeps import sweep_all
@@ -140,7 +140,7 @@ def test_one_address_asks_twenty_times_an_hour_and_one_person_is_mailed_thrice(a
     person = factories.traveller()
     for _ in range(20):
         credentials.request_password_reset(person.email, address="192.0.2.77")
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         credentials.request_password_reset("somebody-else@example.org", address="192.0.2.77")
     assert db.session.scalar(select(func.count()).where(PasswordResetRequest.address == "192.0.2.77")) == 20
     answer_requests()

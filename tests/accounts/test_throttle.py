@@ -14,7 +14,7 @@ from app.accounts import throttle
 from app.accounts.models import SignInThrottle, User
 from app.accounts.throttle import LIMITS
 from app.db import transaction
-from app.errors import NotAllowed, TooManyRequests
+from app.errors import NotAllowed, TooMany
 from app.extensions import db
 from tests import factories
 from tests.concurrency import at_once
@@ -54,7 +54,7 @@ def test_after_five_wrong_passwords_even_the_right_one_waits(app: Flask) -> None
     person = factories.traveller()
     be_wrong(person, LIMITS["pair"].free)
     before = counted()
-    with pytest.raises(TooManyRequests, match="Try again in 2 seconds") as refusal:
+    with pytest.raises(TooMany, match="Try again in 2 seconds") as refusal:
         attempt(person)
     assert refusal.value.retry_after == 2
     assert counted() == before
@@ -72,7 +72,7 @@ def test_each_further_failure_doubles_the_wait_up_to_a_quarter_of_an_hour(app: F
     for _ in range(3):
         let_pass(1000)
         be_wrong(person, 1)
-        with pytest.raises(TooManyRequests) as refusal:
+        with pytest.raises(TooMany) as refusal:
             attempt(person)
         seen.append(refusal.value.retry_after)
     assert seen == [4, 8, 16]
@@ -96,7 +96,7 @@ def test_failures_are_forgotten_after_a_day(app: Flask) -> None:
 def test_a_stranger_locks_out_nobody_but_themselves(app: Flask) -> None:
     person = factories.traveller()
     be_wrong(person, LIMITS["pair"].free, STRANGER)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         attempt(person, address=STRANGER)
     assert attempt(person, address=HOME).id == person.id
 
@@ -109,7 +109,7 @@ def test_many_strangers_stop_at_the_person_but_not_at_their_usual_address(
     attempt(person, address=HOME)
     for number in range(8):
         be_wrong(person, 1, f"203.0.113.{number}")
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         attempt(person, address="203.0.113.99")
     assert attempt(person, address=HOME).id == person.id
 
@@ -120,7 +120,7 @@ def test_an_address_that_guesses_at_many_accounts_is_stopped(app: Flask, monkeyp
     attempt(colleague, address=STRANGER)
     for number in range(8):
         be_wrong(f"nobody-{number}@example.org", 1, STRANGER)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         attempt(person, address=STRANGER)
     assert attempt(person, address=HOME).id == person.id
     # Whose usual address it is isn't held responsible for the guests.
@@ -133,7 +133,7 @@ def test_an_account_of_ones_own_buys_no_guesses_at_others(app: Flask, monkeypatc
     for number in range(6):
         attempt(own, address=STRANGER)
         be_wrong(f"victim-{number}@example.org", 1, STRANGER)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         attempt("victim-7@example.org", address=STRANGER)
 
 
@@ -142,7 +142,7 @@ def test_an_address_without_account_is_throttled_like_one_with(app: Flask) -> No
     told = []
     for who in (person, "nobody-at-all@example.org"):
         be_wrong(who, LIMITS["pair"].free)
-        with pytest.raises(TooManyRequests) as refusal:
+        with pytest.raises(TooMany) as refusal:
             attempt(who)
         told.append((refusal.value.detail, refusal.value.retry_after))
     assert told[0] == told[1]
@@ -153,7 +153,7 @@ def test_how_an_address_is_written_makes_no_difference(app: Flask) -> None:
     for number in range(LIMITS["pair"].free):
         written = person.email.upper() if number % 2 else f" {person.email} "
         be_wrong(written, 1, f"2001:db8:1:2::{number}")
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         attempt(person, address="2001:db8:1:2:ffff::1")
     assert attempt(person, address="2001:db8:1:3::1").id == person.id
 
@@ -161,9 +161,9 @@ def test_how_an_address_is_written_makes_no_difference(app: Flask) -> None:
 def test_guessing_in_parallel_gains_nothing(app: Flask) -> None:
     person = factories.traveller()
     outcomes = at_once(app, *[lambda: attempt(person, "not the password")] * 20)
-    assert sorted({type(outcome).__name__ for outcome in outcomes}) == ["NotAllowed", "TooManyRequests"]
+    assert sorted({type(outcome).__name__ for outcome in outcomes}) == ["NotAllowed", "TooMany"]
     assert sum(isinstance(outcome, NotAllowed) for outcome in outcomes) == LIMITS["pair"].free
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         attempt(person)
 
 

@@ -13,7 +13,7 @@ from app.accounts import sessions, tokens, two_factor
 from app.accounts.models import User
 from app.audit.models import AuditEntry
 from app.db import transaction
-from app.errors import Conflict, Invalid, NotAllowed, NotSignedIn, TooManyRequests
+from app.errors import Conflict, Invalid, NotAllowed, NotSignedIn, TooMany
 from app.extensions import db
 from tests import factories
 from tests.accounts.codes import set_up
@@ -100,7 +100,7 @@ def test_wrong_codes_are_throttled_and_the_password_does_not_start_the_count_ane
         if _ < 4:
             with pytest.raises(accounts.CodeNeeded):
                 log_in(person)
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(TooMany):
         log_in(person, phone.code())
 
 
