@@ -24,6 +24,8 @@ from werkzeug.test import TestResponse
 from app.accounts import tokens
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
+from app.catalog import day_changes
+from app.catalog.day_changes import DayChange
 from app.db import transaction
 from app.extensions import db
 from app.payments import inbox
@@ -54,6 +56,19 @@ home.index                 GET    -             login  login     200     200    
 bookings.index             GET    -             login  login     200     200       200     200     -
 bookings.show              GET    booking       login  login     200     200       200     200     404
 bookings.cancel            POST   cancellation  login  login     302     403       403     302     404
+bookings.complete          POST   ended_stay    login  login     302     403       403     302     404
+bookings.add_note          POST   noted         login  login     302     403       403     302     404
+packages.index             GET    -             login  login     200     200       200     200     -
+packages.show              GET    package       login  login     200     200       200     200     404
+packages.publish           POST   draft         login  login     403     403       403     302     404
+packages.unpublish         POST   on_sale       login  login     403     403       403     302     404
+packages.days              GET    days          login  login     403     403       403     200     404
+packages.change_days       POST   changed_days  login  login     403     403       403     302     404
+providers.index            GET    -             login  login     200     200       200     200     -
+providers.show             GET    provider      login  login     200     200       200     200     404
+providers.decide           POST   suspension    login  login     403     403       403     302     404
+users.index                GET    -             login  login     200     200       200     200     -
+users.show                 GET    person        login  login     200     200       200     200     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
 ledger.index               GET    -             login  login     403     403       200     200     -
@@ -150,6 +165,54 @@ def package(owner: Actor | None) -> Asked:
     return Asked({"package_id": factories.package().id if owner else NOT_THERE})
 
 
+def draft(owner: Actor | None) -> Asked:
+    return Asked({"package_id": factories.package(status="DRAFT", days=1).id if owner else NOT_THERE})
+
+
+def on_sale(owner: Actor | None) -> Asked:
+    return Asked(package(owner).args, {"reason": "Closed for good"})
+
+
+def days(owner: Actor | None) -> Asked:
+    day = factories.tomorrow().isoformat()
+    return Asked({**package(owner).args, "first": day, "last": day, "price": "90"})
+
+
+def changed_days(owner: Actor | None) -> Asked:
+    day = factories.tomorrow()
+    change = DayChange(first=day, last=day, price_minor=9_000)
+    about = package(owner).args
+    admin = Actor("staff", None, "Anybody", frozenset({"admin"}))
+    version = day_changes.preview(about["package_id"], change, by=admin).version if owner else ""
+    return Asked(about, {"first": day.isoformat(), "last": day.isoformat(), "price": "90", "version": version})
+
+
+def provider(owner: Actor | None) -> Asked:
+    return Asked({"provider_id": factories.provider().id if owner else NOT_THERE})
+
+
+def suspension(owner: Actor | None) -> Asked:
+    return Asked({**provider(owner).args, "decision": "suspend"}, {"reason": "Complaints of travellers"})
+
+
+def person(owner: Actor | None) -> Asked:
+    return Asked({"user_id": factories.traveller().id if owner else NOT_THERE})
+
+
+def noted(owner: Actor | None) -> Asked:
+    return Asked(booking(owner).args, {"note": "Asked for a quiet room"})
+
+
+def ended_stay(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"booking_id": NOT_THERE}, {"reason": "Traveller has left"})
+    paid = factories.paid_booking(by=owner)
+    with transaction():
+        ended = "UPDATE bookings SET starts_on = current_date - 9, ends_on = current_date - 7 WHERE id = :id"
+        db.session.execute(text(ended), {"id": paid.id})
+    return Asked({"booking_id": paid.id}, {"reason": "Traveller has left"})
+
+
 def stay(owner: Actor | None) -> Asked:
     first = factories.tomorrow()
     return Asked(
@@ -189,6 +252,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, intent, package, stay),
+        *(draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(style, admin_style, wrong_login, new_person, refresh_token),
     )
 }
@@ -381,7 +445,9 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 
 # The console's own: whoever isn't signed in is sent to do so.
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
-WRITES = [row for row in CONSOLE if row.method == "POST"]
+# Its button stands below the preview of what it would do.
+PREVIEWED = {"packages.change_days"}
+WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED]
 
 
 @pytest.mark.parametrize("role", CALLERS[2:])

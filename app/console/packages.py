@@ -120,12 +120,13 @@ class PackagesView(RecordView):
     @expose("/<int:package_id>/days")  # type: ignore[untyped-decorator]
     def days(self, package_id: int) -> str | tuple[str, int]:
         """What a change of days would do."""
-        package = find(Package, package_id, "package")
-        return self._preview(package, request.args)
+        session.actor().require(*packages.MAY_EDIT)
+        return self._preview(find(Package, package_id, "package"), request.args)
 
     @expose("/<int:package_id>/days", methods=["POST"])  # type: ignore[untyped-decorator]
     def change_days(self, package_id: int) -> Response | str | tuple[str, int]:
         """Do it; when it can't be done any more, the preview is shown again as it is now."""
+        session.actor().require(*packages.MAY_EDIT)
         package = find(Package, package_id, "package")
         try:
             change = DayForm.of(request.form).change(package.currency)
@@ -140,12 +141,11 @@ class PackagesView(RecordView):
         return done(f"{_days(len(plan.changing))} changed.", f"{package_href(package.id)}?month={change.first:%Y-%m}")
 
     def _preview(self, package: Package, sent: MultiDict[str, str]) -> str | tuple[str, int]:
-        by, form, errors = session.actor(), DayForm.of(sent), {}
-        by.require(*packages.MAY_EDIT)
+        form, errors = DayForm.of(sent), {}
         plan = change = None
         try:
             change = form.change(package.currency)
-            plan = day_changes.preview(package.id, change, by=by)
+            plan = day_changes.preview(package.id, change, by=session.actor())
         except Invalid as refusal:
             errors = {wrong.field: wrong.message for wrong in refusal.fields}
         page = str(

@@ -140,6 +140,18 @@ def test_of_two_at_once_one_changes_the_days_and_the_other_hears_of_it(app: Flas
     assert len(set(terms(package))) == 1
 
 
+def test_of_two_who_offer_the_same_missing_days_at_once_one_does_and_the_other_hears_of_it(app: Flask) -> None:
+    package, people = factories.package(days=0), [admin(), admin()]
+    wished = days(20, offer_missing=True)
+    version = day_changes.preview(package.id, wished, by=people[0]).version
+    outcomes = at_once(
+        app, *(lambda by=by: day_changes.change_days(package.id, wished, by=by, version=version) for by in people)
+    )
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    assert [type(refusal) for refusal in refusals] == [Conflict], outcomes
+    assert len(terms(package)) == 20
+
+
 def test_bookings_and_a_change_of_their_days_never_oversell_or_block_for_ever(app: Flask) -> None:
     package = factories.package(units=4, days=10)
     people, by = [factories.actor() for _ in range(6)], admin()
