@@ -26,11 +26,13 @@ from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.db import transaction
 from app.extensions import db
+from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from tests import factories
 from tests.console.browser import Browser
+from tests.notifications.conftest import a_mail
 
 CALLERS = ("anyone", "traveller", "support", "moderator", "finance", "admin")
 
@@ -65,6 +67,13 @@ webhook_inbox.replay       POST   done_event    login  login     403     403    
 audit.index                GET    -             login  login     403     403       403     200     -
 audit.show                 GET    audit_entry   login  login     403     403       403     200     404
 jobs.index                 GET    -             login  login     403     403       403     200     -
+mail.index                 GET    -             login  login     200     403       403     200     -
+mail.show                  GET    sent_mail     login  login     200     403       403     200     404
+mail.html                  GET    sent_mail     login  login     200     403       403     200     404
+mail.send                  POST   sent_mail     login  login     403     403       403     302     404
+mail.templates             GET    -             login  login     200     403       403     200     -
+mail.template_page         GET    kind_of_mail  login  login     200     403       403     200     404
+mail.template_html         GET    kind_of_mail  login  login     200     403       403     200     404
 settings.index             GET    -             login  login     403     403       403     200     -
 development.index          GET    -             login  login     200     200       200     200     -
 development.confirm        POST   intent        login  login     302     302       302     302     404
@@ -141,6 +150,18 @@ def done_event(owner: Actor | None) -> Asked:
     return Asked({"event_id": event_id})
 
 
+def sent_mail(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"mail_id": NOT_THERE})
+    mail = a_mail()
+    notifications.send(mail.id)
+    return Asked({"mail_id": mail.id})
+
+
+def kind_of_mail(owner: Actor | None) -> Asked:
+    return Asked({"kind": "hold_expired" if owner else "weather"})
+
+
 def intent(owner: Actor | None) -> Asked:
     wanted = factories.intent_of(factories.booking(by=owner)).id if owner else "pi_nothing_like_this"
     return Asked({"intent_id": wanted}, {"payment_method": "pm_card_visa"})
@@ -188,8 +209,8 @@ def refresh_token(owner: Actor | None) -> Asked:
 OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
-        *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, intent, package, stay),
-        *(style, admin_style, wrong_login, new_person, refresh_token),
+        *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
+        *(intent, package, stay, style, admin_style, wrong_login, new_person, refresh_token),
     )
 }
 

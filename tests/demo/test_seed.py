@@ -25,8 +25,8 @@ from app.demo import service as demo
 from app.demo.journal import change
 from app.errors import Conflict, Invalid, NotAllowed, TripdeskError, Unavailable
 from app.extensions import db
-from app.payments import ledger, stripe_gateway
 from app.notifications.models import Notification
+from app.payments import ledger, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants
 from app.reviews.models import Review
