@@ -28,11 +28,13 @@ from app.catalog import day_changes
 from app.catalog.day_changes import DayChange
 from app.db import transaction
 from app.extensions import db
+from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from tests import factories
 from tests.console.browser import Browser
+from tests.notifications.conftest import a_mail
 
 CALLERS = ("anyone", "traveller", "support", "moderator", "finance", "admin")
 
@@ -80,6 +82,13 @@ webhook_inbox.replay       POST   done_event    login  login     403     403    
 audit.index                GET    -             login  login     403     403       403     200     -
 audit.show                 GET    audit_entry   login  login     403     403       403     200     404
 jobs.index                 GET    -             login  login     403     403       403     200     -
+mail.index                 GET    -             login  login     200     403       403     200     -
+mail.show                  GET    sent_mail     login  login     200     403       403     200     404
+mail.html                  GET    sent_mail     login  login     200     403       403     200     404
+mail.send                  POST   sent_mail     login  login     403     403       403     302     404
+mail.templates             GET    -             login  login     200     403       403     200     -
+mail.template_page         GET    kind_of_mail  login  login     200     403       403     200     404
+mail.template_html         GET    kind_of_mail  login  login     200     403       403     200     404
 settings.index             GET    -             login  login     403     403       403     200     -
 development.index          GET    -             login  login     200     200       200     200     -
 development.confirm        POST   intent        login  login     302     302       302     302     404
@@ -154,6 +163,18 @@ def done_event(owner: Actor | None) -> Asked:
     assert event_id is not None
     inbox.apply(event_id, None)
     return Asked({"event_id": event_id})
+
+
+def sent_mail(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"mail_id": NOT_THERE})
+    mail = a_mail()
+    notifications.send(mail.id)
+    return Asked({"mail_id": mail.id})
+
+
+def kind_of_mail(owner: Actor | None) -> Asked:
+    return Asked({"kind": "hold_expired" if owner else "weather"})
 
 
 def intent(owner: Actor | None) -> Asked:
@@ -251,8 +272,8 @@ def refresh_token(owner: Actor | None) -> Asked:
 OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
-        *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, intent, package, stay),
-        *(draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
+        *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(style, admin_style, wrong_login, new_person, refresh_token),
     )
 }
