@@ -112,14 +112,14 @@ def _answer(spec: dict[str, Any], status: str, answer: dict[str, Any]) -> dict[s
     }
 
 
-def _limits(operation: dict[str, Any]) -> str:
-    """How often it may be asked and how much may be sent, in words; empty where neither is limited."""
+def _limits(operation: dict[str, Any]) -> list[str]:
+    """How often it may be asked and how much may be sent, in words."""
     words = []
     if limit := operation.get("x-rate-limit"):
         words.append(f"{limit['quota']} {_COUNTED[limit['policy']]} in {limit['seconds']} seconds")
     if largest := operation.get("x-max-body-bytes"):
-        words.append(f"a body of {largest // 1024} KB")
-    return " and ".join(words)
+        words.append(f"body up to {largest // 1024} KB")
+    return words
 
 
 def _curl(server: str, path: str, method: str, body: str | None, signed_in: bool) -> str:
