@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -34,6 +34,7 @@ _HEAD = f"""
 SELECT s.position, s.digest, e.id, e.transaction_id, coalesce(e.transaction_id >= {_XMAX}, true) AS is_foreign
 FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1
 """  # noqa: S608
+_IS_RESTORED = f"SELECT EXISTS (SELECT FROM audit_entries WHERE transaction_id >= {_XMAX}) AS yes"  # noqa: S608
 _ENTRY = ", ".join(f"{name}::text" if name in ("before", "after") else name for name in _SEALED_NAMES)
 # Transactions below xmin are over: whatever comes to be seen later has a higher id. So in the order of transaction ids
 # nothing can appear before the head any more, and the head is where the next sealing goes on.
@@ -174,12 +175,16 @@ def seal(*, thorough: bool = False) -> int:
     with transaction():
         if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_SEALING_LOCK))):
             return 0
+        # Right after a big load the planner has no idea how long these tables are.
+        db.session.execute(text("SET LOCAL enable_seqscan = off"))
         head = next(iter(statement(_HEAD, {})), None)
         position, digest = (head.position, bytes(head.digest)) if head else (0, _NO_DIGEST_YET)
-        if thorough or head is None or head.is_foreign:
+        is_foreign = head.is_foreign if head else statement(_IS_RESTORED, {})[0].yes
+        if thorough or is_foreign:
             entries = statement(_UNSEALED, {"most": _SEAL_BATCH})
         else:
-            entries = statement(_NEXT, {"transaction_id": head.transaction_id, "id": head.id, "most": _SEAL_BATCH})
+            last = {"transaction_id": head.transaction_id, "id": head.id} if head else {"transaction_id": 0, "id": 0}
+            entries = statement(_NEXT, {**last, "most": _SEAL_BATCH})
         if entries:
             digests = []
             for entry in entries:

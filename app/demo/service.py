@@ -248,15 +248,17 @@ def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]
             journal.send(until=at)
             if told % (10 * _BLOCK) == 0:
                 tell(f"  {told:,} of {bookings:,} bookings")
+    lives.send()
+
+    tell("Making reviews")
+    reviews = write_reviews(rng, loading, lives.over, scale.reviews, but_not_by=travellers[0].id, now=now, tell=tell)
+
     just_now = utcnow()
     for number in range(holds):
         at = just_now - hold_time * (0.6 * (1 - number / holds))
         lives.tell(*story.next(at, Wish(0, "held")))
     lives.send()
     journal.send()
-
-    tell("Making reviews")
-    reviews = write_reviews(rng, loading, lives.over, scale.reviews, but_not_by=travellers[0].id, now=now, tell=tell)
 
     tell("Making the calendars")
     availability, days = TableCopy(Availability, loading, left_out=("min_nights", "closed")), 0
