@@ -21,8 +21,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.test import TestResponse
 
-from app.accounts import tokens
-from app.audit.actor import Actor
+from app.accounts import links, sessions, staff, tokens
+from app.accounts.models import User
+from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
 from app.catalog import day_changes
 from app.catalog.day_changes import DayChange
@@ -33,6 +34,7 @@ from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from tests import factories
+from tests.accounts.codes import set_up
 from tests.console.browser import Browser
 from tests.notifications.conftest import a_mail
 
@@ -93,10 +95,44 @@ settings.index             GET    -             login  login     403     403    
 development.index          GET    -             login  login     200     200       200     200     -
 development.confirm        POST   intent        login  login     302     302       302     302     404
 
+sessions.code              GET    -             login     login     login     login     login     login     -
+sessions.give_code         POST   -             login     login     login     login     login     login     -
+two_factor.setup           GET    -             login     login     200       200       200       200       -
+two_factor.begin           POST   -             login     login     302       302       302       302       -
+two_factor.confirm         POST   -             login     login     422       422       422       422       -
+mailed_links.forgot        GET    -             200       200       200       200       200       200       -
+mailed_links.send          POST   wrong_login   200       200       200       200       200       200       200
+mailed_links.reset_form    GET    reset_link    200       200       200       200       200       200       410
+mailed_links.reset         POST   reset_link    200       200       200       200       200       200       410
+mailed_links.invitation_form GET    invitation    200       200       200       200       200       200       410
+mailed_links.accept_invitation POST   invitation    200       200       200       200       200       200       410
+mailed_links.verify_form   GET    verify_link   200       200       200       200       200       200       410
+mailed_links.verify        POST   verify_link   200       200       200       200       200       200       410
+account.index              GET    -             login     login     200       200       200       200       -
+account.change_password    POST   -             login     login     422       422       422       422       -
+account.end_session        POST   session       login     login     302/404   302/404   302/404   302/404   404
+account.end_others         POST   -             login     login     302       302       302       302       -
+account.renew_recovery_codes POST   -             login     login     409       409       409       409       -
+account.turn_off_two_factor POST   -             login     login     302       302       302       302       -
+staff.index                GET    -             login     login     403       403       403       200       -
+staff.invite_form          GET    -             login     login     403       403       403       200       -
+staff.invite               POST   new_colleague login     login     403       403       403       302       302
+staff.show                 GET    colleague     login     login     403       403       403       200       404
+staff.set_roles            POST   colleague     login     login     403       403       403       302       404
+staff.deactivate           POST   colleague     login     login     403       403       403       302       404
+staff.reactivate           POST   former        login     login     403       403       403       302       404
+staff.reset_two_factor     POST   guarded_one   login     login     403       403       403       302       404
+staff.invite_again         POST   invited_one   login     login     403       403       403       302       404
+staff.end_sessions         POST   colleague     login     login     403       403       403       302       404
+staff.end_session          POST   their_session login     login     403       403       403       302       404
+
 api.openapi_json           GET    -             200    200       200     200       200     200     -
 api.docs                   GET    -             200    200       200     200       200     200     -
 api.register               POST   new_person    201    201       201     201       201     201     201
 api.login                  POST   wrong_login   401    401       401     401       401     401     401
+api.forgot_password        POST   forgotten     202       202       202       202       202       202       202
+api.reset_password         POST   reset_token   204       204       204       204       204       204       422
+api.verify_email           POST   verify_token  204       204       204       204       204       204       422
 api.refresh                POST   refresh_token 200    200       200     200       200     200     401
 api.logout                 POST   refresh_token 204    204       204     204       204     204     204
 api.list_packages          GET    -             200    200       200     200       200     200     -
@@ -269,12 +305,98 @@ def refresh_token(owner: Actor | None) -> Asked:
     return Asked({}, {"refreshToken": token})
 
 
+def mailed(purpose: str, owner: Actor | None) -> str:
+    """The token of a link that was mailed to somebody."""
+    if owner is None:
+        return "nothing-like-this"
+    person = staff.invite(email=f"{uuid4().hex}@example.org", name="Invited", roles=["support"], by=SYSTEM)
+    with transaction():
+        return links.make(person, purpose).rsplit("/", 1)[1]
+
+
+def reset_link(owner: Actor | None) -> Asked:
+    return Asked({"token": mailed("password_reset", owner)}, {"password": factories.PASSWORD})
+
+
+def invitation(owner: Actor | None) -> Asked:
+    return Asked({"token": mailed("staff_invitation", owner)}, {"password": factories.PASSWORD})
+
+
+def verify_link(owner: Actor | None) -> Asked:
+    return Asked({"token": mailed("verify_email", owner)})
+
+
+def forgotten(owner: Actor | None) -> Asked:
+    return Asked({}, {"email": f"{uuid4().hex}@example.org"})
+
+
+def reset_token(owner: Actor | None) -> Asked:
+    return Asked({}, {"token": mailed("password_reset", owner), "password": factories.PASSWORD})
+
+
+def verify_token(owner: Actor | None) -> Asked:
+    return Asked({}, {"token": mailed("verify_email", owner)})
+
+
+def session(owner: Actor | None) -> Asked:
+    if owner is None or owner.id is None:
+        return Asked({"session_id": NOT_THERE})
+    person = db.session.get_one(User, owner.id)
+    who = person if person.roles else factories.staff()
+    return Asked({"session_id": opened(who)})
+
+
+def opened(person: User) -> int:
+    _, token = sessions.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)
+    found = sessions.find(token)
+    assert found is not None
+    return found.id
+
+
+def their_session(owner: Actor | None) -> Asked:
+    person = factories.staff()
+    return Asked({"person_id": person.id, "session_id": opened(person) if owner else NOT_THERE})
+
+
+def colleague(owner: Actor | None) -> Asked:
+    return Asked(
+        {"person_id": factories.staff().id if owner else NOT_THERE}, {"reason": "Because", "roles": ["moderator"]}
+    )
+
+
+def former(owner: Actor | None) -> Asked:
+    asked = colleague(owner)
+    if owner:
+        staff.deactivate(asked.args["person_id"], reason="Left", by=SYSTEM)
+    return asked
+
+
+def guarded_one(owner: Actor | None) -> Asked:
+    asked = colleague(owner)
+    if owner:
+        set_up(db.session.get_one(User, asked.args["person_id"]))
+    return asked
+
+
+def invited_one(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"person_id": NOT_THERE})
+    person = staff.invite(email=f"{uuid4().hex}@example.org", name="Invited", roles=["support"], by=SYSTEM)
+    return Asked({"person_id": person.id})
+
+
+def new_colleague(owner: Actor | None) -> Asked:
+    return Asked({}, {"email": f"{uuid4().hex}@example.org", "name": "New", "roles": ["support"]})
+
+
 OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(style, admin_style, wrong_login, new_person, refresh_token),
+        *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
+        *(colleague, former, guarded_one, invited_one, new_colleague),
     )
 }
 
@@ -468,7 +590,9 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
 # Its button stands below the preview of what it would do.
 PREVIEWED = {"packages.change_days"}
-WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED]
+# Drawn by how far somebody's own password and second factor are, which their own tests follow.
+BY_STATE = {"account.change_password", "account.turn_off_two_factor", "two_factor.begin", "two_factor.confirm"}
+WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | BY_STATE]
 
 
 @pytest.mark.parametrize("role", CALLERS[2:])
