@@ -66,7 +66,8 @@ def test_the_schedule_pokes_everything_at_once_and_then_by_the_clock(app: Flask)
     finally:
         stop.set()
         thread.join(10)
-    assert sorted(name for name, _ in queued.calls()) == sorted(entry.job for entry in schedule.SCHEDULE)
+    # A slow machine may be told twice of what comes every few seconds.
+    assert {name for name, _ in queued.calls()} == {entry.job for entry in schedule.SCHEDULE}
     assert {job.ttl for job in queued.jobs()} == {entry.every_seconds for entry in schedule.SCHEDULE}
 
 
