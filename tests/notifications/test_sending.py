@@ -157,6 +157,8 @@ def test_a_mail_that_is_refused_again_and_again_is_given_up(app: Flask, mail_ser
         make_due(mail)
         notifications.send(mail.id)
     assert state(mail) == ("FAILED", False, MAX_ATTEMPTS)
+    notifications.send_again(mail.id, by=ADMIN)
+    assert state(mail) == ("QUEUED", True, 0)
 
 
 def test_while_the_mail_server_is_away_mail_waits(app: Flask, mail_to: Callable[[str], Path]) -> None:
