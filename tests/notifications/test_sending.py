@@ -157,6 +157,8 @@ def test_a_mail_that_is_refused_again_and_again_is_given_up(app: Flask, mail_ser
         make_due(mail)
         notifications.send(mail.id)
     assert state(mail) == ("FAILED", False, MAX_ATTEMPTS)
+    notifications.send_again(mail.id, by=ADMIN)
+    assert state(mail) == ("QUEUED", True, 0)
 
 
 def test_while_the_mail_server_is_away_mail_waits(app: Flask, mail_to: Callable[[str], Path]) -> None:
@@ -384,13 +386,14 @@ def test_a_mail_whose_fate_nobody_knows_is_sent_again_by_a_person_under_the_same
     app: Flask, mail_server: MailServer
 ) -> None:
     mail = a_mail()
+    message_id = mail.message_id
     left_in_the_middle(mail, ago=notifications.SENDING_AT_MOST)
     notifications.send(mail.id)
     notifications.send_again(mail.id, by=ADMIN)
     assert queued.work_off() == []
     assert state(mail)[0] == "SENT"
     sent = mail_server.mails_to(mail.recipient)
-    assert [message["Message-ID"] for message in sent] == [f"<{mail.message_id}@tripdesk.example>"]
+    assert [message["Message-ID"] for message in sent] == [f"<{message_id}@tripdesk.example>"]
     entry = db.session.scalar(
         db.select(AuditEntry).where(AuditEntry.object_type == "notifications", AuditEntry.object_id == mail.id)
     )
