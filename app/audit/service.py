@@ -33,8 +33,8 @@ _XMAX = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 _HEAD = f"""
 SELECT s.position, s.digest, e.id, e.transaction_id, coalesce(e.transaction_id >= {_XMAX}, true) AS is_foreign
 FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1
-"""  # noqa: S608
-_IS_RESTORED = f"SELECT EXISTS (SELECT FROM audit_entries WHERE transaction_id >= {_XMAX}) AS yes"  # noqa: S608
+"""  # noqa: S608  # nosec B608 - constants of this module
+_IS_RESTORED = f"SELECT EXISTS (SELECT FROM audit_entries WHERE transaction_id >= {_XMAX}) AS yes"  # noqa: S608  # nosec B608
 _ENTRY = ", ".join(f"{name}::text" if name in ("before", "after") else name for name in _SEALED_NAMES)
 # Transactions below xmin are over: whatever comes to be seen later has a higher id. So in the order of transaction ids
 # nothing can appear before the head any more, and the head is where the next sealing goes on.
@@ -43,13 +43,13 @@ SELECT {_ENTRY} FROM audit_entries e
 WHERE (transaction_id, id) > (%(transaction_id)s, %(id)s) AND transaction_id < {_XMIN}
   AND (SELECT position FROM audit_seals s WHERE s.entry_id = e.id) IS NULL
 ORDER BY transaction_id, id LIMIT %(most)s
-"""  # noqa: S608
+"""  # noqa: S608  # nosec B608 - constants of this module
 _UNSEALED = f"""
 SELECT {_ENTRY} FROM audit_entries e
 WHERE (transaction_id < {_XMIN} OR transaction_id >= {_XMAX})
   AND NOT EXISTS (SELECT FROM audit_seals s WHERE s.entry_id = e.id)
 ORDER BY transaction_id < {_XMAX}, transaction_id, id LIMIT %(most)s
-"""  # noqa: S608
+"""  # noqa: S608  # nosec B608 - constants of this module
 _SEAL = """
 INSERT INTO audit_seals (position, entry_id, digest)
 SELECT %(position)s + number, entry_id, decode(digest, 'hex')
