@@ -283,7 +283,7 @@ def test_in_production_there_is_no_such_page(database: str, app: Flask) -> None:
         "public_url": "https://desk.example.org",
     }
     production = create_app(**values)
-    person = factories.staff("admin")
+    person = factories.staff("support")  # who needs no second factor
     client = production.test_client()
     secure = {"base_url": "https://desk.example.org"}
     page = client.get("/console/login", **secure).text
