@@ -32,10 +32,11 @@ from sqlalchemy import delete
 
 from app import create_app
 from app.accounts import passwords
-from app.accounts.models import SignInThrottle
+from app.accounts.models import PasswordResetRequest, SignInThrottle
 from app.db import transaction
 from app.extensions import db
 from dev.services import APP, OWNER, SUPERUSER, throwaway
+from tests.queued import asked_for
 
 ROOT = Path(__file__).parent.parent
 MIGRATED = "tripdesk_migrated"
@@ -201,11 +202,13 @@ def _app(database: str, local_stripe: str) -> Iterator[Flask]:
 def app(_app: Flask) -> Iterator[Flask]:
     """The app on this process' database, with a context pushed; its Redis is empty."""
     with _app.app_context():
+        asked_for()
         _app.extensions["redis"].flushdb()
         _app.extensions["asked_for_sweep"].clear()
-        # All tests come from one address, and are wrong more often than one address may be.
+        # All tests come from one address, are wrong and forget passwords more often than one address may.
         with transaction():
             db.session.execute(delete(SignInThrottle))
+            db.session.execute(delete(PasswordResetRequest))
         yield _app
         db.session.remove()
 

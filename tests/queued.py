@@ -11,11 +11,16 @@ from rq.serializers import JSONSerializer
 from app.queue import QUEUES, connection
 
 
-def queues() -> list[Queue]:
-    """Every queue of the app, once what this process is about to ask for has been asked."""
+def asked_for() -> None:
+    """Wait until this process has asked for the sweeps that it is about to ask for."""
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
             thread.join()
+
+
+def queues() -> list[Queue]:
+    """Every queue of the app."""
+    asked_for()
     return [Queue(name, connection=connection(), serializer=JSONSerializer) for name in QUEUES]
 
 

@@ -232,7 +232,7 @@ def on_sale(owner: Actor | None) -> Asked:
 
 def days(owner: Actor | None) -> Asked:
     day = factories.tomorrow().isoformat()
-    return Asked({**package(owner).args, "first": day, "last": day, "price": "90"})
+    return Asked(package(owner).args, {"first": day, "last": day, "price": "90"})
 
 
 def changed_days(owner: Actor | None) -> Asked:
@@ -641,5 +641,9 @@ def test_the_menu_shows_each_role_its_pages_and_no_others(caller_of: Callable[[s
     home = caller.browser.get("/console/").text
     menu = home[home.index('<nav class="menu"') : home.index("</nav>")]
     shown = set(re.findall(r'<a href="([^"]+)"', menu))
-    pages = [row for row in CONSOLE if row.method == "GET" and row.object == "-" and row.route.endswith(".index")]
+    pages = [
+        row
+        for row in CONSOLE
+        if row.method == "GET" and row.object == "-" and row.route.endswith(".index") and row.route != "account.index"
+    ]  # one's own account is behind one's name
     assert shown == {caller.address(row.route, Asked({})) for row in pages if row.expected(role, "own") == "200"}
