@@ -109,8 +109,10 @@ function moveDay(key) {
 
 function press(selector) {
   const target = document.querySelector(selector);
-  if (target) target.click();
-  return Boolean(target);
+  if (!target) return false;
+  target.focus({ preventScroll: true }); // where the focus goes back to from the dialog that this may open
+  target.click();
+  return true;
 }
 
 function onKey(event) {

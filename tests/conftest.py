@@ -78,15 +78,25 @@ def _url(role: str, database: str) -> str:
     return url.replace("DATABASE", database)
 
 
+def _redis(of: int) -> str:
+    # Whose Redis a process' tests empty and look into must not be the one where a running product puts its jobs.
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw"))
+    url: str = json.loads(os.environ[_SERVICES])["redis"]
+    return url.replace("db=0", f"db={number + 16 * of}")
+
+
+def settings_of_a_product(of: int) -> dict[str, Any]:
+    """The settings of the running product number `of` (1 to 3) of this process: a database and a Redis of its own."""
+    return {**_settings(_copy_database()), "redis_url": _redis(of)}
+
+
 def _settings(database: str, **more: Any) -> dict[str, Any]:
-    # The last of Valkey's sixteen databases for the process without a number of its own.
-    number = os.environ.get("PYTEST_XDIST_WORKER", "gw15").removeprefix("gw")
     return {
         "app_env": "test",
         "tripdesk_home": json.loads(os.environ[_SERVICES])["home"],
         "database_url": _url(APP, database),
         "database_owner_url": _url(OWNER, database),
-        "redis_url": json.loads(os.environ[_SERVICES])["redis"].replace("db=0", f"db={number}"),
+        "redis_url": _redis(0),
         "stripe_secret_key": STRIPE_KEY,
         "stripe_webhook_secret": WEBHOOK_SECRET,
         "stripe_api_base": "http://127.0.0.1:1",

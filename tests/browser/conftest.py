@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
 from tests import factories
-from tests.conftest import _copy_database, _settings
+from tests.conftest import settings_of_a_product
 from tests.stack import Stack
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -27,6 +27,7 @@ OPTIONS = [
 ]
 ROLES = ("support", "moderator", "finance", "admin")
 DESKTOP = (1280, 900)
+expect.set_options(timeout=20_000)  # a machine that runs other tests beside these is in no hurry
 # Reported by the page to itself, wherever a policy was broken; the console's message alone may come too late.
 _NOTE_VIOLATIONS = """
     window.violations = [];
@@ -78,7 +79,7 @@ class Console:
 @pytest.fixture(scope="session")
 def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """One product for all tests here; asks for the browser first, so that nothing is started in vain."""
-    settings = {**_settings(_copy_database()), "app_env": "development"}
+    settings = {**settings_of_a_product(1), "app_env": "development"}
     with Stack(tmp_path_factory.mktemp("stack"), settings) as stack:
         stack.start_all()
         console = Console(stack)
@@ -153,6 +154,8 @@ def sign_in(page: Page, console: Console) -> SignIn:
 
     def as_role(role: str) -> Page:
         page.goto("/console/login")
+        # The browser puts the cursor there when it first draws the page, which may be after it has loaded it.
+        expect(page.get_by_label("E-mail")).to_be_focused()
         page.keyboard.type(console.emails[role])
         page.keyboard.press("Tab")
         page.keyboard.type(factories.PASSWORD)

@@ -50,6 +50,7 @@ def test_support_finds_a_booking_reads_its_story_and_cancels_it_without_the_mous
     expect(dialog.get_by_label("Reason")).to_be_focused()
     keys.press("Escape")
     expect(dialog).to_be_hidden()
+    expect(page.get_by_role("button", name="Cancel the booking c", exact=True)).to_be_focused()
     keys.press("c")
     expect(dialog.get_by_label("Reason")).to_be_focused()
     keys.type("Traveller asked")
