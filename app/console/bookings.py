@@ -20,7 +20,7 @@ from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.payments import money_lines
-from app.console.record import Phrase, Record
+from app.console.record import Action, Blocked, Phrase, Record
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
@@ -34,6 +34,7 @@ CANCEL_REASONS = {
 }
 
 COMPLETE_REASONS = ("Traveller has left", "Provider says the stay is over", "Departure came back early")
+_REASON_HINT = "Kept in the booking's history. The traveller does not see it."
 
 
 class BookingsView(RecordView):
@@ -135,14 +136,12 @@ class BookingsView(RecordView):
         return done("The note is kept.", booking_href(note.booking_id))
 
     @staticmethod
-    def _actions(booking: Booking) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    def _actions(booking: Booking) -> tuple[list[Action], list[Blocked]]:
         """What this person may do now, and what nobody may and why. The rules are the verb's and the MOVES table's."""
         if not session.actor().has(bookings.MAY_CANCEL):
             return [], []
         if booking.status == "CONFIRMED":
-            return _completion(
-                booking, [{"label": "Cancel", "why": "It is paid; a paid booking is cancelled with a refund."}]
-            )
+            return _completion(booking, [Blocked("Cancel", "It is paid; a paid booking is cancelled with a refund.")])
         units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
         days = len(booking.stock_days)
         explain = (
@@ -151,37 +150,37 @@ class BookingsView(RecordView):
         )
         offered = [("support", "Cancel the booking", "c"), ("provider", "Cancel for the provider", None)]
         return [
-            {
-                "name": f"cancel-{on_behalf_of}",
-                "label": label,
-                "key": key,
-                "danger": True,
-                "explain": explain,
-                "needs_reason": True,
-                "reasons": CANCEL_REASONS[on_behalf_of],
-                "href": f"{booking_href(booking.id)}cancel/{on_behalf_of}",
-            }
+            Action(
+                name=f"cancel-{on_behalf_of}",
+                label=label,
+                href=f"{booking_href(booking.id)}cancel/{on_behalf_of}",
+                explain=explain,
+                key=key,
+                danger=True,
+                needs_reason=True,
+                reasons=CANCEL_REASONS[on_behalf_of],
+                reason_hint=_REASON_HINT,
+            )
             for on_behalf_of, label, key in offered
             if may_move(booking, bookings.CANCELLED_BY[on_behalf_of])
         ], []
 
 
-def _completion(booking: Booking, blocked: list[dict[str, str]]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def _completion(booking: Booking, blocked: list[Blocked]) -> tuple[list[Action], list[Blocked]]:
     if not bookings.may_be_completed(booking):
         why = f"The stay ends on {day_in_words(booking.ends_on)}; from then on it can be."
-        return [], [*blocked, {"label": "Complete", "why": why}]
-    explain = "The stay is over: the traveller can write a review. This can't be undone."
-    action = {
-        "name": "complete",
-        "label": "Complete the stay",
-        "key": "o",
-        "danger": False,
-        "explain": explain,
-        "needs_reason": True,
-        "reasons": COMPLETE_REASONS,
-        "href": f"{booking_href(booking.id)}complete",
-    }
-    return [action], blocked
+        return [], [*blocked, Blocked("Complete", why)]
+    complete = Action(
+        name="complete",
+        label="Complete the stay",
+        href=f"{booking_href(booking.id)}complete",
+        explain="The stay is over: the traveller can write a review. This can't be undone.",
+        key="o",
+        needs_reason=True,
+        reasons=COMPLETE_REASONS,
+        reason_hint=_REASON_HINT,
+    )
+    return [complete], blocked
 
 
 def bookings_of(which: ColumnElement[bool], *, limit: int = 10) -> list[dict[str, Any]]:

@@ -47,7 +47,8 @@ class Action:
     """A button of a record page: its POST goes to `href`, after a dialog when it is `danger` or needs a reason.
 
     `explain` says what it will do, in numbers. The dialog sends `reason`, chosen of `reasons` where there are some,
-    with a `note` beside it. `key` is one lower-case letter or digit other than g, j, k, u and x.
+    with a `note` beside it; `reason_hint` says where they are kept and who doesn't see them. `key` is one lower-case
+    letter or digit other than g, j, k, u and x.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Action:
     danger: bool = False
     needs_reason: bool = False
     reasons: Sequence[str] = ()
+    reason_hint: str = "Kept in its history, which only staff see."
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Record:
     # Beside the state: until when it holds, as ("hold ends", time).
     deadline: tuple[str, datetime] | None = None
     sub: Sequence[Phrase] = ()
-    actions: Sequence[Action | Mapping[str, Any]] = ()
-    blocked: Sequence[Blocked | Mapping[str, str]] = ()
+    actions: Sequence[Action] = ()
+    blocked: Sequence[Blocked] = ()
     # {"lines": [{"label", "hint", "amount", "kind"}], "note"}: the record's money.
     statement: Mapping[str, Any] | None = None
     facts: Sequence[Group | Mapping[str, Any]] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -302,6 +303,18 @@ def test_a_provider_is_suspended_and_reinstated_with_reasons(app: Flask) -> None
     assert "That was Staff" in again.text
     browser.post(f"{page_of(provider)}reinstate", {"reason": "Put right"}, token_from=page_of(provider))
     assert factories.reread(provider).status == "VERIFIED"
+
+
+def test_who_reads_a_reason_is_said_as_it_fits_the_record(app: Flask) -> None:
+    package = factories.package()
+    booking = factories.booking(of=package)
+    browser = signed_in(app, "admin")
+    hidden = "Kept in the booking's history. The traveller does not see it."
+    assert hidden in unescape(browser.get(page_of(booking)).text)
+    for path in (page_of(package), page_of(package.provider), f"/console/staff/{factories.staff('support').id}/"):
+        page = browser.get(path).text
+        assert "Kept in its history, which only staff see." in page
+        assert "raveller does not see" not in page
 
 
 def test_there_is_no_other_decision(app: Flask) -> None:
