@@ -73,6 +73,7 @@ providers.show             GET    provider      login  login     200     200    
 providers.decide           POST   suspension    login  login     403     403       403     302     404
 users.index                GET    -             login  login     200     200       200     200     -
 users.show                 GET    person        login  login     200     200       200     200     404
+users.mail_verification    POST   person        login  login     302     403       403     302     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
 ledger.index               GET    -             login  login     403     403       200     200     -

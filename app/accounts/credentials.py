@@ -14,10 +14,11 @@ from app.accounts.passwords import check_acceptable, hash_password
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.db import keep_before, lock, transaction, utcnow
-from app.errors import Invalid, NotAllowed, TooMany
+from app.errors import Conflict, Invalid, NotAllowed, TooMany
 from app.extensions import db
 from app.notifications import service as notifications
 
+MAY_MAIL_VERIFICATION = ("support", "admin")
 _HOUR = timedelta(hours=1)
 _REQUESTS_PER_ADDRESS = 20
 _LINKS_PER_PERSON = 3
@@ -96,6 +97,29 @@ def reset_password(token: str, password: str, *, address: str | None) -> User:
 def accept_invitation(token: str, password: str, *, address: str | None) -> User:
     """Give an invited member of staff the password they chose. Raises Invalid by field."""
     return _set_password_by_link(token, "staff_invitation", password, "staff.accept_invitation", address)
+
+
+def mail_verification(person_id: int, *, by: Actor) -> User:
+    """Mail a person another link to confirm their address, after which the one before does not work.
+
+    Raises NotAllowed, NotFound, Conflict when the address is confirmed or the account closed, TooMany when they got
+    enough links within the hour.
+    """
+    by.require(*MAY_MAIL_VERIFICATION)
+    with transaction():
+        person = lock(User, person_id)
+        if person.email_verified_at is not None:
+            raise Conflict("This address is confirmed already.")
+        if not person.is_active:
+            raise Conflict("This account is deactivated. Reactivate it first.")
+        if links.count_since(person.id, "verify_email", _HOUR) >= _LINKS_PER_PERSON:
+            raise TooMany(
+                f"{_LINKS_PER_PERSON} links were mailed to this address within the hour. Try again in an hour.",
+                int(_HOUR.total_seconds()),
+            )
+        links.mail(person, "verify_email")
+        audit.record(by, "user.mail_verification", person)
+    return person
 
 
 def verify_email(token: str, *, address: str | None) -> User:

@@ -224,6 +224,7 @@ def reset_password(body: PasswordReset) -> None:
 def verify_email(body: Verification) -> None:
     """Prove an e-mail address with a mailed link
 
-    A link works once, for a week; a newer one replaces it.
+    A link works once, for a week; a newer one replaces it. Who lost theirs asks support, who can mail another; choosing
+    a new password behind a mailed link confirms the address as well.
     """
     credentials.verify_email(body.token, address=request.remote_addr)

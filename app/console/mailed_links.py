@@ -70,7 +70,7 @@ def accept_invitation(token: str) -> str | tuple[str, int]:
 def verify_form(token: str) -> str | tuple[str, int]:
     """A button: programs that read mail open links, and must not use them up."""
     person = links.whose(token, "verify_email")
-    return render_template("console/account/verify_email.html", email=person.email) if person else _dead()
+    return render_template("console/account/verify_email.html", email=person.email) if person else _dead_verification()
 
 
 @mailed_links.post("/email/verify/<token>")
@@ -79,7 +79,7 @@ def verify(token: str) -> str | tuple[str, int]:
     try:
         person = credentials.verify_email(token, address=request.remote_addr)
     except Invalid:
-        return _dead()
+        return _dead_verification()
     return _said("Thank you", f"{person.email} is confirmed.", staff=bool(person.roles))
 
 
@@ -107,15 +107,24 @@ def _form(person: User, purpose: str, error: str | None) -> str:
 
 
 def _said(title: str, text: str, *, staff: bool = False) -> str:
-    return render_template("console/account/said.html", title=title, text=text, staff=staff, is_dead=False)
+    return render_template("console/account/said.html", title=title, text=text, staff=staff, may_renew=False)
 
 
 def _dead() -> tuple[str, int]:
+    return _gone("You can have a new one sent.", may_renew=True)
+
+
+def _dead_verification() -> tuple[str, int]:
+    # Whether the address has been confirmed since, or has an account at all, is nobody's to read here.
+    return _gone("If your address is not confirmed yet, ask our support to mail you a new one.", may_renew=False)
+
+
+def _gone(then: str, *, may_renew: bool) -> tuple[str, int]:
     page = render_template(
         "console/account/said.html",
         title="This link does not work any more",
-        text="It was used, replaced by a newer one, or is too old. You can have a new one sent.",
+        text=f"It was used, replaced by a newer one, or is too old. {then}",
         staff=False,
-        is_dead=True,
+        may_renew=may_renew,
     )
     return page, 410

@@ -16,6 +16,7 @@ from app.console import session
 from app.console.account import session_line
 from app.console.base import ADMIN, MAX_ID, Column, RecordView, done, reason_given
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
+from app.console.users import TITLES
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
 
@@ -24,27 +25,6 @@ ROLE_MEANS = {
     "moderator": "Reviews",
     "finance": "Payments, refunds, the ledger",
     "admin": "Everything, and staff",
-}
-_TITLES: dict[str, trail.Title] = {
-    "user.register": ("Registered", "audit", None),
-    "user.verify_email": ("Confirmed the e-mail address", "mail", None),
-    "user.change_password": ("Changed the password", "audit", None),
-    "user.request_password_reset": ("A link to reset the password was mailed", "mail", None),
-    "user.reset_password": ("Reset the password", "audit", None),
-    "user.deactivate": ("Deactivated", "state", "bad"),
-    "user.reactivate": ("Reactivated", "state", None),
-    "user.end_sessions": ("Signed out everywhere", "audit", None),
-    "staff.create": ("Account made", "state", None),
-    "staff.invite": ("Invited", "state", None),
-    "staff.invite_again": ("Invited again", "mail", None),
-    "staff.accept_invitation": ("Accepted the invitation", "audit", None),
-    "staff.set_roles": ("Roles changed", "state", None),
-    "staff.break_glass": ("Made admin from the command line", "state", "warn"),
-    "two_factor.begin": ("Began to set up two-factor sign-in", "audit", None),
-    "two_factor.on": ("Two-factor sign-in turned on", "audit", None),
-    "two_factor.off": ("Two-factor sign-in turned off", "audit", None),
-    "two_factor.new_recovery_codes": ("New recovery codes", "audit", None),
-    "two_factor.recovery_code_used": ("Signed in with a recovery code", "audit", None),
 }
 
 
@@ -129,7 +109,7 @@ class StaffView(RecordView):
                 actions=_actions(person),
                 blocked=_blocked(person),
                 facts=_facts(person),
-                timeline=list(trail.moments({User.__tablename__: [person.id]}, titles=_TITLES)),
+                timeline=list(trail.moments({User.__tablename__: [person.id]}, titles=TITLES)),
             ),
             "console/staff/show.html",
             roles=_roles(person.roles),

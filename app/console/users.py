@@ -6,21 +6,46 @@ from typing import Any
 
 from flask_admin import expose
 from sqlalchemy import ColumnElement, Select, func, or_, select
+from werkzeug.wrappers import Response
 
+from app.accounts import credentials
 from app.accounts.models import RefreshToken, StaffRole, User
 from app.audit import trail
 from app.bookings.models import Booking
-from app.console.base import EVERYBODY, Column, RecordView, find
+from app.console import session
+from app.console.base import EVERYBODY, Column, RecordView, done, find
 from app.console.bookings import bookings_of
 from app.console.formatting import status_label
-from app.console.record import Fact, Group, Phrase, Record
+from app.console.record import Action, Fact, Group, Phrase, Record
 from app.console.words import words_in
 from app.db import utcnow
 from app.errors import NotFound
 from app.extensions import db
 
 _SHOWN_SESSIONS = 10
-_TITLES: dict[str, trail.Title] = {"user.register": ("Registered", "audit", None)}
+# What happens to an account, on the page of a traveller and of a member of staff.
+TITLES: dict[str, trail.Title] = {
+    "user.register": ("Registered", "audit", None),
+    "user.mail_verification": ("A new link to confirm the address was mailed", "mail", None),
+    "user.verify_email": ("Confirmed the e-mail address", "mail", None),
+    "user.change_password": ("Changed the password", "audit", None),
+    "user.request_password_reset": ("A link to reset the password was mailed", "mail", None),
+    "user.reset_password": ("Reset the password", "audit", None),
+    "user.deactivate": ("Deactivated", "state", "bad"),
+    "user.reactivate": ("Reactivated", "state", None),
+    "user.end_sessions": ("Signed out everywhere", "audit", None),
+    "staff.create": ("Account made", "state", None),
+    "staff.invite": ("Invited", "state", None),
+    "staff.invite_again": ("Invited again", "mail", None),
+    "staff.accept_invitation": ("Accepted the invitation", "audit", None),
+    "staff.set_roles": ("Roles changed", "state", None),
+    "staff.break_glass": ("Made admin from the command line", "state", "warn"),
+    "two_factor.begin": ("Began to set up two-factor sign-in", "audit", None),
+    "two_factor.on": ("Two-factor sign-in turned on", "audit", None),
+    "two_factor.off": ("Two-factor sign-in turned off", "audit", None),
+    "two_factor.new_recovery_codes": ("New recovery codes", "audit", None),
+    "two_factor.recovery_code_used": ("Signed in with a recovery code", "audit", None),
+}
 
 
 def _is_traveller() -> ColumnElement[bool]:
@@ -31,7 +56,7 @@ def _is_traveller() -> ColumnElement[bool]:
 
 
 class UsersView(RecordView):
-    """Travellers, for everybody to read."""
+    """Travellers, for everybody to read; support and admins mail them links."""
 
     roles = EVERYBODY
     icon = "users"
@@ -100,14 +125,24 @@ class UsersView(RecordView):
                 title=person.name,
                 status=_status(person),
                 sub=(Phrase(text=person.email), Phrase("registered", at=person.created_at)),
-                facts=[Group("Bookings", bookings or [Fact("Bookings", 0, "number")])],
-                timeline=list(trail.moments({"users": [person.id]}, titles=_TITLES)),
+                actions=_actions(person),
+                facts=[
+                    Group("Bookings", bookings or [Fact("Bookings", 0, "number")]),
+                    Group("Account", [_address(person)]),
+                ],
+                timeline=list(trail.moments({"users": [person.id]}, titles=TITLES)),
             ),
             "console/users/show.html",
             sessions=_sessions(person),
             bookings=bookings_of(Booking.traveller_id == person.id),
             bookings_href=f"/console/bookings/?traveller_id={person.id}",
         )
+
+    @expose("/<int:user_id>/mail-verification", methods=["POST"])  # type: ignore[untyped-decorator]
+    def mail_verification(self, user_id: int) -> Response:
+        """Mail another link to confirm the address."""
+        person = credentials.mail_verification(user_id, by=session.actor())
+        return done(f"A new link is on its way to {person.email}.", user_href(person.id))
 
 
 def user_href(user_id: int) -> str:
@@ -117,6 +152,27 @@ def user_href(user_id: int) -> str:
 
 def _status(person: User) -> str:
     return "ACTIVE" if person.is_active else "DEACTIVATED"
+
+
+def _address(person: User) -> Fact:
+    if person.email_verified_at is None:
+        return Fact("Address confirmed", "Not yet")
+    return Fact("Address confirmed", person.email_verified_at, "time")
+
+
+def _actions(person: User) -> list[Action]:
+    """What may be done for a traveller now; the rules are the verb's."""
+    is_open = person.is_active and person.email_verified_at is None
+    if not is_open or not session.actor().has(credentials.MAY_MAIL_VERIFICATION):
+        return []
+    return [
+        Action(
+            "mail-verification",
+            "Mail a new confirmation link",
+            f"{user_href(person.id)}mail-verification",
+            "Mails a new link to confirm the address, good for 7 days; the one before stops working.",
+        )
+    ]
 
 
 def _sessions(person: User) -> list[dict[str, Any]]:

@@ -13,9 +13,10 @@ from sqlalchemy import func, select, text
 from app.accounts import credentials, links, passwords, sessions, tokens
 from app.accounts import service as accounts
 from app.accounts.models import AccountLink, PasswordResetRequest, User
+from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.db import transaction
-from app.errors import Invalid, NotAllowed, NotSignedIn, TooMany
+from app.errors import Conflict, Invalid, NotAllowed, NotSignedIn, TooMany
 from app.extensions import db
 from app.notifications.models import Notification
 from jobs.sweeps import sweep_all
@@ -331,3 +332,73 @@ def test_long_random_passwords_are_judged_quickly() -> None:
     began = time.monotonic()
     passwords.check_acceptable("".join(chr(33 + number * 37 % 90) for number in range(passwords.MAX_LENGTH)))
     assert time.monotonic() - began < 1
+
+
+def supporter() -> Actor:
+    return accounts.actor_of(factories.staff("support"), "10.0.0.9")
+
+
+def test_support_mails_a_new_link_and_the_one_before_stops_working(app: Flask) -> None:
+    person, by = factories.traveller(), supporter()
+    lost = mailed_token(person, "verify_email")
+    credentials.mail_verification(person.id, by=by)
+    assert len(mails(person, "verify_email")) == 2
+    with pytest.raises(Invalid, match="does not work any more"):
+        credentials.verify_email(lost, address=None)
+    credentials.verify_email(mailed_token(person, "verify_email"), address=None)
+    assert factories.reread(person).email_verified_at is not None
+    actions = db.session.scalars(
+        select(AuditEntry.action).where(AuditEntry.object_id == person.id, AuditEntry.actor_id == by.id)
+    ).all()
+    assert actions == ["user.mail_verification"]
+
+
+def confirmed(person: User) -> None:
+    credentials.verify_email(mailed_token(person, "verify_email"), address=None)
+
+
+def closed(person: User) -> None:
+    with transaction():
+        db.session.get_one(User, person.id).is_active = False
+
+
+def mailed_thrice(person: User) -> None:
+    for _ in range(2):  # after the one of the registration
+        credentials.mail_verification(person.id, by=supporter())
+
+
+@pytest.mark.parametrize(
+    ("make", "refusal", "words"),
+    [
+        (confirmed, Conflict, "confirmed already"),
+        (closed, Conflict, "deactivated"),
+        (mailed_thrice, TooMany, "3 links were mailed"),
+    ],
+)
+def test_no_new_link_is_mailed_where_none_is_wanted(
+    app: Flask, make: Callable[[User], None], refusal: type[Exception], words: str
+) -> None:
+    person = factories.traveller()
+    make(person)
+    before = len(mails(person, "verify_email"))
+    with pytest.raises(refusal, match=words):
+        credentials.mail_verification(person.id, by=supporter())
+    assert len(mails(person, "verify_email")) == before
+    if make is mailed_thrice:
+        # The refusal left the link that was mailed last as it was.
+        confirmed(person)
+
+
+def test_of_many_links_asked_for_at_once_no_more_than_the_limit_are_mailed(app: Flask) -> None:
+    person, by = factories.traveller(), supporter()
+    outcomes = at_once(app, *[lambda: credentials.mail_verification(person.id, by=by) for _ in range(4)])
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["TooMany", "TooMany", "User", "User"]
+    assert len(mails(person, "verify_email")) == 3
+
+
+@pytest.mark.parametrize("role", ["moderator", "finance"])
+def test_only_support_and_admins_have_a_link_mailed(app: Flask, role: str) -> None:
+    person = factories.traveller()
+    with pytest.raises(NotAllowed):
+        credentials.mail_verification(person.id, by=accounts.actor_of(factories.staff(role)))
+    assert len(mails(person, "verify_email")) == 1

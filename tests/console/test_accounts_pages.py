@@ -241,6 +241,26 @@ def test_an_address_is_confirmed_by_a_button_not_by_opening_the_link(app: Flask)
     assert browser.get(path).status_code == 410
 
 
+def test_support_has_a_new_link_mailed_until_the_address_is_confirmed(app: Flask) -> None:
+    browser, person = signed_in(app, "support"), factories.traveller()
+    page, lost = f"/console/users/{person.id}/", mailed_token(person, "verify_email")
+    assert "Not yet" in browser.get(page).text
+    assert browser.post(f"{page}mail-verification", token_from=page).location == page
+    shown = browser.get(page).text
+    assert f"A new link is on its way to {person.email}." in shown
+    assert "A new link to confirm the address was mailed" in shown
+    dead = browser.get(f"/console/email/verify/{lost}")
+    assert (dead.status_code, "ask our support" in dead.text) == (410, True)
+    browser.post(f"{page}mail-verification", token_from=page)
+    refused = browser.post(f"{page}mail-verification", token_from=page)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3600")
+    path = f"/console/email/verify/{mailed_token(person, 'verify_email')}"
+    browser.post(path, token_from=path)
+    shown = browser.get(page).text
+    assert "mail-verification" not in shown
+    assert "Confirmed the e-mail address" in shown
+
+
 # ------------------------------------------------------------------ staff
 
 
