@@ -62,6 +62,11 @@ def bearer(person: User | None = None) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.issue(person or traveller()).access_token}"}
 
 
+def acting_with(access_token: str) -> Actor:
+    """Who acts with an access token, as the API finds out."""
+    return tokens.holder(tokens.person_of_access_token(access_token), None)
+
+
 def provider(**values: Any) -> Provider:
     """A verified provider."""
     made = Provider(**{"name": f"Provider {next(_number)}", "status": "VERIFIED", **values})

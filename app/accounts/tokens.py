@@ -87,9 +87,9 @@ def revoke(refresh_token: str, *, address: str | None = None) -> None:
         audit.record(actor_of(person, address), "token.revoke", row)
 
 
-def actor_of_access_token(token: str, address: str | None) -> Actor:
-    """Whose valid, unexpired access token this is. Raises NotSignedIn; an account closed meanwhile is refused too."""
-    actor = active_actor(person_of_access_token(token), address)
+def holder(person_id: int, address: str | None) -> Actor:
+    """Who acts with the access token that was issued to this person. Raises NotSignedIn for an account closed since."""
+    actor = active_actor(person_id, address)
     if actor is None:
         raise NotSignedIn("This account is closed.")
     return actor

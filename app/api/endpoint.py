@@ -17,12 +17,12 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from app import bodies, idempotency, problems
-from app.accounts.tokens import actor_of_access_token
+from app.api.bearer import signed_in
 from app.api.headers import revalidated
 from app.api.limits import policy_for
 from app.audit.actor import Actor
 from app.db import transaction
-from app.errors import Conflict, FieldError, Invalid, NotSignedIn, TripdeskError, Unavailable
+from app.errors import Conflict, FieldError, Invalid, TripdeskError, Unavailable
 from app.rate_limits import Policy
 
 MAX_BODY_BYTES = 64 * 1024
@@ -140,14 +140,6 @@ def endpoint(
         return serve
 
     return decorate
-
-
-def signed_in() -> Actor:
-    """Who sends this request, by their bearer token. Raises NotSignedIn."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise NotSignedIn("Send an access token: Authorization: Bearer …")
-    return actor_of_access_token(token.strip(), request.remote_addr)
 
 
 def _json_body(max_body: int) -> Any:

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 
 from flask import Flask, Response, current_app, g, request
 
-from app.accounts.tokens import person_of_access_token
+from app.api import bearer
 from app.api.blueprint import api
 from app.errors import NotSignedIn, TooMany
 from app.rate_limits import Limiter, Policy, Verdict
@@ -58,10 +58,9 @@ def tell(response: Response) -> None:
 
 def _caller(policy: Policy) -> str:
     # Getting in is counted by address alone: with accounts of one's own one would have as many tries more.
-    authorization = request.headers.get("Authorization") if policy is not SIGN_IN else None
-    if authorization:
+    if policy is not SIGN_IN:
         try:
-            return f"person:{person_of_access_token(authorization.partition(' ')[2].strip())}"
+            return f"person:{bearer.person_id()}"
         except NotSignedIn:
             pass  # whoever sends a wrong token is counted like anyone without one
     return f"address:{_network(request.remote_addr or '')}"

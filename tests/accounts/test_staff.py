@@ -88,7 +88,7 @@ def test_roles_change_with_the_next_click_and_the_next_request(app: Flask) -> No
     found = sessions.find(token)
     assert found is not None
     assert found.person.roles == {"moderator"}
-    assert tokens.actor_of_access_token(pair.access_token, None).roles == {"moderator"}
+    assert factories.acting_with(pair.access_token).roles == {"moderator"}
     entry = db.session.scalars(
         select(AuditEntry).where(AuditEntry.action == "staff.set_roles", AuditEntry.object_id == person.id)
     ).one()
@@ -185,7 +185,7 @@ def test_a_deactivated_person_is_out_everywhere_at_once_and_can_be_let_in_again(
     staff.deactivate(person.id, reason="Left the company", by=admin())
     assert sessions.find(token) is None
     with pytest.raises(NotSignedIn):
-        tokens.actor_of_access_token(pair.access_token, None)
+        factories.acting_with(pair.access_token)
     with pytest.raises(NotSignedIn):
         tokens.rotate(pair.refresh_token)
     assert not can_log_in(person, factories.PASSWORD)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -103,6 +104,24 @@ def test_a_wrong_token_is_counted_by_address(client: FlaskClient, limiter: Limit
     assert left("Basic dXNlcjpwdw==").startswith('"read";r=597')
     use_up(limiter, READ, HOME)
     problem(client.get("/v1/bookings", headers={"Authorization": "Bearer a.b.c"}), 429)
+
+
+@pytest.mark.parametrize(("is_right", "status"), [(True, 200), (False, 401)])
+def test_a_token_is_read_once_a_request(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch, is_right: bool, status: int
+) -> None:
+    read: list[str] = []
+    really = jwt.decode
+
+    def decode(token: str, *arguments: Any, **options: Any) -> Any:
+        read.append(token)
+        return really(token, *arguments, **options)
+
+    monkeypatch.setattr(jwt, "decode", decode)
+    sent = caller.headers["Authorization"] + ("" if is_right else "x")
+    for times in (1, 2):
+        assert caller.get("/bookings", Authorization=sent).status_code == status
+        assert read == [sent.removeprefix("Bearer ")] * times
 
 
 def test_getting_in_is_counted_by_address_whatever_token_is_sent(caller: Caller, limiter: Limiter) -> None:
