@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import defer, joinedload
 
 from app.audit import trail
 from app.audit.trail import Moment
@@ -130,8 +130,10 @@ _MAIL: dict[str, tuple[str, str | None]] = {
 
 
 def _from_mail(booking_id: int, href: Callable[[int], str] | None) -> Iterator[Moment]:
-    mails = select(Notification).where(
-        Notification.object_type == Booking.__tablename__, Notification.object_id == booking_id
+    mails = (
+        select(Notification)
+        .where(Notification.object_type == Booking.__tablename__, Notification.object_id == booking_id)
+        .options(defer(Notification.body), defer(Notification.html))
     )
     for mail in db.session.scalars(mails.order_by(Notification.id)):
         title, tone = _MAIL[mail.status]

@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import url_for
 from flask_admin import expose
-from sqlalchemy import Select
+from sqlalchemy import Select, select
+from sqlalchemy.orm import defer
 from werkzeug.wrappers import Response
 
 from app.audit import trail
@@ -64,6 +65,10 @@ class MailView(RecordView):
         Filter("kind", "Mail", {name: kind.title for name, kind in KINDS.items()}),
     )
 
+    def query(self) -> Select[Any]:
+        """Mails without what stands in them, which is long."""
+        return select(Notification).options(defer(Notification.body), defer(Notification.html))
+
     def search(self, query: Select[Any], words: str) -> Select[Any]:
         """By whole address."""
         return query.where(Notification.recipient == words.lower())
@@ -91,7 +96,8 @@ class MailView(RecordView):
     def show(self, mail_id: int) -> str:
         """One mail."""
         mail = find(Notification, mail_id, "mail")
-        shown, problem = _rendered(mail)
+        shown, problem = _shown(mail)
+        handed_over = "As it was sent" if mail.sent_at else "As it was handed to the mail server"
         return self.render_record(
             Record(
                 title=title_of(mail.kind),
@@ -105,7 +111,8 @@ class MailView(RecordView):
             ),
             "console/mail/show.html",
             text=mail.body or (shown.text if shown else None),
-            is_sent_text=mail.body is not None,
+            text_note=handed_over if mail.body else "As it would be sent",
+            html_note=handed_over if mail.html else "Drawn by today's templates",
             html_href=url_for("mail.html", mail_id=mail.id) if shown else None,
             problem=problem,
             has_secrets=bool(mail.kind in KINDS and KINDS[mail.kind].secrets),
@@ -115,7 +122,7 @@ class MailView(RecordView):
     def html(self, mail_id: int) -> Response:
         """Its HTML alone, for the frame on its page."""
         mail = find(Notification, mail_id, "mail")
-        return _preview(render(mail.kind, name=mail.recipient_name, values=mail.values))
+        return _preview(mail.html or render(mail.kind, name=mail.recipient_name, values=mail.values).html)
 
     @expose("/<int:mail_id>/send", methods=["POST"])  # type: ignore[untyped-decorator]
     def send(self, mail_id: int) -> Response:
@@ -148,7 +155,7 @@ class MailView(RecordView):
     @expose("/templates/<kind>/html")  # type: ignore[untyped-decorator]
     def template_html(self, kind: str) -> Response:
         """The example's HTML alone, for the frame on its page."""
-        return _preview(_example(kind))
+        return _preview(_example(kind).html)
 
 
 def mail_href(mail_id: int) -> str:
@@ -162,18 +169,19 @@ def _example(kind: str) -> Rendered:
     return render(kind, name=NAME, values=KINDS[kind].values, secrets=KINDS[kind].secrets)
 
 
-def _rendered(mail: Notification) -> tuple[Rendered | None, str | None]:
-    """The mail as today's templates write it, or why they can't."""
+def _shown(mail: Notification) -> tuple[Rendered | None, str | None]:
+    """The mail as it was handed over; where that wasn't kept, as today's templates write it, or why they can't."""
+    handed_over = notifications.kept(mail)
+    if handed_over is not None:
+        return handed_over, None
     try:
         return render(mail.kind, name=mail.recipient_name, values=mail.values), None
     except Conflict as refusal:
         return None, refusal.detail
 
 
-def _preview(rendered: Rendered) -> Response:
-    return Response(
-        rendered.html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _PREVIEW_POLICY}
-    )
+def _preview(html: str) -> Response:
+    return Response(html, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _PREVIEW_POLICY})
 
 
 def _facts(mail: Notification) -> list[Group]:
@@ -220,7 +228,7 @@ def _timeline(mail: Notification) -> list[Moment]:
 
 # What sending once more means, by what became of the mail.
 _EXPLAIN = {
-    "SENT": "It was sent already. The same mail goes out a second time, with the amounts and days it had then.",
+    "SENT": "It was sent already. The same mail goes out a second time, word for word.",
     "UNKNOWN": "Nobody knows whether it arrived: its reader may get it twice.",
     "FAILED": "It goes out as if for the first time. Look at the error first: an address that is wrong stays wrong.",
 }

@@ -60,9 +60,10 @@ class Notification(Stateful, Outbox):
     secrets: Mapped[dict[str, Any] | None]
     # The same however often one sending is tried, so that a mailbox which has it already can tell.
     message_id: Mapped[str]
-    # What was sent, without its secrets: the templates may have changed since.
+    # What was sent, without its secrets: the templates may have changed since. `body` is its text.
     subject: Mapped[str | None]
     body: Mapped[str | None]
+    html: Mapped[str | None]
     request_id: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     sending_at: Mapped[datetime | None]

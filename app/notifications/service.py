@@ -128,9 +128,11 @@ def _prepare(notification_id: int, way_out: Transport) -> _Prepared | None:
             _left_by_a_dead_worker(row, way_out)
         if not _is_due(row):
             return None
+        # Whoever got it before gets the same again. A secret is never kept, so what carries one is written anew.
+        as_before = kept(row) if row.secrets is None else None
         try:
             message = compose(
-                render(row.kind, name=row.recipient_name, values=row.values, secrets=row.secrets or {}),
+                as_before or render(row.kind, name=row.recipient_name, values=row.values, secrets=row.secrets or {}),
                 sender=settings().mail_sender,
                 to=row.recipient,
                 name=row.recipient_name,
@@ -139,8 +141,15 @@ def _prepare(notification_id: int, way_out: Transport) -> _Prepared | None:
         except Conflict as refusal:
             _give_up(row, "FAILED", refusal.detail)
             return None
-        shown = render(row.kind, name=row.recipient_name, values=row.values)
+        shown = as_before or render(row.kind, name=row.recipient_name, values=row.values)
         return _Prepared(message, shown, f"{row.created_at:%Y%m%d-%H%M%S}-{row.id}-{row.kind}")
+
+
+def kept(row: Notification) -> Rendered | None:
+    """A mail as it was handed to the mail server, without its secrets; None when it was not, or refused for good."""
+    if row.subject is None or row.body is None or row.html is None:
+        return None
+    return Rendered(row.subject, row.body, row.html)
 
 
 def _is_due(row: Notification) -> bool:
@@ -159,6 +168,9 @@ def _give_up(row: Notification, to: str, words: str) -> None:
     move(row, to)
     row.finished()
     row.last_error = words[:2000]
+    if to == "FAILED" and row.sent_at is None:
+        # It reached nobody: sent again, it is written by the templates of that day.
+        row.body = row.html = None
     log.error("a mail needs somebody to look", extra={"notification": row.id, "became": to, "error": words})
 
 
@@ -168,7 +180,7 @@ def _begin(notification_id: int, shown: Rendered) -> datetime | None:
         if not _is_due(row):
             return None
         move(row, "SENDING")
-        row.subject, row.body = shown.subject, shown.text
+        row.subject, row.body, row.html = shown.subject, shown.text, shown.html
         # The sweep looks again when whoever sends must be dead.
         row.leased_until = utcnow() + SENDING_AT_MOST
     return row.sending_at

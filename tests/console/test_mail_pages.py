@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
+from app.db import transaction
+from app.extensions import db
 from app.notifications import service as notifications
 from app.notifications.kinds import KINDS
 from app.notifications.models import Notification
@@ -39,6 +42,20 @@ def test_support_and_admins_find_a_mail_by_its_recipient_and_read_it(app: Flask,
         assert "As it was sent" in page
         assert "Hello Ada &lt;Lovelace&gt;," in page
         assert "Check-in:   Friday 18 June 2027" in page
+
+
+def test_the_html_is_shown_as_it_was_sent_and_where_it_was_not_kept_the_page_says_so(app: Flask, folder: Path) -> None:
+    mail = a_mail()
+    notifications.send(mail.id)
+    browser = signed_in(app, "support")
+    for html, words in (("<p>What they were told</p>", "As it was sent."), (None, "Drawn by today's templates.")):
+        with transaction():
+            db.session.get_one(Notification, mail.id).html = html
+        page = unescape(browser.get(page_of(mail)).text)
+        assert words in page[page.index('id="html-title"') :]
+        frame = browser.get(f"{page_of(mail)}html")
+        assert (html or "Hello Ada Lovelace,") in frame.text
+        assert "sandbox" in frame.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("role", ["moderator", "finance"])

@@ -12,12 +12,14 @@ from urllib.parse import quote
 import pytest
 import trustme
 from flask import Flask
+from jinja2 import ChoiceLoader, DictLoader
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.db import lock, transaction, utcnow
 from app.errors import Conflict, NotAllowed
 from app.extensions import db
+from app.notifications import rendering
 from app.notifications import service as notifications
 from app.notifications.models import Notification
 from app.notifications.transport import Smtp
@@ -106,8 +108,10 @@ def test_a_secret_goes_to_its_reader_and_is_forgotten(
     mail = now(mail)
     assert (mail.status, mail.secrets) == ("SENT", None)
     assert mail.subject == "A new password"
-    assert mail.body is not None
-    assert "Go to (not shown)" in mail.body
+    for kept in (mail.body, mail.html):
+        assert kept is not None
+        assert "(not shown)" in kept
+        assert "only-for-the-reader" not in kept
 
 
 @pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
@@ -407,6 +411,54 @@ def test_a_mail_that_its_reader_has_lost_is_sent_again_as_another_one(app: Flask
     notifications.send_again(mail.id, by=ADMIN)
     queued.work_off()
     assert len({message["Message-ID"] for message in mail_server.mails_to(mail.recipient)}) == 2
+
+
+@pytest.fixture
+def other_templates(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Has the templates of an expired hold say something else from when it is called."""
+
+    def change() -> None:
+        templates = {
+            "mail/hold_expired.txt": "{% block subject %}Other words{% endblock %}Other words",
+            "mail/hold_expired.html": "<p>Other words</p>",
+        }
+        loader = rendering._TEMPLATES.loader
+        assert loader is not None
+        monkeypatch.setattr(rendering._TEMPLATES, "loader", ChoiceLoader([DictLoader(templates), loader]))
+
+    return change
+
+
+def test_what_was_sent_is_kept_and_sent_again_word_for_word_when_the_templates_have_changed(
+    app: Flask, mail_server: MailServer, other_templates: Callable[[], None]
+) -> None:
+    mail = a_mail()
+    notifications.send(mail.id)
+    first = notifications.kept(now(mail))
+    assert first is not None
+    other_templates()
+    notifications.send_again(mail.id, by=ADMIN)
+    queued.work_off()
+    assert notifications.kept(now(mail)) == first
+    sent = [
+        (message["Subject"], *(message.get_body((kind,)).get_content().rstrip() for kind in ("plain", "html")))
+        for message in mail_server.mails_to(mail.recipient)
+    ]
+    assert sent == [(first.subject, first.text.rstrip(), first.html.rstrip())] * 2
+
+
+def test_a_mail_that_reached_nobody_is_written_by_the_templates_of_the_day_it_is_sent(
+    app: Flask, mail_server: MailServer, other_templates: Callable[[], None]
+) -> None:
+    mail_server.says["DATA"] = "550 no such mail here"
+    mail = a_mail()
+    notifications.send(mail.id)
+    assert (now(mail).status, notifications.kept(mail)) == ("FAILED", None)
+    mail_server.says.clear()
+    other_templates()
+    notifications.send_again(mail.id, by=ADMIN)
+    queued.work_off()
+    assert now(mail).html == "<p>Other words</p>"
 
 
 def test_a_failed_mail_is_tried_from_the_start_again(app: Flask, mail_server: MailServer) -> None:
