@@ -62,7 +62,7 @@ class Outbox(Model):
         self.leased_until = now + LEASE
         db.session.add(self)
         db.session.flush()
-        enqueue(self.JOB, self.id, queue=self.QUEUE)
+        _send_jobs(type(self), [self.id])
 
     def finished(self) -> None:
         """Nothing is left to do for this row."""
@@ -87,11 +87,9 @@ class Outbox(Model):
         return True
 
 
-def enqueue(job: str, *ids: int, queue: str = "default") -> None:
-    """Have `job` (its dotted name in `jobs/`) run by a worker with these ids, once the transaction is committed."""
-    if queue not in QUEUES:
-        raise ValueError(f"there is no queue {queue}")
-    after_commit(partial(_send, job, [ids], queue))
+def _send_jobs(model: type[Outbox], row_ids: list[int]) -> None:
+    """After the commit, and not without one: a job must never look for what it is about before it is there."""
+    after_commit(partial(_send, model.JOB, [(row_id,) for row_id in row_ids], model.QUEUE))
 
 
 def _send(job: str, calls: list[tuple[int, ...]], queue: str, ttl: int | None = None) -> None:
@@ -212,7 +210,7 @@ def sweep(model: type[Outbox]) -> int:
             )
         )
         if found:
-            after_commit(partial(_send, model.JOB, [(row_id,) for row_id in found], model.QUEUE))
+            _send_jobs(model, found)
     return len(found)
 
 

@@ -17,7 +17,7 @@ from app.extensions import db
 from app.logs import request_id
 from app.payments import inbox
 from app.payments.models import Payment, Refund, WebhookEvent
-from app.queue import QUEUES, Outbox, enqueue
+from app.queue import QUEUES, Outbox
 from jobs import bookings as booking_jobs
 from jobs import job, schedule, sweeps, webhooks
 from jobs.audit import seal
@@ -118,8 +118,7 @@ def test_a_job_leaves_no_session_and_no_request_id_behind(app: Flask) -> None:
 
 
 def test_a_job_for_a_row_that_is_not_there_does_nothing(app: Flask) -> None:
-    with transaction():
-        enqueue("jobs.webhooks.process", 0, queue="urgent")
+    webhooks.process(0)
     assert queued.work_off() == []
 
 

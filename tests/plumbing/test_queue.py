@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import text, update
+from sqlalchemy import update
 
 from app.db import lock, transaction, utcnow
 from app.errors import Conflict
@@ -22,7 +22,6 @@ from app.queue import (
     MAX_ATTEMPTS,
     ask_for_sweep,
     connect,
-    enqueue,
     note_failure,
     poke,
     sweep,
@@ -60,43 +59,44 @@ def no_others(app: Flask) -> None:
 
 
 def test_a_job_is_enqueued_when_the_transaction_is_committed(app: Flask) -> None:
+    event = waiting_event(due_at=None)
     with transaction():
-        enqueue(JOB, 7, queue="urgent")
+        lock(WebhookEvent, event.id).hand_out()
         assert queued.calls() == []
-    assert queued.calls() == [(JOB, (7,))]
+    assert queued.calls() == [(JOB, (event.id,))]
 
 
 def test_a_job_of_a_transaction_that_failed_is_never_enqueued(app: Flask) -> None:
+    event = waiting_event(due_at=None)
     with pytest.raises(Conflict), transaction():
-        enqueue(JOB, 7)
+        lock(WebhookEvent, event.id).hand_out()
         raise Conflict("no")
     assert queued.calls() == []
+    assert factories.reread(event).due_at is None
 
 
-def test_enqueueing_needs_a_transaction(app: Flask) -> None:
+def test_handing_out_needs_a_transaction(app: Flask) -> None:
+    event = waiting_event(due_at=None)
     with pytest.raises(RuntimeError, match="transaction"):
-        enqueue(JOB, 7)
+        db.session.get_one(WebhookEvent, event.id).hand_out()
+    db.session.rollback()
     assert queued.calls() == []
-
-
-def test_an_unknown_queue_is_refused(app: Flask) -> None:
-    with pytest.raises(ValueError, match="no queue whenever"), transaction():
-        enqueue(JOB, 7, queue="whenever")
+    assert factories.reread(event).due_at is None
 
 
 def test_a_job_carries_the_request_id_and_only_ids(app: Flask) -> None:
+    event = waiting_event(due_at=None)
     token = request_id.set("req_of_this_test")
     with transaction():
-        enqueue(JOB, 7, 8)
+        lock(WebhookEvent, event.id).hand_out()
     request_id.reset(token)
     (job,) = queued.jobs()
     assert job.meta == {"request_id": "req_of_this_test"}
-    assert (list(job.args), dict(job.kwargs), job.timeout) == ([7, 8], {}, 60)
+    assert (list(job.args), dict(job.kwargs), job.timeout) == ([event.id], {}, 60)
 
 
 def test_what_redis_stores_is_json_not_pickle(app: Flask) -> None:
-    with transaction():
-        enqueue(JOB, 7)
+    poke(JOB, queue="default", keep_seconds=5)
     (job,) = queued.jobs()
     stored = job.to_dict()["data"]
     assert zlib.decompress(stored).startswith(b'["jobs.webhooks.process"')
@@ -106,11 +106,10 @@ def test_with_a_dead_redis_the_transaction_is_committed_all_the_same(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(app.extensions, "redis", connect("redis://127.0.0.1:1/0"))
-    provider = factories.provider(name="before")
+    event = waiting_event(due_at=None)
     with transaction():
-        db.session.execute(text("UPDATE providers SET name = 'after' WHERE id = :id"), {"id": provider.id})
-        enqueue(JOB, 7)
-    assert factories.reread(provider).name == "after"
+        lock(WebhookEvent, event.id).hand_out()
+    assert factories.reread(event).due_at is not None
 
 
 def test_a_poke_is_dropped_when_nobody_takes_it_up_in_time(app: Flask) -> None:
