@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlencode
 
 from flask import flash, redirect, request
 from flask_admin import BaseView, expose
 from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute
 from werkzeug.wrappers import Response
 
 from app.accounts.models import ROLES
@@ -56,6 +57,11 @@ class Column:
     align: Literal["left", "right"] = "left"
 
 
+def line(href: str | None = None, **cells: Any) -> dict[str, Any]:
+    """A row of a table: its cells by the keys of the columns, and where it leads."""
+    return {"href": href, "cells": cells}
+
+
 @dataclass(frozen=True)
 class Filter:
     """What narrows a list: a choice among `options`, or something typed in.
@@ -87,6 +93,14 @@ class Filter:
     def in_words(self, value: str) -> str:
         """The filter with what it is set to."""
         return f"{self.label}: {self.options.get(value, value)}"
+
+
+def days_of(at: InstrumentedAttribute[datetime]) -> tuple[Filter, Filter]:
+    """Narrow a list to the days in UTC from one to another, both included, by a time of its rows."""
+    return (
+        Filter("from", "From", kind="day", where=lambda begin: at >= begin),
+        Filter("to", "To", kind="day", where=lambda begin: at < begin + timedelta(days=1)),
+    )
 
 
 class RecordView(Page):
@@ -128,7 +142,7 @@ class RecordView(Page):
 
     def lines(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
         """A page's rows as the table takes them; overridden where what the cells need is read for all rows at once."""
-        return [{"href": self.href(row), "cells": self.cells(row)} for row in rows]
+        return [line(self.href(row), **self.cells(row)) for row in rows]
 
     def context(self) -> dict[str, Any]:
         """What else the list's template shows, where it is one of the page's own."""

@@ -15,7 +15,7 @@ from app.bookings import service as bookings
 from app.bookings import story
 from app.bookings.models import Booking
 from app.console import session
-from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, reason_given
+from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line, reason_given
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
@@ -186,7 +186,7 @@ def _completion(booking: Booking, blocked: list[Blocked]) -> tuple[list[Action],
 def bookings_of(which: ColumnElement[bool], *, limit: int = 10) -> list[dict[str, Any]]:
     """The newest bookings among those, as lines of a table."""
     found = select(Booking).where(which).options(joinedload(Booking.traveller)).order_by(Booking.id.desc()).limit(limit)
-    return [{"href": booking_href(row.id), "cells": booking_cells(row)} for row in db.session.scalars(found)]
+    return [line(booking_href(row.id), **booking_cells(row)) for row in db.session.scalars(found)]
 
 
 def booking_href(booking_id: int) -> str:
@@ -261,14 +261,14 @@ def policy_in_words(policy: dict[str, Any]) -> str:
 
 
 def _statement(booking: Booking, told: story.Story) -> dict[str, Any]:
-    def line(label: str, minor: int, kind: str, hint: str | None = None) -> dict[str, Any]:
+    def amount(label: str, minor: int, kind: str, hint: str | None = None) -> dict[str, Any]:
         return {"label": label, "hint": hint, "amount": Money(minor, booking.currency).json(), "kind": kind}
 
     days = len(booking.nights)
     unit = "departure" if booking.is_tour else "night" if days == 1 else "nights"
     lines = [
-        line(f"{days} {unit} × {booking.units}", booking.total_minor, "line"),
-        line("Price", booking.total_minor, "total"),
+        amount(f"{days} {unit} × {booking.units}", booking.total_minor, "line"),
+        amount("Price", booking.total_minor, "total"),
     ]
     for payment in told.payments:
         lines += money_lines(payment)

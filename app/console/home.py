@@ -11,7 +11,7 @@ from sqlalchemy.orm import joinedload
 
 from app.bookings.models import Booking
 from app.console import session
-from app.console.base import EVERYBODY, Page
+from app.console.base import EVERYBODY, Page, line
 from app.console.bookings import booking_cells, booking_href
 from app.db import utcnow
 from app.extensions import db
@@ -37,9 +37,7 @@ class HomeView(Page, AdminIndexView):  # type: ignore[misc]
                 greeting=f"Hello, {person.name}" if person else "Hello",
                 cards=_cards(),
                 queues=_queues(session.actor().has(("finance", "admin"))),
-                recent=[
-                    {"href": booking_href(row.id), "cells": booking_cells(row)} for row in db.session.scalars(recent)
-                ],
+                recent=[line(booking_href(row.id), **booking_cells(row)) for row in db.session.scalars(recent)],
             )
         )
 

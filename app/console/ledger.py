@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import redis
@@ -14,7 +13,7 @@ from werkzeug.wrappers import Response
 from app.bookings.models import Booking
 from app.catalog.models import Provider
 from app.console import session
-from app.console.base import FINANCE, Filter, RecordView, done, find
+from app.console.base import FINANCE, Filter, RecordView, days_of, done, find, line
 from app.console.formatting import status_label
 from app.console.payments import ENTRY_COLUMNS, account_names, entry_lines, payment_href, references_of
 from app.console.record import Fact, Group, Phrase, Record
@@ -34,14 +33,6 @@ def _of_account(code: str) -> ColumnElement[bool]:
 
 def _of_booking(reference: str) -> ColumnElement[bool]:
     return LedgerEntry.booking_id.in_(select(Booking.id).where(Booking.reference == reference.upper()))
-
-
-def _since(begin: datetime) -> ColumnElement[bool]:
-    return LedgerEntry.posted_at >= begin
-
-
-def _until(begin: datetime) -> ColumnElement[bool]:
-    return LedgerEntry.posted_at < begin + timedelta(days=1)
 
 
 class LedgerView(RecordView):
@@ -65,8 +56,7 @@ class LedgerView(RecordView):
         ),
         Filter("kind", "Posting", {kind: kind for kind in ledger.POSTINGS}),
         Filter("booking", "Booking", kind="text", where=_of_booking, hint="TD-…"),
-        Filter("from", "From", kind="day", where=_since),
-        Filter("to", "To", kind="day", where=_until),
+        *days_of(LedgerEntry.posted_at),
     )
 
     def lines(self, rows: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
@@ -138,16 +128,14 @@ def _last_check() -> tuple[Check | None, bool]:
 
 def _account(balance: ledger.Balance) -> dict[str, Any]:
     net = balance.debit_minor - balance.credit_minor
-    return {
-        "href": f"?account={balance.code}",
-        "cells": {
-            "name": balance.name,
-            "debit": Money(balance.debit_minor, balance.currency).json(),
-            "credit": Money(balance.credit_minor, balance.currency).json(),
-            "balance": Money(abs(net), balance.currency).json(),
-            "side": "Debit" if net > 0 else "Credit" if net < 0 else "Even",
-        },
-    }
+    return line(
+        f"?account={balance.code}",
+        name=balance.name,
+        debit=Money(balance.debit_minor, balance.currency).json(),
+        credit=Money(balance.credit_minor, balance.currency).json(),
+        balance=Money(abs(net), balance.currency).json(),
+        side="Debit" if net > 0 else "Credit" if net < 0 else "Even",
+    )
 
 
 def _totals(balances: Sequence[ledger.Balance]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import defer
 from app.bookings import story
 from app.bookings.models import Booking
 from app.catalog.models import Provider
-from app.console.base import FINANCE, Column, Filter, RecordView, find
+from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
@@ -74,18 +74,16 @@ class PaymentsView(RecordView):
         """One page's payments with the references of their bookings."""
         references = references_of(row.booking_id for row in rows)
         return [
-            {
-                "href": payment_href(row.id),
-                "cells": {
-                    "booking": references[row.booking_id],
-                    "status": row.status,
-                    "amount": Money(row.amount_minor, row.currency).json(),
-                    "refunded": Money(row.refunded_minor, row.currency).json() if row.refunded_minor else None,
-                    "intent": row.stripe_payment_intent_id,
-                    "failure": row.failure_message,
-                    "created_at": row.created_at,
-                },
-            }
+            line(
+                payment_href(row.id),
+                booking=references[row.booking_id],
+                status=row.status,
+                amount=Money(row.amount_minor, row.currency).json(),
+                refunded=Money(row.refunded_minor, row.currency).json() if row.refunded_minor else None,
+                intent=row.stripe_payment_intent_id,
+                failure=row.failure_message,
+                created_at=row.created_at,
+            )
             for row in rows
         ]
 
@@ -142,18 +140,16 @@ def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
     names = account_names()
     references = references_of(entry.booking_id for entry in entries)
     return [
-        {
-            "href": f"/console/ledger/{entry.id}/",
-            "cells": {
-                "kind": entry.kind,
-                "debit": names[entry.debit_account],
-                "credit": names[entry.credit_account],
-                "amount": Money(entry.amount_minor, entry.currency).json(),
-                "source": entry.source_id,
-                "booking": references[entry.booking_id],
-                "posted_at": entry.posted_at,
-            },
-        }
+        line(
+            f"/console/ledger/{entry.id}/",
+            kind=entry.kind,
+            debit=names[entry.debit_account],
+            credit=names[entry.credit_account],
+            amount=Money(entry.amount_minor, entry.currency).json(),
+            source=entry.source_id,
+            booking=references[entry.booking_id],
+            posted_at=entry.posted_at,
+        )
         for entry in entries
     ]
 
@@ -165,35 +161,33 @@ def account_names() -> dict[str, str]:
 
 def event_line(event: WebhookEvent) -> dict[str, Any]:
     """One of Stripe's events as EVENT_COLUMNS wants it."""
-    return {
-        "href": f"/console/webhooks/{event.id}/",
-        "cells": {
-            "type": event.type,
-            "status": event.status,
-            "object_id": event.object_id,
-            "attempts": event.attempts,
-            "last_error": event.last_error,
-            "received_at": event.received_at,
-        },
-    }
+    return line(
+        f"/console/webhooks/{event.id}/",
+        type=event.type,
+        status=event.status,
+        object_id=event.object_id,
+        attempts=event.attempts,
+        last_error=event.last_error,
+        received_at=event.received_at,
+    )
 
 
 def money_lines(payment: Payment) -> list[dict[str, Any]]:
     """What came of a captured payment, as lines of a statement; none before it is captured."""
 
-    def line(label: str, minor: int, kind: str) -> dict[str, Any]:
+    def amount(label: str, minor: int, kind: str) -> dict[str, Any]:
         return {"label": label, "hint": None, "amount": Money(minor, payment.currency).json(), "kind": kind}
 
     if payment.succeeded_at is None:
         return []
-    lines = [line("Paid", payment.amount_minor, "subtotal")]
+    lines = [amount("Paid", payment.amount_minor, "subtotal")]
     if payment.fee_minor:
-        lines.append(line("Stripe's fee", -payment.fee_minor, "muted"))
+        lines.append(amount("Stripe's fee", -payment.fee_minor, "muted"))
     if payment.refunded_minor < payment.amount_minor:
-        lines.append(line("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
-        lines.append(line("Commission", payment.commission_minor, "muted"))
+        lines.append(amount("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
+        lines.append(amount("Commission", payment.commission_minor, "muted"))
     if payment.refunded_minor:
-        lines.append(line("Refunded", -payment.refunded_minor, "line"))
+        lines.append(amount("Refunded", -payment.refunded_minor, "line"))
     return lines
 
 

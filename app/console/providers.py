@@ -13,7 +13,7 @@ from app.bookings.models import Booking
 from app.catalog import providers
 from app.catalog.models import Package, Provider
 from app.console import session
-from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
+from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, line, reason_given
 from app.console.bookings import bookings_of
 from app.console.formatting import status_label
 from app.console.packages import package_cells, package_href
@@ -88,17 +88,15 @@ class ProvidersView(RecordView):
             )
         }
         return [
-            {
-                "href": provider_href(row.id),
-                "cells": {
-                    "name": row.name,
-                    "status": row.status,
-                    "packages": counted[row.id].packages if row.id in counted else 0,
-                    "published": counted[row.id].published if row.id in counted else 0,
-                    "external_id": row.external_id,
-                    "created_at": row.created_at,
-                },
-            }
+            line(
+                provider_href(row.id),
+                name=row.name,
+                status=row.status,
+                packages=counted[row.id].packages if row.id in counted else 0,
+                published=counted[row.id].published if row.id in counted else 0,
+                external_id=row.external_id,
+                created_at=row.created_at,
+            )
             for row in rows
         ]
 
@@ -129,8 +127,7 @@ class ProvidersView(RecordView):
             ),
             "console/providers/show.html",
             packages=[
-                {"href": package_href(package.id), "cells": package_cells(package)}
-                for package in db.session.scalars(shown)
+                line(package_href(package.id), **package_cells(package)) for package in db.session.scalars(shown)
             ],
             packages_href=f"/console/packages/?provider_id={provider.id}",
             bookings=bookings_of(Booking.provider_id == provider.id),

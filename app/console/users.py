@@ -13,7 +13,7 @@ from app.accounts.models import RefreshToken, StaffRole, User
 from app.audit import trail
 from app.bookings.models import Booking
 from app.console import session
-from app.console.base import EVERYBODY, Column, RecordView, done, find
+from app.console.base import EVERYBODY, Column, RecordView, done, find, line
 from app.console.bookings import bookings_of
 from app.console.formatting import status_label
 from app.console.record import Action, Fact, Group, Phrase, Record
@@ -93,17 +93,15 @@ class UsersView(RecordView):
             )
         }
         return [
-            {
-                "href": user_href(row.id),
-                "cells": {
-                    "name": row.name,
-                    "email": row.email,
-                    "status": _status(row),
-                    "bookings": booked[row.id].count if row.id in booked else 0,
-                    "last_booking": booked[row.id].last if row.id in booked else None,
-                    "created_at": row.created_at,
-                },
-            }
+            line(
+                user_href(row.id),
+                name=row.name,
+                email=row.email,
+                status=_status(row),
+                bookings=booked[row.id].count if row.id in booked else 0,
+                last_booking=booked[row.id].last if row.id in booked else None,
+                created_at=row.created_at,
+            )
             for row in rows
         ]
 
@@ -191,13 +189,11 @@ def _sessions(person: User) -> list[dict[str, Any]]:
         .limit(_SHOWN_SESSIONS)
     )
     return [
-        {
-            "cells": {
-                "state": "ACTIVE" if family.is_live and family.expires_at > utcnow() else "ENDED",
-                "opened_at": family.opened_at,
-                "renewed_at": family.renewed_at,
-                "expires_at": family.expires_at,
-            }
-        }
+        line(
+            state="ACTIVE" if family.is_live and family.expires_at > utcnow() else "ENDED",
+            opened_at=family.opened_at,
+            renewed_at=family.renewed_at,
+            expires_at=family.expires_at,
+        )
         for family in families
     ]
