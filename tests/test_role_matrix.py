@@ -1,7 +1,7 @@
 """Who may do what: every route and method, as each kind of caller, on what is theirs, another's, or missing.
 
 TABLE is the whole of it. A route without a row fails, and so does a row without a route: to add one, write its line,
-and where it is about a kind of object that isn't in OBJECTS yet, how to make one.
+and where it is about a kind of object that isn't in `tests/one_of_each.py` yet, how to make one.
 """
 
 from __future__ import annotations
@@ -9,34 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 from urllib.parse import urlencode, urljoin
-from uuid import uuid4
 
 import pytest
 from flask import Blueprint, Flask
-from sqlalchemy import select, text
+from sqlalchemy import text
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 from werkzeug.test import TestResponse
 
-from app.accounts import links, sessions, staff, tokens
-from app.accounts.models import User
-from app.audit.actor import SYSTEM, Actor
-from app.audit.models import AuditEntry
-from app.catalog import day_changes
-from app.catalog.day_changes import DayChange
+from app.audit.actor import Actor
 from app.db import transaction
 from app.extensions import db
-from app.notifications import service as notifications
-from app.payments import inbox
-from app.payments import service as payments
-from app.payments.models import LedgerEntry, WebhookEvent
 from tests import factories
-from tests.accounts.codes import set_up
 from tests.console.browser import Browser
-from tests.notifications.conftest import a_mail
+from tests.one_of_each import OBJECTS, Asked
 
 CALLERS = ("anyone", "traveller", "support", "moderator", "finance", "admin")
 
@@ -145,261 +132,6 @@ api.get_booking            GET    booking       401    200/404   200/404 200/404
 api.cancel_booking         POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
 api.create_payment_intent  POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
 """
-NOT_THERE = 2**62
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a request is about: the parts of its address, and what it sends, by GET in its query."""
-
-    args: dict[str, Any]
-    body: dict[str, Any] | None = None
-
-
-# --- One of each kind of object --------------------------------------------------------------------------------------
-# Each is made for its owner; without one, it is asked for but isn't there.
-
-
-def booking(owner: Actor | None) -> Asked:
-    return Asked({"booking_id": factories.booking(by=owner).id if owner else NOT_THERE})
-
-
-def cancellation(owner: Actor | None) -> Asked:
-    return Asked({**booking(owner).args, "on_behalf_of": "support"}, {"reason": "Looks like fraud"})
-
-
-def payment(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"payment_id": NOT_THERE})
-    found = payments.live_payment(factories.paid_booking(by=owner).id)
-    assert found is not None
-    return Asked({"payment_id": found.id})
-
-
-def ledger_entry(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"entry_id": NOT_THERE})
-    paid = factories.paid_booking(by=owner)
-    return Asked({"entry_id": db.session.scalar(select(LedgerEntry.id).where(LedgerEntry.booking_id == paid.id))})
-
-
-def audit_entry(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"entry_id": NOT_THERE})
-    made = factories.booking(by=owner)
-    about = (AuditEntry.object_type == "bookings", AuditEntry.object_id == made.id)
-    return Asked({"entry_id": db.session.scalar(select(AuditEntry.id).where(*about))})
-
-
-def done_event(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"event_id": NOT_THERE})
-    told = factories.event("customer.created", {"id": "cus_1", "object": "customer"})
-    assert inbox.receive(told)
-    event_id = db.session.scalar(select(WebhookEvent.id).where(WebhookEvent.stripe_event_id == told["id"]))
-    assert event_id is not None
-    inbox.apply(event_id, None)
-    return Asked({"event_id": event_id})
-
-
-def sent_mail(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"mail_id": NOT_THERE})
-    mail = a_mail()
-    notifications.send(mail.id)
-    return Asked({"mail_id": mail.id})
-
-
-def kind_of_mail(owner: Actor | None) -> Asked:
-    return Asked({"kind": "hold_expired" if owner else "weather"})
-
-
-def intent(owner: Actor | None) -> Asked:
-    wanted = factories.intent_of(factories.booking(by=owner)).id if owner else "pi_nothing_like_this"
-    return Asked({"intent_id": wanted}, {"payment_method": "pm_card_visa"})
-
-
-def package(owner: Actor | None) -> Asked:
-    return Asked({"package_id": factories.package().id if owner else NOT_THERE})
-
-
-def draft(owner: Actor | None) -> Asked:
-    return Asked({"package_id": factories.package(status="DRAFT", days=1).id if owner else NOT_THERE})
-
-
-def on_sale(owner: Actor | None) -> Asked:
-    return Asked(package(owner).args, {"reason": "Closed for good"})
-
-
-def days(owner: Actor | None) -> Asked:
-    day = factories.tomorrow().isoformat()
-    return Asked(package(owner).args, {"first": day, "last": day, "price": "90"})
-
-
-def changed_days(owner: Actor | None) -> Asked:
-    day = factories.tomorrow()
-    change = DayChange(first=day, last=day, price_minor=9_000)
-    about = package(owner).args
-    admin = Actor("staff", None, "Anybody", frozenset({"admin"}))
-    version = day_changes.preview(about["package_id"], change, by=admin).version if owner else ""
-    return Asked(about, {"first": day.isoformat(), "last": day.isoformat(), "price": "90", "version": version})
-
-
-def provider(owner: Actor | None) -> Asked:
-    return Asked({"provider_id": factories.provider().id if owner else NOT_THERE})
-
-
-def suspension(owner: Actor | None) -> Asked:
-    return Asked({**provider(owner).args, "decision": "suspend"}, {"reason": "Complaints of travellers"})
-
-
-def person(owner: Actor | None) -> Asked:
-    return Asked({"user_id": factories.traveller().id if owner else NOT_THERE})
-
-
-def noted(owner: Actor | None) -> Asked:
-    return Asked(booking(owner).args, {"note": "Asked for a quiet room"})
-
-
-def ended_stay(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"booking_id": NOT_THERE}, {"reason": "Traveller has left"})
-    paid = factories.paid_booking(by=owner)
-    with transaction():
-        ended = "UPDATE bookings SET starts_on = current_date - 9, ends_on = current_date - 7 WHERE id = :id"
-        db.session.execute(text(ended), {"id": paid.id})
-    return Asked({"booking_id": paid.id}, {"reason": "Traveller has left"})
-
-
-def stay(owner: Actor | None) -> Asked:
-    first = factories.tomorrow()
-    return Asked(
-        {},
-        {
-            "packageId": package(owner).args["package_id"],
-            "checkIn": first.isoformat(),
-            "checkOut": (first + timedelta(days=1)).isoformat(),
-            "units": 1,
-            "guests": 1,
-        },
-    )
-
-
-def style(owner: Actor | None) -> Asked:
-    return Asked({"filename": "console.css" if owner else "nothing.css"})
-
-
-def admin_style(owner: Actor | None) -> Asked:
-    return Asked({"filename": "admin/css/bootstrap4/admin.css" if owner else "nothing.css"})
-
-
-def wrong_login(owner: Actor | None) -> Asked:
-    return Asked({}, {"email": f"{uuid4().hex}@example.org", "password": factories.PASSWORD})
-
-
-def new_person(owner: Actor | None) -> Asked:
-    return Asked({}, {"email": f"{uuid4().hex}@example.org", "name": "New", "password": factories.PASSWORD})
-
-
-def refresh_token(owner: Actor | None) -> Asked:
-    token = tokens.issue(factories.traveller()).refresh_token if owner else "nothing-like-this"
-    return Asked({}, {"refreshToken": token})
-
-
-def mailed(purpose: str, owner: Actor | None) -> str:
-    """The token of a link that was mailed to somebody."""
-    if owner is None:
-        return "nothing-like-this"
-    person = staff.invite(email=f"{uuid4().hex}@example.org", name="Invited", roles=["support"], by=SYSTEM)
-    with transaction():
-        return links.make(person, purpose).rsplit("/", 1)[1]
-
-
-def reset_link(owner: Actor | None) -> Asked:
-    return Asked({"token": mailed("password_reset", owner)}, {"password": factories.PASSWORD})
-
-
-def invitation(owner: Actor | None) -> Asked:
-    return Asked({"token": mailed("staff_invitation", owner)}, {"password": factories.PASSWORD})
-
-
-def verify_link(owner: Actor | None) -> Asked:
-    return Asked({"token": mailed("verify_email", owner)})
-
-
-def forgotten(owner: Actor | None) -> Asked:
-    return Asked({}, {"email": f"{uuid4().hex}@example.org"})
-
-
-def reset_token(owner: Actor | None) -> Asked:
-    return Asked({}, {"token": mailed("password_reset", owner), "password": factories.PASSWORD})
-
-
-def verify_token(owner: Actor | None) -> Asked:
-    return Asked({}, {"token": mailed("verify_email", owner)})
-
-
-def session(owner: Actor | None) -> Asked:
-    if owner is None or owner.id is None:
-        return Asked({"session_id": NOT_THERE})
-    person = db.session.get_one(User, owner.id)
-    who = person if person.roles else factories.staff()
-    return Asked({"session_id": opened(who)})
-
-
-def opened(person: User) -> int:
-    _, token = sessions.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)
-    found = sessions.find(token)
-    assert found is not None
-    return found.id
-
-
-def their_session(owner: Actor | None) -> Asked:
-    person = factories.staff()
-    return Asked({"person_id": person.id, "session_id": opened(person) if owner else NOT_THERE})
-
-
-def colleague(owner: Actor | None) -> Asked:
-    return Asked(
-        {"person_id": factories.staff().id if owner else NOT_THERE}, {"reason": "Because", "roles": ["moderator"]}
-    )
-
-
-def former(owner: Actor | None) -> Asked:
-    asked = colleague(owner)
-    if owner:
-        staff.deactivate(asked.args["person_id"], reason="Left", by=SYSTEM)
-    return asked
-
-
-def guarded_one(owner: Actor | None) -> Asked:
-    asked = colleague(owner)
-    if owner:
-        set_up(db.session.get_one(User, asked.args["person_id"]))
-    return asked
-
-
-def invited_one(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"person_id": NOT_THERE})
-    person = staff.invite(email=f"{uuid4().hex}@example.org", name="Invited", roles=["support"], by=SYSTEM)
-    return Asked({"person_id": person.id})
-
-
-def new_colleague(owner: Actor | None) -> Asked:
-    return Asked({}, {"email": f"{uuid4().hex}@example.org", "name": "New", "roles": ["support"]})
-
-
-OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
-    make.__name__: make
-    for make in (
-        *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
-        *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
-        *(style, admin_style, wrong_login, new_person, refresh_token),
-        *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
-        *(colleague, former, guarded_one, invited_one, new_colleague),
-    )
-}
 
 
 # --- Reading the table -----------------------------------------------------------------------------------------------
