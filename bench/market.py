@@ -33,7 +33,9 @@ from app.catalog.models import Availability, Package, Provider
 from app.db import transaction, utcnow
 from app.extensions import db
 from bench.load import Address
-from dev.services import OWNER, Postgres, Valkey, last_lines, spawn, stop
+from dev.children import last_lines, spawn, stop
+from dev.postgres import OWNER, Postgres
+from dev.valkey import Valkey
 
 ROOT = Path(__file__).parent.parent
 SERVER = (sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py")

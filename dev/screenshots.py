@@ -29,7 +29,7 @@ from werkzeug.routing import MapAdapter, RequestRedirect
 from app import create_app
 from app.accounts.models import ROLES
 from dev import environment
-from dev.services import last_lines, spawn, stop
+from dev.children import last_lines, spawn, stop
 
 WIDTHS = {"wide": (1440, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")

@@ -35,7 +35,8 @@ from app.accounts import passwords
 from app.accounts.models import PasswordResetRequest, SignInThrottle
 from app.db import transaction
 from app.extensions import db
-from dev.services import APP, OWNER, SUPERUSER, throwaway
+from dev.postgres import APP, OWNER, SUPERUSER
+from dev.services import throwaway
 from tests.queued import asked_for
 
 ROOT = Path(__file__).parent.parent

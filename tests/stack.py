@@ -25,7 +25,9 @@ from flask_migrate import upgrade
 
 from app import create_app
 from app.extensions import db
-from dev.services import APP, DATABASE, OWNER, Postgres, Valkey, last_lines, spawn
+from dev.children import last_lines, spawn
+from dev.postgres import APP, DATABASE, OWNER, Postgres
+from dev.valkey import Valkey
 from tests.conftest import ROOT, STRIPE_KEY, WEBHOOK_SECRET, wait_for
 
 WEB_WORKERS = 2

@@ -17,7 +17,10 @@ import psycopg2
 import pytest
 import redis
 
-from dev.services import APP, OWNER, SUPERUSER, Postgres, ServiceError, Valkey, socket_folder, throwaway
+from dev.children import ServiceError, socket_folder
+from dev.postgres import APP, OWNER, SUPERUSER, Postgres
+from dev.services import throwaway
+from dev.valkey import Valkey
 
 
 @pytest.fixture

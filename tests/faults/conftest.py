@@ -11,7 +11,9 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from dev.services import APP, DATABASE, OWNER, SUPERUSER, Postgres, Valkey, throwaway
+from dev.postgres import APP, DATABASE, OWNER, SUPERUSER, Postgres
+from dev.services import throwaway
+from dev.valkey import Valkey
 from tests.stack import Stack, migrate, settings_on
 
 

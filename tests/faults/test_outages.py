@@ -15,7 +15,8 @@ import psycopg2
 import pytest
 import requests
 
-from dev.services import APP, Postgres, Valkey
+from dev.postgres import APP, Postgres
+from dev.valkey import Valkey
 from tests import factories
 from tests.conftest import wait_for
 from tests.faults.conftest import Services

@@ -15,7 +15,7 @@ import redis
 
 from app import rate_limits
 from app.rate_limits import Limiter, Policy, Verdict
-from dev.services import Valkey
+from dev.valkey import Valkey
 from tests.conftest import wait_for
 
 FEW = Policy("few", quota=6, seconds=3)
