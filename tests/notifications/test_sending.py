@@ -440,11 +440,11 @@ def test_what_was_sent_is_kept_and_sent_again_word_for_word_when_the_templates_h
     notifications.send_again(mail.id, by=ADMIN)
     queued.work_off()
     assert notifications.kept(now(mail)) == first
-    sent = [
-        (message["Subject"], *(message.get_body((kind,)).get_content().rstrip() for kind in ("plain", "html")))
-        for message in mail_server.mails_to(mail.recipient)
-    ]
-    assert sent == [(first.subject, first.text.rstrip(), first.html.rstrip())] * 2
+    for message in mail_server.mails_to(mail.recipient):
+        parts = [message.get_body((kind,)) for kind in ("plain", "html")]
+        got = [part.get_content().replace("\r\n", "\n").rstrip() for part in parts if part is not None]
+        assert (message["Subject"], got) == (first.subject, [first.text.rstrip(), first.html.rstrip()])
+    assert len(mail_server.mails_to(mail.recipient)) == 2
 
 
 def test_a_mail_that_reached_nobody_is_written_by_the_templates_of_the_day_it_is_sent(
@@ -453,7 +453,7 @@ def test_a_mail_that_reached_nobody_is_written_by_the_templates_of_the_day_it_is
     mail_server.says["DATA"] = "550 no such mail here"
     mail = a_mail()
     notifications.send(mail.id)
-    assert (now(mail).status, notifications.kept(mail)) == ("FAILED", None)
+    assert (now(mail).status, notifications.kept(now(mail))) == ("FAILED", None)
     mail_server.says.clear()
     other_templates()
     notifications.send_again(mail.id, by=ADMIN)
