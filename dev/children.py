@@ -12,9 +12,11 @@ import stat
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 POSTGRES_PORT = 5432  # names the socket file; nothing listens on TCP
 START_SECONDS = 60.0  # crash recovery of a large database takes its time
@@ -24,6 +26,27 @@ LONGEST_SOCKET_PATH = 103  # sun_path holds 108 bytes on Linux and 104 on macOS,
 
 class ServiceError(Exception):
     """A service could not be started; the message says what is wrong and what to do."""
+
+
+class Embedded(ABC):
+    """A service of ours: started and stopped, by `with` too."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, and return when it answers. Raises ServiceError when it can't be."""
+
+    @abstractmethod
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop it, and kill it after `seconds`."""
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -28,6 +27,7 @@ from dev.children import (
     POSTGRES_PORT,
     START_SECONDS,
     STOP_SECONDS,
+    Embedded,
     ServiceError,
     account_name,
     last_lines,
@@ -97,7 +97,7 @@ def utf8_ctype() -> str:
     raise ServiceError("This machine has neither the locale C.UTF-8 nor en_US.UTF-8: install one of them.")
 
 
-class Postgres:
+class Postgres(Embedded):
     """A PostgreSQL server in `folder`, with the database `tripdesk` and its two roles.
 
     `tripdesk_owner` owns the database; `tripdesk_app` may connect to it and has no other right until a migration
@@ -113,15 +113,6 @@ class Postgres:
         self._data = self.folder / "data"
         self._sockets: Path | None = None
         self._passwords: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def url(self, role: str = APP, database: str = DATABASE) -> str:
         """The address for `role` (SUPERUSER, OWNER or APP), once started. It names the port lest PGPORT decides it."""

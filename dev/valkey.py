@@ -9,8 +9,6 @@ import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote
 
 import redis
@@ -18,6 +16,7 @@ import redis
 from dev.children import (
     START_SECONDS,
     STOP_SECONDS,
+    Embedded,
     ServiceError,
     last_lines,
     package_folder,
@@ -27,7 +26,7 @@ from dev.children import (
 )
 
 
-class Valkey:
+class Valkey(Embedded):
     """A Valkey server, which speaks Redis, in `folder`; with `durable` its data outlives it. A context manager."""
 
     def __init__(self, folder: Path, *, durable: bool = True, log: Path | None = None) -> None:
@@ -36,15 +35,6 @@ class Valkey:
         self.log = log or self.folder / "valkey.log"
         self.process: subprocess.Popen[bytes] | None = None
         self._socket: Path | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def url(self, database: int = 0) -> str:
         """The address of one of the 64 numbered databases, once started."""
