@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -196,6 +196,43 @@ def seal(*, thorough: bool = False) -> int:
             sealed = {"position": position + len(entries), "digest": digest.hex(), "entries": len(entries)}
             log.info("audit sealed", extra=sealed)
     return len(entries)
+
+
+class Chain:
+    """The end of the chain, for whoever writes many entries at once and seals them in the same transaction.
+
+    `transaction_id` is what the entries must have.
+    """
+
+    def __init__(self, transaction_id: int, position: int, digest: bytes) -> None:
+        self.transaction_id = transaction_id
+        self._position = position
+        self._digest = digest
+
+    def seal(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """The seal of the next entry, as a row. In `before` and `after`, JSON with sorted keys may be an
+        `orjson.Fragment`.
+        """
+        self._digest = _digest(self._digest, entry)
+        self._position += 1
+        return {"position": self._position, "entry_id": entry["id"], "digest": self._digest}
+
+
+def take_chain(connection: Connection) -> Chain | None:
+    """The chain's end, for a transaction that has locked the trail against everybody else (`LOCK TABLE`).
+
+    None while an older transaction runs anywhere in the cluster, which could still get in front, or when older entries
+    are not sealed yet. With neither, whatever comes later has a higher transaction id.
+    """
+    connection.execute(select(func.pg_advisory_xact_lock(_SEALING_LOCK)))
+    transaction_id: int = connection.scalars(text("SELECT pg_current_xact_id()::text::bigint")).one()
+    oldest: int = connection.scalars(text(f"SELECT {_XMIN}")).one()  # nosec B608 - a constant of this module
+    if oldest < transaction_id or connection.exec_driver_sql(_UNSEALED, {"most": 1}).first():
+        return None
+    head = connection.exec_driver_sql(_HEAD).first()
+    return (
+        Chain(transaction_id, head.position, bytes(head.digest)) if head else Chain(transaction_id, 0, _NO_DIGEST_YET)
+    )
 
 
 def _with_documents(entry: Any) -> dict[str, Any]:
