@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response
 from app.accounts.models import ROLES
 from app.console import session
 from app.console.record import Record
+from app.console.words import letters_in
 from app.errors import Invalid, NotAllowed, NotFound
 from app.extensions import Model, db
 
@@ -160,7 +161,7 @@ class RecordView(Page):
                 newer_href=_href(asked, after=newer) if newer else None,
                 older_href=_href(asked, before=older) if older else None,
                 count_label=self._count_label(narrowed),
-                empty=self._empty(bool(asked)),
+                empty=self._empty(bool(asked), words),
                 **self.context(),
             )
         )
@@ -240,11 +241,14 @@ class RecordView(Page):
             chips.append({"label": f"Search: {words}", "remove_href": _href(asked, without="q")})
         return chips
 
-    def _empty(self, narrowed: bool) -> dict[str, str]:
+    def _empty(self, narrowed: bool, words: str) -> dict[str, str]:
         if narrowed:
+            searchable = not words or letters_in(words)
             return {
                 "title": f"No {self._nouns()[1]} match",
-                "hint": "Take a filter away, or search for something else.",
+                "hint": "Take a filter away, or search for something else."
+                if searchable
+                else "There is nothing to search for: type letters or digits.",
                 "href": "?",
                 "action": "Show all",
             }

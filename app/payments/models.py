@@ -44,6 +44,7 @@ class Payment(Stateful, Outbox):
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
         CheckConstraint("commission_minor BETWEEN 0 AND amount_minor", name="commission"),
+        Index("ix_payments_booking_id", "booking_id", "id"),
         Index("uq_payments_live", "booking_id", unique=True, postgresql_where=text("status <> 'CANCELLED'")),
         Index("ix_payments_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
