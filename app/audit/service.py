@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, Text, cast, func, insert, select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -22,8 +22,12 @@ log = logging.getLogger(__name__)
 
 # Never written to the trail, whatever table they turn up in.
 _SECRET_COLUMNS = frozenset({"password_hash", "token_hash", "client_secret", "payload", "secrets"})
-_SEALED_COLUMNS = tuple(AuditEntry.__table__.columns)
-_SEALED_NAMES = tuple(column.name for column in _SEALED_COLUMNS)
+# JSON comes as text: reading it ourselves takes half the time of having the driver do it.
+_DOCUMENTS = ("before", "after")
+_SEALED_NAMES = tuple(column.name for column in AuditEntry.__table__.columns)
+_SEALED_COLUMNS = tuple(
+    cast(column, Text) if column.name in _DOCUMENTS else column for column in AuditEntry.__table__.columns
+)
 _NO_DIGEST_YET = b"\0" * 32
 _SEAL_BATCH = 20_000
 _XMIN = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
@@ -35,7 +39,7 @@ SELECT s.position, s.digest, e.id, e.transaction_id, coalesce(e.transaction_id >
 FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1
 """  # noqa: S608  # nosec B608 - constants of this module
 _IS_RESTORED = f"SELECT EXISTS (SELECT FROM audit_entries WHERE transaction_id >= {_XMAX}) AS yes"  # noqa: S608  # nosec B608
-_ENTRY = ", ".join(f"{name}::text" if name in ("before", "after") else name for name in _SEALED_NAMES)
+_ENTRY = ", ".join(f"{name}::text" if name in _DOCUMENTS else name for name in _SEALED_NAMES)
 # Transactions below xmin are over: whatever comes to be seen later has a higher id. So in the order of transaction ids
 # nothing can appear before the head any more, and the head is where the next sealing goes on.
 _NEXT = f"""
@@ -188,7 +192,7 @@ def seal(*, thorough: bool = False) -> int:
         if entries:
             digests = []
             for entry in entries:
-                digest = _digest(digest, _with_documents(entry))
+                digest = _digest(digest, _with_documents(entry._asdict()))
                 digests.append(digest.hex())
             ids = ",".join(str(entry.id) for entry in entries)
             digests_given = f"{{{','.join(digests)}}}"
@@ -235,13 +239,11 @@ def take_chain(connection: Connection) -> Chain | None:
     )
 
 
-def _with_documents(entry: Any) -> dict[str, Any]:
-    """An entry whose JSON came as text, which takes half the time of having the driver read it."""
-    values: dict[str, Any] = entry._asdict()
-    for name in ("before", "after"):
-        if values[name] is not None:
-            values[name] = orjson.loads(values[name])
-    return values
+def _with_documents(entry: dict[str, Any]) -> dict[str, Any]:
+    for name in _DOCUMENTS:
+        if entry[name] is not None:
+            entry[name] = orjson.loads(entry[name])
+    return entry
 
 
 def _digest(previous: bytes, entry: Mapping[str, Any]) -> bytes:
@@ -281,7 +283,7 @@ def verify() -> AuditReport:
             return AuditReport(checked, unsealed, entry_id, f"the seal at position {checked + 1} is missing")
         if entry["id"] is None:
             return AuditReport(checked, unsealed, entry_id, f"entry {entry_id} is missing, but its seal is there")
-        digest = _digest(digest, entry)
+        digest = _digest(digest, _with_documents(entry))
         if digest != sealed_digest:
             return AuditReport(
                 checked, unsealed, entry_id, f"entry {entry_id} is not what was sealed at position {position}"

@@ -21,8 +21,8 @@ from app.extensions import Model
 
 _FIRST_IDS, _MOST_IDS = 100, 10_000
 _READ_BYTES = 1 << 20
-# Blocks on their way: one that the database is taking, one behind it, so that neither side waits for the other.
-_ON_THE_WAY = 2
+# Blocks on their way: enough that neither side waits for the other, few enough that they fit in memory.
+_ON_THE_WAY = 16
 
 
 class Loading:

@@ -266,7 +266,8 @@ def _load(
     # One hash for everybody, as hashing is meant to be slow, and the password is no secret.
     password_hash = hash_password(settings().demo_password.get_secret_value())
     support = _make_staff(loading, journal, by, password_hash, start - _YEAR - timedelta(days=45))
-    travellers = _make_travellers(rng, loading, journal, scale.travellers, password_hash, start - _YEAR, end)
+    travellers = _make_travellers(rng, loading, scale.travellers, password_hash, start - _YEAR, end)
+    registrations = _Registrations(journal, travellers)
     offers = _make_catalogue(rng, loading, scale, end)
     stock = Stock(offers, today)
     business = Terms(settings().hold_minutes, settings().commission_basis_points)
@@ -284,10 +285,12 @@ def _load(
         lives.tell(*story.next(at, wish))
         if told % _BLOCK == 0:
             lives.send()
+            registrations.note(until=at)
             journal.send(until=at)
             if told % (10 * _BLOCK) == 0:
                 tell(f"  {told:,} of {bookings:,} bookings")
     lives.send()
+    registrations.note(until=end)
 
     tell("Making reviews")
     reviews = write_reviews(rng, loading, lives.over, scale.reviews, but_not_by=travellers[0].id, now=now, tell=tell)
@@ -327,27 +330,33 @@ def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: st
 
 
 def _make_travellers(
-    rng: random.Random,
-    loading: Loading,
-    journal: Journal,
-    count: int,
-    password_hash: str,
-    start: datetime,
-    end: datetime,
+    rng: random.Random, loading: Loading, count: int, password_hash: str, start: datetime, end: datetime
 ) -> list[Person]:
     users, made = TableCopy(User, loading), []
-    for row, person in people.travellers(rng, count, password_hash, start, end):
-        users.add(row)
+    for person in people.travellers(rng, count, start, end):
+        users.add(person.row(password_hash))
         made.append(person)
-        journal.audit(
-            person.registered_at,
-            person.actor,
-            "user.register",
-            (User.__tablename__, person.id),
-            (None, _without_hash(row)),
-        )
+        if len(made) % _BLOCK == 0:
+            users.send()
     users.send()
     return made
+
+
+class _Registrations:
+    """Enters in the journal that travellers registered, once their time has come: all at once would fill the memory."""
+
+    def __init__(self, journal: Journal, travellers: Sequence[Person]) -> None:
+        self._journal = journal
+        self._travellers = iter(travellers)
+        self._next = next(self._travellers, None)
+
+    def note(self, *, until: datetime) -> None:
+        """Those up to that moment that aren't noted yet."""
+        while (person := self._next) is not None and person.registered_at <= until:
+            after = _without_hash(person.row(""))
+            subject = (User.__tablename__, person.id)
+            self._journal.audit(person.registered_at, person.actor, "user.register", subject, (None, after))
+            self._next = next(self._travellers, None)
 
 
 def _without_hash(row: dict[str, object]) -> dict[str, object]:
