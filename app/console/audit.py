@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ from app.accounts.models import User
 from app.audit import trail
 from app.audit.models import AuditEntry, AuditSeal
 from app.console.base import ADMIN, Column, Filter, RecordView, find
+from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
 
@@ -40,14 +40,6 @@ def _by_person(words: str) -> ColumnElement[bool]:
 def _by_action(words: str) -> ColumnElement[bool]:
     # "booking." finds all that is done to bookings.
     return AuditEntry.action.startswith(words, autoescape=True) if words.endswith(".") else AuditEntry.action == words
-
-
-def _since(begin: datetime) -> ColumnElement[bool]:
-    return AuditEntry.at >= begin
-
-
-def _until(begin: datetime) -> ColumnElement[bool]:
-    return AuditEntry.at < begin + timedelta(days=1)
 
 
 class AuditView(RecordView):
@@ -76,8 +68,7 @@ class AuditView(RecordView):
         Filter("object_type", "Table", kind="text", hint="bookings"),
         Filter("object_id", "Id", kind="number"),
         Filter("request_id", "Request", kind="text", hint="req_…"),
-        Filter("from", "From", kind="day", where=_since),
-        Filter("to", "To", kind="day", where=_until),
+        *period(AuditEntry.id, AuditEntry.at),
     )
 
     def cells(self, row: AuditEntry) -> dict[str, Any]:

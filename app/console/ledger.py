@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
 import redis
@@ -17,6 +16,7 @@ from app.console import session
 from app.console.base import FINANCE, Filter, RecordView, done, find
 from app.console.formatting import status_label
 from app.console.payments import ENTRY_COLUMNS, account_names, entry_lines, payment_href, references_of
+from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
 from app.money import Money
@@ -34,14 +34,6 @@ def _of_account(code: str) -> ColumnElement[bool]:
 
 def _of_booking(reference: str) -> ColumnElement[bool]:
     return LedgerEntry.booking_id.in_(select(Booking.id).where(Booking.reference == reference.upper()))
-
-
-def _since(begin: datetime) -> ColumnElement[bool]:
-    return LedgerEntry.posted_at >= begin
-
-
-def _until(begin: datetime) -> ColumnElement[bool]:
-    return LedgerEntry.posted_at < begin + timedelta(days=1)
 
 
 class LedgerView(RecordView):
@@ -65,8 +57,7 @@ class LedgerView(RecordView):
         ),
         Filter("kind", "Posting", {kind: kind for kind in ledger.POSTINGS}),
         Filter("booking", "Booking", kind="text", where=_of_booking, hint="TD-…"),
-        Filter("from", "From", kind="day", where=_since),
-        Filter("to", "To", kind="day", where=_until),
+        *period(LedgerEntry.id, LedgerEntry.posted_at),
     )
 
     def lines(self, rows: Sequence[LedgerEntry]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Indexes to find a booking's payments, cancelled ones too, and what one person did or one action left in the trail."""
+"""Indexes to find all payments of a booking, and what is rare or long ago in the lists that only grow."""
 
 from alembic import op
 
@@ -8,6 +8,9 @@ down_revision = "0006"
 # Newest first is how the console lists them, so each ends with the id.
 INDEXES = (
     ("ix_payments_booking_id", "payments", ["booking_id", "id"], {}),
+    ("ix_webhook_events_type", "webhook_events", ["type", "id"], {}),
+    ("ix_ledger_entries_posted_at", "ledger_entries", ["posted_at", "id"], {}),
+    ("ix_audit_entries_at", "audit_entries", ["at", "id"], {}),
     ("ix_audit_entries_actor_id", "audit_entries", ["actor_id", "id"], {}),
     ("ix_audit_entries_actor_label", "audit_entries", ["actor_label", "id"], {}),
     # Also by the beginning of an action, whatever the database's collation.
