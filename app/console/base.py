@@ -80,9 +80,13 @@ class Filter:
             return _number(self.name, value, f"{self.label} is a whole number.")
         if self.kind == "day":
             try:
-                return datetime.combine(date.fromisoformat(value), time(), UTC)
+                day = date.fromisoformat(value)
             except ValueError:
-                raise Invalid.field(self.name, f"{self.label} is a day such as 2026-11-22.") from None
+                day = date.min
+            # The calendar's first and last years leave no room to look around them.
+            if not date.min.year < day.year < date.max.year:
+                raise Invalid.field(self.name, f"{self.label} is a day such as 2026-11-22.")
+            return datetime.combine(day, time(), UTC)
         return value
 
     def in_words(self, value: str) -> str:

@@ -178,7 +178,7 @@ def _page_of_balance_transactions(
     parameters: Any, client: stripe.StripeClient
 ) -> tuple[list[BalanceTransaction], bool]:
     # Read as JSON: the library's objects take five times as long, and there may be ten thousand pages.
-    found: Any = client.raw_request("get", "/v1/balance_transactions", **parameters).data  # type: ignore[no-untyped-call]
+    found: Any = client.raw_request("get", "/v1/balance_transactions", **parameters).data
     page = [
         BalanceTransaction(
             id=row["id"],
