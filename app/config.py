@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         unset = f"is not set, and no demo is running in {self.tripdesk_home}: start `make demo`, or set it to"
         if not self.database_url:
             found.append(f"DATABASE_URL {unset} postgresql://…")
-        # Only migrations need the owner's; a web process is safer without it.
+        # Only migrations and demo data need the owner's; a web process is safer without it.
         for name, value in (("DATABASE_URL", self.database_url), ("DATABASE_OWNER_URL", self.database_owner_url)):
             if value and urlsplit(value).scheme not in ("postgresql", "postgres"):
                 found.append(f"{name} must start with postgresql://, not {value.split(':', 1)[0]}:")

@@ -20,6 +20,12 @@ class AuditEntry(Model):
     __table_args__ = (
         Index("ix_audit_entries_object", "object_type", "object_id", "id"),
         Index("ix_audit_entries_request_id", "request_id"),
+        # Where a period begins and ends.
+        Index("ix_audit_entries_at", "at", "id"),
+        # What one person did, or one action is in the trail for, newest first.
+        Index("ix_audit_entries_actor_id", "actor_id", "id"),
+        Index("ix_audit_entries_actor_label", "actor_label", "id"),
+        Index("ix_audit_entries_action", "action", "id", postgresql_ops={"action": "text_pattern_ops"}),
         # The order of the chain.
         Index("ix_audit_entries_transaction_id", "transaction_id", "id"),
     )

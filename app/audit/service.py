@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import Connection, Text, cast, func, insert, select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -22,8 +22,12 @@ log = logging.getLogger(__name__)
 
 # Never written to the trail, whatever table they turn up in.
 _SECRET_COLUMNS = frozenset({"password_hash", "token_hash", "client_secret", "payload", "secrets"})
-_SEALED_COLUMNS = tuple(AuditEntry.__table__.columns)
-_SEALED_NAMES = tuple(column.name for column in _SEALED_COLUMNS)
+# JSON comes as text: reading it ourselves takes half the time of having the driver do it.
+_DOCUMENTS = ("before", "after")
+_SEALED_NAMES = tuple(column.name for column in AuditEntry.__table__.columns)
+_SEALED_COLUMNS = tuple(
+    cast(column, Text) if column.name in _DOCUMENTS else column for column in AuditEntry.__table__.columns
+)
 _NO_DIGEST_YET = b"\0" * 32
 _SEAL_BATCH = 20_000
 _XMIN = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
@@ -35,7 +39,7 @@ SELECT s.position, s.digest, e.id, e.transaction_id, coalesce(e.transaction_id >
 FROM audit_seals s LEFT JOIN audit_entries e ON e.id = s.entry_id ORDER BY s.position DESC LIMIT 1
 """  # noqa: S608  # nosec B608 - constants of this module
 _IS_RESTORED = f"SELECT EXISTS (SELECT FROM audit_entries WHERE transaction_id >= {_XMAX}) AS yes"  # noqa: S608  # nosec B608
-_ENTRY = ", ".join(f"{name}::text" if name in ("before", "after") else name for name in _SEALED_NAMES)
+_ENTRY = ", ".join(f"{name}::text" if name in _DOCUMENTS else name for name in _SEALED_NAMES)
 # Transactions below xmin are over: whatever comes to be seen later has a higher id. So in the order of transaction ids
 # nothing can appear before the head any more, and the head is where the next sealing goes on.
 _NEXT = f"""
@@ -188,7 +192,7 @@ def seal(*, thorough: bool = False) -> int:
         if entries:
             digests = []
             for entry in entries:
-                digest = _digest(digest, _with_documents(entry))
+                digest = _digest(digest, _with_documents(entry._asdict()))
                 digests.append(digest.hex())
             ids = ",".join(str(entry.id) for entry in entries)
             digests_given = f"{{{','.join(digests)}}}"
@@ -198,13 +202,48 @@ def seal(*, thorough: bool = False) -> int:
     return len(entries)
 
 
-def _with_documents(entry: Any) -> dict[str, Any]:
-    """An entry whose JSON came as text, which takes half the time of having the driver read it."""
-    values: dict[str, Any] = entry._asdict()
-    for name in ("before", "after"):
-        if values[name] is not None:
-            values[name] = orjson.loads(values[name])
-    return values
+class Chain:
+    """The end of the chain, for whoever writes many entries at once and seals them in the same transaction.
+
+    `transaction_id` is what the entries must have.
+    """
+
+    def __init__(self, transaction_id: int, position: int, digest: bytes) -> None:
+        self.transaction_id = transaction_id
+        self._position = position
+        self._digest = digest
+
+    def seal(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """The seal of the next entry, as a row. In `before` and `after`, JSON with sorted keys may be an
+        `orjson.Fragment`.
+        """
+        self._digest = _digest(self._digest, entry)
+        self._position += 1
+        return {"position": self._position, "entry_id": entry["id"], "digest": self._digest}
+
+
+def take_chain(connection: Connection) -> Chain | None:
+    """The chain's end, for a transaction that has locked the trail against everybody else (`LOCK TABLE`).
+
+    None while an older transaction runs anywhere in the cluster, which could still get in front, or when older entries
+    are not sealed yet. With neither, whatever comes later has a higher transaction id.
+    """
+    connection.execute(select(func.pg_advisory_xact_lock(_SEALING_LOCK)))
+    transaction_id: int = connection.scalars(text("SELECT pg_current_xact_id()::text::bigint")).one()
+    oldest: int = connection.scalars(text(f"SELECT {_XMIN}")).one()  # nosec B608 - a constant of this module
+    if oldest < transaction_id or connection.exec_driver_sql(_UNSEALED, {"most": 1}).first():
+        return None
+    head = connection.exec_driver_sql(_HEAD).first()
+    return (
+        Chain(transaction_id, head.position, bytes(head.digest)) if head else Chain(transaction_id, 0, _NO_DIGEST_YET)
+    )
+
+
+def _with_documents(entry: dict[str, Any]) -> dict[str, Any]:
+    for name in _DOCUMENTS:
+        if entry[name] is not None:
+            entry[name] = orjson.loads(entry[name])
+    return entry
 
 
 def _digest(previous: bytes, entry: Mapping[str, Any]) -> bytes:
@@ -244,7 +283,7 @@ def verify() -> AuditReport:
             return AuditReport(checked, unsealed, entry_id, f"the seal at position {checked + 1} is missing")
         if entry["id"] is None:
             return AuditReport(checked, unsealed, entry_id, f"entry {entry_id} is missing, but its seal is there")
-        digest = _digest(digest, entry)
+        digest = _digest(digest, _with_documents(entry))
         if digest != sealed_digest:
             return AuditReport(
                 checked, unsealed, entry_id, f"entry {entry_id} is not what was sealed at position {position}"

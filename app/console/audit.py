@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, func, or_, select
 from app.accounts.models import User
 from app.audit import trail
 from app.audit.models import AuditEntry, AuditSeal
-from app.console.base import ADMIN, Column, Filter, RecordView, days_of, find
+from app.console.base import ADMIN, Column, Filter, RecordView, find
+from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
 
@@ -67,7 +68,7 @@ class AuditView(RecordView):
         Filter("object_type", "Table", kind="text", hint="bookings"),
         Filter("object_id", "Id", kind="number"),
         Filter("request_id", "Request", kind="text", hint="req_…"),
-        *days_of(AuditEntry.at),
+        *period(AuditEntry.id, AuditEntry.at),
     )
 
     def cells(self, row: AuditEntry) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response
 from app.accounts.models import ROLES
 from app.console import session
 from app.console.record import Record
+from app.console.words import letters_in
 from app.errors import Invalid, NotAllowed, NotFound
 from app.extensions import Model, db
 
@@ -85,22 +86,18 @@ class Filter:
             return _number(self.name, value, f"{self.label} is a whole number.")
         if self.kind == "day":
             try:
-                return datetime.combine(date.fromisoformat(value), time(), UTC)
+                day = date.fromisoformat(value)
             except ValueError:
-                raise Invalid.field(self.name, f"{self.label} is a day such as 2026-11-22.") from None
+                day = date.min
+            # The calendar's first and last years leave no room to look around them.
+            if not date.min.year < day.year < date.max.year:
+                raise Invalid.field(self.name, f"{self.label} is a day such as 2026-11-22.")
+            return datetime.combine(day, time(), UTC)
         return value
 
     def in_words(self, value: str) -> str:
         """The filter with what it is set to."""
         return f"{self.label}: {self.options.get(value, value)}"
-
-
-def days_of(at: InstrumentedAttribute[datetime]) -> tuple[Filter, Filter]:
-    """Narrow a list to the days in UTC from one to another, both included, by a time of its rows."""
-    return (
-        Filter("from", "From", kind="day", where=lambda begin: at >= begin),
-        Filter("to", "To", kind="day", where=lambda begin: at < begin + timedelta(days=1)),
-    )
 
 
 class RecordView(Page):
@@ -174,7 +171,7 @@ class RecordView(Page):
                 newer_href=_href(asked, after=newer) if newer else None,
                 older_href=_href(asked, before=older) if older else None,
                 count_label=self._count_label(narrowed),
-                empty=self._empty(bool(asked)),
+                empty=self._empty(bool(asked), words),
                 **self.context(),
             )
         )
@@ -254,11 +251,14 @@ class RecordView(Page):
             chips.append({"label": f"Search: {words}", "remove_href": _href(asked, without="q")})
         return chips
 
-    def _empty(self, narrowed: bool) -> dict[str, str]:
+    def _empty(self, narrowed: bool, words: str) -> dict[str, str]:
         if narrowed:
+            searchable = not words or letters_in(words)
             return {
                 "title": f"No {self._nouns()[1]} match",
-                "hint": "Take a filter away, or search for something else.",
+                "hint": "Take a filter away, or search for something else."
+                if searchable
+                else "There is nothing to search for: type letters or digits.",
                 "href": "?",
                 "action": "Show all",
             }

@@ -24,7 +24,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "Services": {
         "database_url": "PostgreSQL, as the app's own role.",
-        "database_owner_url": "PostgreSQL, as the owner: only migrations need it.",
+        "database_owner_url": "PostgreSQL, as the owner: only migrations and demo data need it.",
         "redis_url": "Queues, and what may be forgotten.",
         "meili_url": "Meilisearch; without it, search runs on PostgreSQL.",
         "meili_api_key": "The key for Meilisearch.",

@@ -13,9 +13,10 @@ from werkzeug.wrappers import Response
 from app.bookings.models import Booking
 from app.catalog.models import Provider
 from app.console import session
-from app.console.base import FINANCE, Filter, RecordView, days_of, done, find, line
+from app.console.base import FINANCE, Filter, RecordView, done, find, line
 from app.console.formatting import status_label
 from app.console.payments import ENTRY_COLUMNS, account_names, entry_lines, payment_href, references_of
+from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
 from app.money import Money
@@ -56,7 +57,7 @@ class LedgerView(RecordView):
         ),
         Filter("kind", "Posting", {kind: kind for kind in ledger.POSTINGS}),
         Filter("booking", "Booking", kind="text", where=_of_booking, hint="TD-…"),
-        *days_of(LedgerEntry.posted_at),
+        *period(LedgerEntry.id, LedgerEntry.posted_at),
     )
 
     def lines(self, rows: Sequence[LedgerEntry]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, and_, false, or_
 
 _MOST_WORDS = 6
 # The index knows groups of three letters, the space before a word among them; with less to go by it would be read from
@@ -16,14 +16,22 @@ def words_in(typed: str, *columns: Any) -> ColumnElement[bool]:
     """Rows where each typed word is found in one of the columns, whatever its case; their `words_index` finds them.
 
     A word of three letters or more may be anywhere, one of two begins a word there, a single letter begins the column.
+    Words without letters or digits are passed over, as the index doesn't know them; with no other, nothing is found.
     """
-    return and_(*(or_(*(_has(column, word) for column in columns)) for word in typed.split()[:_MOST_WORDS]))
+    words = [word for word in typed.split() if letters_in(word)][:_MOST_WORDS]
+    return and_(*(or_(*(_has(column, word) for column in columns)) for word in words)) if words else false()
+
+
+def letters_in(typed: str) -> int:
+    """How many letters and digits there are to search for."""
+    return sum(map(str.isalnum, typed))
 
 
 def _has(column: Any, word: str) -> ColumnElement[bool]:
-    if len(word) >= _INSIDE:
+    letters = letters_in(word)
+    if letters >= _INSIDE:
         return or_(column.icontains(word, autoescape=True))
     begins = [column.istartswith(word, autoescape=True)]
-    if len(word) >= _WORD_BEGINS:
+    if letters >= _WORD_BEGINS:
         begins.append(column.icontains(f" {word}", autoescape=True))
     return or_(*begins)

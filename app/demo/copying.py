@@ -12,27 +12,26 @@ from typing import Any, Self
 
 import orjson
 import psycopg2
-from sqlalchemy import ARRAY, Boolean, Date, DateTime, Float, Integer
+from sqlalchemy import ARRAY, Boolean, Connection, Date, DateTime, Float, Integer, LargeBinary
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.db import require_transaction, write_alone
+from app.db import write_alone
 from app.errors import Unavailable
-from app.extensions import Model, db
+from app.extensions import Model
 
 _FIRST_IDS, _MOST_IDS = 100, 10_000
 _READ_BYTES = 1 << 20
-# Blocks on their way: one that the database is taking, one behind it, so that neither side waits for the other.
-_ON_THE_WAY = 2
+# Blocks on their way: enough that neither side waits for the other, few enough that they fit in memory.
+_ON_THE_WAY = 16
 
 
 class Loading:
     """Sends blocks to the database one after the other while the next are being made; a context manager that leaves
-    nothing on the way. Inside it, the transaction's connection is for these blocks alone.
+    nothing on the way. Inside it, the connection is for these blocks alone.
     """
 
-    def __init__(self) -> None:
-        require_transaction()
-        self._connection = db.session.connection().connection
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection.connection
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="copy")
         self._sent: deque[Future[None]] = deque()
 
@@ -77,19 +76,11 @@ class TableCopy:
         self._loading = loading
         self._waiting: list[str] = []
 
-    def line(self, row: Mapping[str, Any]) -> str:
-        """One row as COPY reads it; it must have every column."""
-        return "\t".join(
-            [r"\N" if (value := row[name]) is None else encode(value) for name, encode in self._cells],
-        )
-
     def add(self, row: Mapping[str, Any]) -> None:
-        """Take one row."""
-        self._waiting.append(self.line(row))
-
-    def add_line(self, line: str) -> None:
-        """Take one row that `line` made."""
-        self._waiting.append(line)
+        """Take one row, which must have every column."""
+        self._waiting.append(
+            "\t".join([r"\N" if (value := row[name]) is None else encode(value) for name, encode in self._cells])
+        )
 
     def send(self) -> None:
         """Have what waits copied into the table. Raises Unavailable when the database can't take it."""
@@ -106,6 +97,8 @@ def _encoder(kind: Any) -> Callable[[Any], str]:
         return _array
     if isinstance(kind, Date | DateTime):
         return _time
+    if isinstance(kind, LargeBinary):
+        return _bytes
     return str if isinstance(kind, Integer | Float | Boolean) else _text
 
 
@@ -121,7 +114,11 @@ def _time(value: date) -> str:
 
 
 def _json(value: Any) -> str:
-    return _text(orjson.dumps(value).decode())
+    return orjson.dumps(value).decode().replace("\\", r"\\")  # JSON has escaped the others by itself
+
+
+def _bytes(value: bytes) -> str:
+    return rf"\\x{value.hex()}"
 
 
 def _array(values: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What happens to rows over time, told in order: audit entries, ledger entries and Stripe's events."""
+"""What happens to rows over time, told in order: audit entries and their seals, ledger entries and Stripe's events."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
+import orjson
+
 from app.audit.actor import Actor
-from app.audit.models import AuditEntry
-from app.demo.copying import Loading, TableCopy
+from app.audit.models import AuditEntry, AuditSeal
+from app.audit.service import Chain
+from app.demo.copying import Loading, TableCopy, draw_ids
 from app.demo.ids import ordered_id
 from app.payments.ledger import POSTINGS
 from app.payments.models import LedgerEntry, WebhookEvent
@@ -34,12 +37,17 @@ class Journal:
     """Entries come in life by life and leave in order of time, as they would have been written.
 
     Only what lies ahead of the life being told waits in memory: mostly the ends of stays that were booked early.
+    With a `chain` the audit entries are sealed as they leave; without, that is left to the sealing job.
     """
 
-    def __init__(self, rng: random.Random, loading: Loading) -> None:
+    def __init__(self, rng: random.Random, loading: Loading, chain: Chain | None) -> None:
+        self.sealed = 0
         self._rng = rng
-        self._ahead: list[tuple[datetime, TableCopy, str]] = []
-        self._audit = TableCopy(AuditEntry, loading, left_out=("id", "transaction_id"))
+        self._chain = chain
+        self._ahead: list[tuple[datetime, TableCopy, dict[str, Any]]] = []
+        self._audit_ids = draw_ids(AuditEntry)
+        self._audit = TableCopy(AuditEntry, loading, left_out=() if chain else ("transaction_id",))
+        self._seals = TableCopy(AuditSeal, loading, left_out=("sealed_at",))
         self._ledger = TableCopy(LedgerEntry, loading, left_out=("id",))
         self._events = TableCopy(WebhookEvent, loading, left_out=("id",))
 
@@ -69,8 +77,8 @@ class Journal:
             "action": action,
             "object_type": subject[0],
             "object_id": subject[1],
-            "before": before,
-            "after": after,
+            "before": None if before is None else _document(before),
+            "after": _document(after),
             "reason": reason,
             "request_id": request_id or self.new_request_id(at),
         }
@@ -125,14 +133,28 @@ class Journal:
         self._add(received_at, self._events, row)
 
     def _add(self, at: datetime, table: TableCopy, row: dict[str, Any]) -> None:
-        self._ahead.append((at, table, table.line(row)))
+        self._ahead.append((at, table, row))
 
     def send(self, *, until: datetime | None = None) -> None:
-        """Copy everything before `until`, or all there is; the rows it refers to must have been sent."""
+        """Copy everything before `until`, or all there is."""
         self._ahead.sort(key=_AT)
         due = len(self._ahead) if until is None else bisect_left(self._ahead, until, key=_AT)
-        for _, table, line in self._ahead[:due]:
-            table.add_line(line)
+        for _, table, row in self._ahead[:due]:
+            if table is self._audit:
+                self._seal(row)
+            table.add(row)
         del self._ahead[:due]
-        for table in (self._events, self._ledger, self._audit):
+        for table in (self._events, self._ledger, self._audit, self._seals):
             table.send()
+
+    def _seal(self, entry: dict[str, Any]) -> None:
+        entry["id"] = next(self._audit_ids)
+        if self._chain is not None:
+            entry["transaction_id"] = self._chain.transaction_id
+            self._seals.add(self._chain.seal(entry))
+            self.sealed += 1
+
+
+def _document(values: dict[str, Any]) -> orjson.Fragment:
+    # Made once: the row holds it and its seal covers it, as it will be read back.
+    return orjson.Fragment(orjson.dumps(values, option=orjson.OPT_SORT_KEYS))

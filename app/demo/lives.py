@@ -20,7 +20,7 @@ from app.demo.journal import Journal, change
 from app.demo.people import Person
 from app.demo.places import zone
 from app.demo.reviews import Stayed
-from app.demo.stripe_objects import event_payload, intent_object, refund_object
+from app.demo.stripe_objects import StripeLoading, event_payload, intent_object, refund_object
 from app.money import share
 from app.payments.models import Payment, Refund
 
@@ -74,6 +74,7 @@ class Lives:
         rng: random.Random,
         loading: Loading,
         journal: Journal,
+        stripe: StripeLoading,
         stock: Stock,
         support: Actor,
         business: Terms,
@@ -82,6 +83,7 @@ class Lives:
         self.over = Stayed()
         self._rng = rng
         self._journal = journal
+        self._stripe = stripe
         self._stock = stock
         self._support = support
         self._business = business
@@ -91,15 +93,19 @@ class Lives:
         self._payment_ids: Iterator[int] = draw_ids(Payment)
         self._refund_ids: Iterator[int] = draw_ids(Refund)
         self._tables = TableCopy(Booking, loading), TableCopy(Payment, loading), TableCopy(Refund, loading)
+        # Of the life that is being told.
+        self._refunds: list[Row] = []
+        self._events: list[Row] = []
 
     def send(self) -> None:
-        """Copy the lives told so far; what they left in the journal may follow."""
+        """Copy the lives told so far."""
         for table in self._tables:
             table.send()
 
     def tell(self, plot: Plot, at: datetime, person: Person, stay: Stay) -> None:
         """One booking, held at that moment."""
-        bookings, payments, _ = self._tables
+        bookings, payments, refunds = self._tables
+        self._refunds, self._events = [], []
         booking = self._hold(at, person, stay)
         payment = self._plots(plot, at, person, booking)
         taken = {"PENDING_PAYMENT": "held", "CONFIRMED": "booked", "COMPLETED": "booked"}.get(booking["status"])
@@ -109,6 +115,9 @@ class Lives:
             self.over.note(booking)
         if payment is not None:
             payments.add(payment)
+            self._stripe.add(payment, booking["reference"], self._refunds, self._events)
+        for refund in self._refunds:
+            refunds.add(refund)
 
     def _plots(self, plot: Plot, at: datetime, person: Person, booking: Row) -> Row | None:
         if plot not in _PAID and plot != "declined" and self._rng.random() > _STARTED_PAYING:
@@ -301,7 +310,7 @@ class Lives:
         )
         self._journal.audit(paid_at, STRIPE, "refund.succeeded", subject, succeeded, request_id=request_id)
         self._told("refund.created", submitted_at.replace(microsecond=0), booking, payment, refund)
-        self._tables[2].add(refund)
+        self._refunds.append(refund)
 
     def _expire(self, booking: Row, payment: Row | None) -> datetime:
         expired_at: datetime = booking["expires_at"] + timedelta(seconds=self._rng.uniform(0.5, 12))
@@ -357,8 +366,10 @@ class Lives:
         received_at = at + timedelta(seconds=self._rng.uniform(1, 2.5))
         processed_at = received_at + timedelta(seconds=self._rng.uniform(0.05, 0.6))
         subject = refund_object(refund, payment) if refund else intent_object(payment, booking["reference"])
+        event = event_payload(new_stripe_id(self._rng, "evt", at), kind, at, subject)
+        self._events.append(event)
         self._journal.event(
-            event_payload(new_stripe_id(self._rng, "evt", at), kind, at, subject),
+            event,
             happened_at=at,
             received_at=received_at,
             processed_at=processed_at,

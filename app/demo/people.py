@@ -46,6 +46,7 @@ class Person:
 
     id: int
     name: str
+    email: str
     registered_at: datetime
     address: str
 
@@ -53,6 +54,10 @@ class Person:
     def actor(self) -> Actor:
         """They act as themselves."""
         return Actor("traveller", self.id, self.name, address=self.address)
+
+    def row(self, password_hash: str) -> dict[str, Any]:
+        """Their account."""
+        return _row(self.id, self.email, self.name, password_hash, self.registered_at)
 
 
 def staff(password_hash: str, since: datetime) -> Iterator[tuple[Login, dict[str, Any]]]:
@@ -65,9 +70,7 @@ def staff(password_hash: str, since: datetime) -> Iterator[tuple[Login, dict[str
         )
 
 
-def travellers(
-    rng: random.Random, count: int, password_hash: str, start: datetime, end: datetime
-) -> Iterator[tuple[dict[str, Any], Person]]:
+def travellers(rng: random.Random, count: int, start: datetime, end: datetime) -> Iterator[Person]:
     """Travellers in the order they registered: a third before `start`, the others until shortly before `end`.
 
     The first is the demo's own login.
@@ -81,10 +84,9 @@ def travellers(
             registered_at = start + (end - start) * 0.97 * ((number - early) / (count - early))
         name = "Emma Larsen" if number == 0 else f"{rng.choice(FIRST_NAMES)} {rng.choice(LAST_NAMES)}"
         email = TRAVELLER if number == 0 else f"{name.lower().replace(' ', '.')}.{number}@example.org"
-        row = _row(next(ids), email, name, password_hash, registered_at)
         # Addresses set aside for documentation: RFC 5737.
         net = rng.choice(("192.0.2", "198.51.100", "203.0.113"))
-        yield row, Person(row["id"], name, registered_at, f"{net}.{rng.randrange(1, 255)}")
+        yield Person(next(ids), name, email, registered_at, f"{net}.{rng.randrange(1, 255)}")
 
 
 def _row(row_id: int, email: str, name: str, password_hash: str, created_at: datetime) -> dict[str, Any]:

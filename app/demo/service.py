@@ -9,17 +9,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import accumulate, chain
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 
 from app.accounts.models import StaffRole, User
 from app.accounts.passwords import check_length, hash_password, matches
 from app.audit import service as audit
 from app.audit.actor import Actor
+from app.audit.models import AuditEntry, AuditSeal
+from app.audit.service import Chain
 from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
 from app.config import settings
-from app.db import keep_before, transaction, utcnow
-from app.demo import catalogue, people, stripe_objects
+from app.db import keep_before, leave_database, owner_engine, transaction, utcnow
+from app.demo import catalogue, people
 from app.demo.catalogue import Offer, Stock, season
 from app.demo.copying import Loading, TableCopy
 from app.demo.journal import Journal
@@ -27,14 +29,20 @@ from app.demo.lives import Lives, Plot, Stay, Terms
 from app.demo.people import Person
 from app.demo.places import zone
 from app.demo.reviews import write_reviews
+from app.demo.set_aside import SetAside
+from app.demo.stripe_objects import StripeLoading
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
+from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from app.reviews.models import Review
 
 SMALLEST, LARGEST = 100, 2_000_000
 
 _SEED = "tripdesk demo"
 # Any fixed number will do: two seeds at once would both find the database empty.
 _SEEDING_LOCK = 7_202
+# Long enough for a request that is under way, short enough to say so when somebody stays.
+_LOCK_TIMEOUT_MS = 10_000
 _BLOCK = 2_000
 _SEALED_BETWEEN_LINES = 200_000
 # A year in full, and before it a year of which only the stays are left: what lapsed then is cleared away.
@@ -43,6 +51,13 @@ _USUAL_LEAD_DAYS, _LONGEST_LEAD_DAYS = 32, 170
 # How many book on a weekday, Monday first.
 _BY_WEEKDAY = (125, 100, 95, 95, 85, 80, 120)
 _TRIES = 60
+
+# Every table that rows go into, parents first.
+_FILLED = (
+    *(User, StaffRole, Provider, Package, Booking, Payment, Refund),
+    *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, Availability),
+)
+_ANYTHING_THERE = tuple(select(model.id).limit(1) for model in (Booking, Package))
 
 _PLOTS: dict[Plot, int] = {
     "paid": 800,
@@ -136,32 +151,41 @@ class Seeded:
 
 def is_needed() -> bool:
     """Whether there is neither a booking nor a package yet."""
-    return not any(db.session.scalar(select(select(model.id).limit(1).exists())) for model in (Booking, Package))
+    return all(db.session.scalar(query) is None for query in _ANYTHING_THERE)
 
 
 def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
     """Make the demo data of this size, and have the local Stripe know its payments; `tell` hears how it goes.
 
-    The same on every run of a day. Raises NotAllowed in production, Invalid for a setting, Conflict when there are
-    bookings, packages or demo logins already, Unavailable when the local Stripe doesn't answer; nothing is left then.
+    The same on every run of a day. It works as the database's owner, and nobody else can use the tables meanwhile.
+    Raises NotAllowed in production, Invalid for a setting, Conflict when there are bookings, packages or demo logins
+    already, Busy when somebody is using the tables, Unavailable when the local Stripe doesn't answer; nothing is left
+    then, nor when it is killed.
     """
     by.require("admin")
     check_allowed()
-    with transaction():
-        _begin()
-        made = _fill(scale, by, tell)
-        tell("Loading the local Stripe")
-        # The one call over the network inside a transaction: nobody else is here yet, and nothing of ours may stay
-        # when it fails.
-        key = settings().stripe_secret_key.get_secret_value()
-        payments = stripe_objects.load(settings().stripe_api_base, key, tell)
-    tell("Sealing the audit trail")
+    _seal(tell)
+    leave_database()
+    engine = owner_engine(settings().database_owner_url)
+    try:
+        with transaction():
+            connection = db.session.connection(bind_arguments={"bind": engine})
+            _begin(connection)
+            made = _fill(connection, scale, by, tell)
+    finally:
+        engine.dispose()
+    sealed = _seal(tell)
+    return replace(made, audit_entries_sealed=made.audit_entries_sealed + sealed)
+
+
+def _seal(tell: Callable[[str], None]) -> int:
+    """Everything that isn't sealed yet and can be; returns how many entries."""
     sealed = 0
     while batch := audit.seal():
         sealed += batch
         if sealed % _SEALED_BETWEEN_LINES == 0:
-            tell(f"  {sealed:,} entries sealed")
-    return replace(made, payments=payments, audit_entries_sealed=sealed)
+            tell(f"  {sealed:,} audit entries sealed")
+    return sealed
 
 
 def reset_passwords(*, by: Actor) -> int:
@@ -183,6 +207,8 @@ def check_allowed() -> None:
     """Raises NotAllowed or Invalid where there must be no demo data: in production, and without a local Stripe."""
     if settings().app_env == "production":
         raise NotAllowed("Demo data is refused in production (APP_ENV=production): its passwords are public.")
+    if not settings().database_owner_url:
+        raise Invalid("Demo data is loaded as the database's owner: set DATABASE_OWNER_URL to postgresql://…")
     if not settings().stripe_api_base:
         raise Invalid(
             "Demo data is for the local Stripe only: STRIPE_API_BASE is not set, so this would be about the real one."
@@ -190,33 +216,46 @@ def check_allowed() -> None:
     check_length(settings().demo_password.get_secret_value(), field="DEMO_PASSWORD")
 
 
-def _begin() -> None:
-    # Other transactions may not take this long; this one is alone, or it would have been refused.
-    db.session.execute(text("SET LOCAL statement_timeout = 0"))
-    db.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-    if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_SEEDING_LOCK))):
+def _begin(connection: Connection) -> None:
+    connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}"))
+    if not connection.scalar(select(func.pg_try_advisory_xact_lock(_SEEDING_LOCK))):
         raise Conflict("Somebody else is seeding this database right now.")
-    if not is_needed():
+    if any(connection.scalar(query) for query in _ANYTHING_THERE):
         raise Conflict(
             "There are bookings or packages already, and demo data goes into an empty database only. "
             "With --if-empty this is passed over."
         )
-    if db.session.scalar(select(User.email).where(User.email.like(f"%@{people.DOMAIN}")).limit(1)):
+    if connection.scalar(select(User.email).where(User.email.like(f"%@{people.DOMAIN}")).limit(1)):
         raise Conflict(
             f"There is an account at {people.DOMAIN} already; the demo logins need that name for themselves."
         )
 
 
-def _fill(scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
-    with Loading() as loading:
-        return _load(loading, scale, by, tell)
+def _fill(connection: Connection, scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
+    slowing = SetAside(connection, _FILLED)
+    trail = audit.take_chain(connection)
+    # The local Stripe hears of the payments before they are committed, so that nothing of ours stays when it can't be
+    # reached: the one call over the network inside a transaction.
+    key = settings().stripe_secret_key.get_secret_value()
+    with Loading(connection) as loading, StripeLoading(settings().stripe_api_base, key) as stripe:
+        made = _load(loading, stripe, trail, scale, by, tell)
+    tell("Making indexes and foreign keys")
+    slowing.restore()
+    return replace(made, payments=stripe.loaded)
 
 
-def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]) -> Seeded:
+def _load(
+    loading: Loading,
+    stripe: StripeLoading,
+    trail: Chain | None,
+    scale: Scale,
+    by: Actor,
+    tell: Callable[[str], None],
+) -> Seeded:
     now = utcnow()
     today = now.date()
     rng = random.Random(f"{_SEED} {today}")  # noqa: S311  # nosec B311  (believable, not secret)
-    journal = Journal(rng, loading)
+    journal = Journal(rng, loading, trail)
     midnight = datetime.combine(today, time(), UTC)
     # All of it is over by midnight, to the closing of the last intent; only what is held right now comes after that.
     hold_time = timedelta(minutes=settings().hold_minutes)
@@ -227,11 +266,12 @@ def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]
     # One hash for everybody, as hashing is meant to be slow, and the password is no secret.
     password_hash = hash_password(settings().demo_password.get_secret_value())
     support = _make_staff(loading, journal, by, password_hash, start - _YEAR - timedelta(days=45))
-    travellers = _make_travellers(rng, loading, journal, scale.travellers, password_hash, start - _YEAR, end)
+    travellers = _make_travellers(rng, loading, scale.travellers, password_hash, start - _YEAR, end)
+    registrations = _Registrations(journal, travellers)
     offers = _make_catalogue(rng, loading, scale, end)
     stock = Stock(offers, today)
     business = Terms(settings().hold_minutes, settings().commission_basis_points)
-    lives = Lives(rng, loading, journal, stock, support, business, now)
+    lives = Lives(rng, loading, journal, stripe, stock, support, business, now)
     story = _Story(rng, [offer for offer in offers if offer.on_sale], stock, travellers)
 
     tell("Making bookings")
@@ -245,10 +285,12 @@ def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]
         lives.tell(*story.next(at, wish))
         if told % _BLOCK == 0:
             lives.send()
+            registrations.note(until=at)
             journal.send(until=at)
             if told % (10 * _BLOCK) == 0:
                 tell(f"  {told:,} of {bookings:,} bookings")
     lives.send()
+    registrations.note(until=end)
 
     tell("Making reviews")
     reviews = write_reviews(rng, loading, lives.over, scale.reviews, but_not_by=travellers[0].id, now=now, tell=tell)
@@ -269,7 +311,7 @@ def _load(loading: Loading, scale: Scale, by: Actor, tell: Callable[[str], None]
         if days % (250 * _BLOCK) == 0:
             tell(f"  {days:,} days")
     availability.send()
-    return Seeded(bookings, scale.packages, scale.providers, scale.travellers, reviews, 0, 0)
+    return Seeded(bookings, scale.packages, scale.providers, scale.travellers, reviews, 0, journal.sealed)
 
 
 def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: str, since: datetime) -> Actor:
@@ -288,27 +330,33 @@ def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: st
 
 
 def _make_travellers(
-    rng: random.Random,
-    loading: Loading,
-    journal: Journal,
-    count: int,
-    password_hash: str,
-    start: datetime,
-    end: datetime,
+    rng: random.Random, loading: Loading, count: int, password_hash: str, start: datetime, end: datetime
 ) -> list[Person]:
     users, made = TableCopy(User, loading), []
-    for row, person in people.travellers(rng, count, password_hash, start, end):
-        users.add(row)
+    for person in people.travellers(rng, count, start, end):
+        users.add(person.row(password_hash))
         made.append(person)
-        journal.audit(
-            person.registered_at,
-            person.actor,
-            "user.register",
-            (User.__tablename__, person.id),
-            (None, _without_hash(row)),
-        )
+        if len(made) % _BLOCK == 0:
+            users.send()
     users.send()
     return made
+
+
+class _Registrations:
+    """Enters in the journal that travellers registered, once their time has come: all at once would fill the memory."""
+
+    def __init__(self, journal: Journal, travellers: Sequence[Person]) -> None:
+        self._journal = journal
+        self._travellers = iter(travellers)
+        self._next = next(self._travellers, None)
+
+    def note(self, *, until: datetime) -> None:
+        """Those up to that moment that aren't noted yet."""
+        while (person := self._next) is not None and person.registered_at <= until:
+            after = _without_hash(person.row(""))
+            subject = (User.__tablename__, person.id)
+            self._journal.audit(person.registered_at, person.actor, "user.register", subject, (None, after))
+            self._next = next(self._travellers, None)
 
 
 def _without_hash(row: dict[str, object]) -> dict[str, object]:

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from itertools import islice
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import orjson
 import requests
-from sqlalchemy import text
 
 from app.errors import Unavailable
-from app.extensions import db
 from app.payments.stripe_gateway import API_VERSION
 
 _LINES_A_REQUEST = 5_000
 _TIMEOUT_SECONDS = 120
-
-# What the local Stripe's bulk load takes, a payment a line. A declined attempt's event is left out: there, an event
-# shows its object as it is loaded.
-_LINES = text(
-    """
-    SELECT p.id, p.stripe_payment_intent_id AS intent, p.stripe_charge_id AS charge, p.amount_minor, p.fee_minor,
-           p.currency, p.status, p.created_at, p.succeeded_at, b.reference,
-           (SELECT jsonb_agg(jsonb_build_object('id', r.stripe_refund_id, 'amount', r.amount_minor,
-                                                'created', floor(extract(epoch FROM r.submitted_at)),
-                                                'metadata', jsonb_build_object('refund_id', r.id::text)))
-            FROM refunds r WHERE r.payment_id = p.id) AS refunds,
-           (SELECT jsonb_agg(jsonb_build_object('id', e.stripe_event_id, 'type', e.type,
-                                                'created', floor(extract(epoch FROM e.happened_at))) ORDER BY e.id)
-            FROM webhook_events e WHERE e.stripe_payment_intent_id = p.stripe_payment_intent_id
-              AND e.type <> 'payment_intent.payment_failed') AS events
-    FROM payments p JOIN bookings b ON b.id = p.booking_id
-    ORDER BY p.id
-    """
-)
 
 
 def event_payload(event_id: str, kind: str, at: datetime, subject: dict[str, Any]) -> dict[str, Any]:
@@ -117,53 +95,89 @@ def _transaction_of(object_id: str) -> str:
     return f"txn_{object_id.partition('_')[2]}"
 
 
-def load(api_base: str, secret_key: str, tell: Callable[[str], None]) -> int:
-    """Have the local Stripe know every payment in the database; returns how many.
-
-    It passes over ids that it knows, so this may be repeated. Raises Unavailable when it doesn't answer or refuses.
+class StripeLoading:
+    """Has the local Stripe know payments, a block of them while the next is being made; a context manager that leaves
+    nothing on the way. It passes over ids that it knows, so this may be repeated.
     """
-    lines = (
-        orjson.dumps(_line(row)) for row in db.session.execute(_LINES.execution_options(yield_per=_LINES_A_REQUEST))
-    )
-    url = f"{api_base}/_local/load"
-    loaded = 0
-    # The next block is made while the local Stripe takes the one before.
-    with ThreadPoolExecutor(1, thread_name_prefix="stripe") as sender:
-        sent: Future[None] | None = None
-        while block := list(islice(lines, _LINES_A_REQUEST)):
-            if sent is not None:
-                sent.result()
-            sent = sender.submit(_post, url, secret_key, b"\n".join(block))
-            loaded += len(block)
-            if loaded % (20 * _LINES_A_REQUEST) == 0:
-                tell(f"  {loaded:,} payments in the local Stripe")
-        if sent is not None:
-            sent.result()
-    return loaded
+
+    def __init__(self, api_base: str, secret_key: str) -> None:
+        self.loaded = 0
+        self._url = f"{api_base}/_local/load"
+        self._secret_key = secret_key
+        self._waiting: list[bytes] = []
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="stripe")
+        self._sent: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._send()
+        finally:
+            self._sender.shutdown(cancel_futures=error is not None)
+        if error is None and self._sent is not None:
+            self._sent.result()
+
+    def add(
+        self, payment: dict[str, Any], reference: str, refunds: list[dict[str, Any]], events: list[dict[str, Any]]
+    ) -> None:
+        """Take one payment with the refunds and events that it has come to. Raises Unavailable when the local Stripe
+        didn't answer, or refused an earlier one.
+        """
+        self._waiting.append(orjson.dumps(_line(payment, reference, refunds, events)))
+        self.loaded += 1
+        if len(self._waiting) == _LINES_A_REQUEST:
+            self._send()
+
+    def _send(self) -> None:
+        if self._sent is not None:
+            self._sent.result()
+        self._sent = self._sender.submit(_post, self._url, self._secret_key, b"\n".join(self._waiting))
+        self._waiting = []
 
 
-def _line(row: Any) -> dict[str, Any]:
+def _line(
+    payment: dict[str, Any], reference: str, refunds: list[dict[str, Any]], events: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """What the local Stripe's bulk load takes, a payment a line. A declined attempt's event is left out: there, an
+    event shows its object as it is loaded.
+    """
     line: dict[str, Any] = {
-        "payment_intent": row.intent,
-        "amount": row.amount_minor,
-        "currency": row.currency.lower(),
-        "created": int((row.succeeded_at or row.created_at).timestamp()),
+        "payment_intent": payment["stripe_payment_intent_id"],
+        "amount": payment["amount_minor"],
+        "currency": payment["currency"].lower(),
+        "created": int((payment["succeeded_at"] or payment["created_at"]).timestamp()),
         "status": "succeeded"
-        if row.succeeded_at
+        if payment["succeeded_at"]
         else "canceled"
-        if row.status == "CANCELLED"
+        if payment["status"] == "CANCELLED"
         else "requires_payment_method",
-        "metadata": {"payment_id": str(row.id), "booking": row.reference},
-        "description": f"Booking {row.reference}",
-        "events": row.events or [],
+        "metadata": {"payment_id": str(payment["id"]), "booking": reference},
+        "description": f"Booking {reference}",
+        "events": [
+            {"id": event["id"], "type": event["type"], "created": event["created"]}
+            for event in events
+            if event["type"] != "payment_intent.payment_failed"
+        ],
     }
-    if row.succeeded_at:
+    if payment["succeeded_at"]:
         line |= {
-            "charge": row.charge,
-            "balance_transaction": _transaction_of(row.charge),
-            "fee": row.fee_minor,
+            "charge": payment["stripe_charge_id"],
+            "balance_transaction": _transaction_of(payment["stripe_charge_id"]),
+            "fee": payment["fee_minor"],
             "refunds": [
-                {**refund, "balance_transaction": _transaction_of(refund["id"])} for refund in row.refunds or []
+                {
+                    "id": refund["stripe_refund_id"],
+                    "balance_transaction": _transaction_of(refund["stripe_refund_id"]),
+                    "amount": refund["amount_minor"],
+                    "created": int(refund["submitted_at"].timestamp()),
+                    "metadata": {"refund_id": str(refund["id"])},
+                }
+                for refund in refunds
             ],
         }
     return line

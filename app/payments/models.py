@@ -44,6 +44,7 @@ class Payment(Stateful, Outbox):
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
         CheckConstraint("commission_minor BETWEEN 0 AND amount_minor", name="commission"),
+        Index("ix_payments_booking_id", "booking_id", "id"),
         Index("uq_payments_live", "booking_id", unique=True, postgresql_where=text("status <> 'CANCELLED'")),
         Index("ix_payments_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
@@ -131,6 +132,7 @@ class WebhookEvent(Stateful, Outbox):
         status_check(MOVES),
         Index("ix_webhook_events_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_webhook_events_payment_intent_id", "stripe_payment_intent_id"),
+        Index("ix_webhook_events_type", "type", "id"),
         Index("ix_webhook_events_failed", "id", postgresql_where=text("status = 'FAILED'")),
     )
 
@@ -176,6 +178,7 @@ class LedgerEntry(Model):
         CheckConstraint("debit_account <> credit_account", name="two_accounts"),
         Index("ix_ledger_entries_booking_id", "booking_id"),
         Index("ix_ledger_entries_payment_id", "payment_id"),
+        Index("ix_ledger_entries_posted_at", "posted_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -177,20 +177,21 @@ def balance_transactions(*, since: datetime | None = None) -> Iterator[list[Bala
 def _page_of_balance_transactions(
     parameters: Any, client: stripe.StripeClient
 ) -> tuple[list[BalanceTransaction], bool]:
-    found = client.v1.balance_transactions.list(parameters)
+    # Read as JSON: the library's objects take five times as long, and there may be ten thousand pages.
+    found: Any = client.raw_request("get", "/v1/balance_transactions", **parameters).data
     page = [
         BalanceTransaction(
-            id=row.id,
-            type=row.type,
-            source_id=row.source if isinstance(row.source, str) else None,
-            amount_minor=row.amount,
-            fee_minor=row.fee,
-            currency=row.currency.upper(),
-            created_at=datetime.fromtimestamp(row.created, UTC),
+            id=row["id"],
+            type=row["type"],
+            source_id=row["source"],
+            amount_minor=row["amount"],
+            fee_minor=row["fee"],
+            currency=row["currency"].upper(),
+            created_at=datetime.fromtimestamp(row["created"], UTC),
         )
-        for row in found.data
+        for row in found["data"]
     ]
-    return page, bool(page) and found.has_more
+    return page, bool(page) and found["has_more"]
 
 
 def verified_event(payload: bytes, signature: str, secrets: tuple[str, ...]) -> dict[str, Any]:

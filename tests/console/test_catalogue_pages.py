@@ -445,12 +445,26 @@ def test_a_short_word_has_to_begin_a_word(app: Flask) -> None:
     assert person.email not in browser.get("/console/users/?q=quirin z").text
 
 
+@pytest.mark.parametrize("path", ["users", "packages", "providers"])
+def test_a_search_without_letters_finds_nothing_and_says_so(app: Flask, path: str) -> None:
+    """The index knows letters and digits alone; signs would be looked for in every row."""
+    factories.traveller(name="Dash --- Traveller")
+    factories.package(name="Dash --- House", provider_id=factories.provider(name="Dash --- Provider").id)
+    browser = signed_in(app, "support")
+    page = browser.get(f"/console/{path}/?q=---")
+    assert page.status_code == 200
+    assert "There is nothing to search for: type letters or digits." in page.text
+    assert "Dash ---" not in page.text
+    found = browser.get(f"/console/{path}/?q=--- dash")
+    assert "Dash ---" in found.text
+
+
 def test_people_and_packages_are_searched_through_an_index(app: Flask) -> None:
     plans = []
     db.session.execute(text("SET LOCAL enable_seqscan = off"))
     for table, columns in (("users", ("name", "email")), ("packages", ("name", "place", "city", "country"))):
         for column in columns:
-            for pattern in ("%heron%", "% he%", "h%"):
+            for pattern in ("%heron%", "% he%", "h%", "a--%", "% ab-%", "%ab-c%"):
                 plan = db.session.scalars(
                     text(f"EXPLAIN SELECT id FROM {table} WHERE {column} ILIKE :pattern"), {"pattern": pattern}
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
@@ -35,6 +36,37 @@ def entry_about(table: str, row_id: int, action: str) -> AuditEntry:
 
 
 # ------------------------------------------------------------------ the audit trail
+
+
+def test_a_period_has_what_long_transactions_wrote_late(empty_app: Flask) -> None:
+    """Ids come in order of time but for those of transactions that take long: their entries say when it began."""
+    written = {
+        "first": datetime(2031, 5, 1, 23, 50, tzinfo=UTC),
+        "second": datetime(2031, 5, 2, 0, 10, tzinfo=UTC),
+        "first-late": datetime(2031, 5, 1, 23, 40, tzinfo=UTC),
+        "third": datetime(2031, 5, 3, 0, 5, tzinfo=UTC),
+        "second-late": datetime(2031, 5, 2, 23, 30, tzinfo=UTC),
+        "fourth": datetime(2031, 5, 4, 12, 0, tzinfo=UTC),
+    }
+    browser = signed_in(empty_app, "admin")
+    with transaction():
+        for action, at in written.items():
+            who = {"actor_kind": "system", "actor_label": "Tripdesk", "request_id": "req_1"}
+            db.session.add(AuditEntry(at=at, action=action, object_type="nothing", object_id=1, **who))
+            db.session.flush()
+    for period, expected in {
+        "from=2031-05-02&to=2031-05-02": {"second", "second-late"},
+        "from=2031-05-01&to=2031-05-01": {"first", "first-late"},
+        "from=2031-05-02&to=2031-05-03": {"second", "second-late", "third"},
+        "from=2031-05-03": {"third", "fourth"},
+        "to=2031-05-01": {"first", "first-late"},
+        "from=2031-05-05": set(),
+        "to=2020-05-05": set(),
+    }.items():
+        page = browser.get(f"/console/audit/?object_type=nothing&{period}").text
+        assert {action for action in written if f">{action}<" in page} == expected, period
+    for wrong in ("from=0001-01-01", "to=9999-12-31"):
+        assert browser.get(f"/console/audit/?{wrong}").status_code == 422
 
 
 def test_the_trail_is_filtered_by_person_action_object_request_and_day(app: Flask) -> None:

@@ -25,7 +25,7 @@ def seeded_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     with run_local_stripe(state, webhook_url="http://127.0.0.1:1/") as url:
         app = create_app(**_settings(_copy_database(), stripe_api_base=url, hold_minutes=HOLD_MINUTES))
         with app.app_context():
-            app.config["SEEDED_ON"] = utcnow().date()
+            app.config |= {"SEEDED_ON": utcnow().date(), "STRIPE_STATE": state}
             demo.seed(demo.Scale.named("small"), by=SYSTEM, tell=lambda line: None)
             db.session.remove()
         yield app

@@ -30,7 +30,7 @@ def provider(row_id: int, **values: Any) -> dict[str, Any]:
 
 def test_texts_arrive_as_they_are(empty_app: Flask) -> None:
     names = ["back\\slash", "tab\tand\nnew line\r", r"\N", r"\.", "", "“quotes” 'and' \"commas\", ü 東京", "\\\\n"]
-    with transaction(), Loading() as loading:
+    with transaction(), Loading(db.session.connection()) as loading:
         table = TableCopy(Provider, loading)
         for row_id, name in enumerate(names, start=1):
             table.add(provider(row_id, name=name))
@@ -42,7 +42,7 @@ def test_texts_arrive_as_they_are(empty_app: Flask) -> None:
 
 
 def test_a_block_that_is_refused_ends_the_loading_and_leaves_nothing(empty_app: Flask) -> None:
-    with pytest.raises(psycopg2.errors.CheckViolation), transaction(), Loading() as loading:
+    with pytest.raises(psycopg2.errors.CheckViolation), transaction(), Loading(db.session.connection()) as loading:
         table = TableCopy(Provider, loading)
         for row_id in range(1, 9):
             table.add(provider(row_id, status="NONSENSE" if row_id == 3 else "VERIFIED"))

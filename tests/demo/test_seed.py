@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,12 @@ from typing import Any
 import psycopg2
 import pytest
 from flask import Flask
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import IntegrityError
 
 from app import create_app
 from app.accounts import service as accounts
+from app.accounts import staff
 from app.accounts.models import User
 from app.audit import service as audit
 from app.audit.actor import SYSTEM
@@ -31,11 +37,11 @@ from app.extensions import db
 from app.notifications.models import Notification
 from app.payments import ledger, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.reports import invariants
+from app.reports import invariants, stripe_balance
 from app.reviews.models import Review
 from dev.stripe import charges
 from tests import factories
-from tests.conftest import _copy_database, _settings, run_local_stripe
+from tests.conftest import ROOT, STRIPE_KEY, _copy_database, _settings, run_local_stripe
 from tests.demo.conftest import HOLD_MINUTES
 
 SMALL = demo.Scale.named("small")
@@ -311,7 +317,7 @@ def test_two_runs_on_one_day_make_the_same(seeded_app: Flask) -> None:
     with empty_market(seeded_app.extensions["settings"].stripe_api_base):
         demo.seed(SMALL, by=SYSTEM, tell=quiet)
         again = identities()
-        assert invariants.check_stripe().wrong == [], "the local Stripe did not pass over what it knew"
+        assert stripe_balance.check().wrong == [], "the local Stripe did not pass over what it knew"
     with seeded_app.app_context():
         assert identities() == again
 
@@ -393,3 +399,108 @@ def test_the_smallest_scale_holds_together(fresh: Flask) -> None:
 def test_a_life_takes_no_step_that_the_moves_table_lacks() -> None:
     with pytest.raises(ValueError, match="no move from COMPLETED to CONFIRMED"):
         change(Booking, {"status": "COMPLETED"}, status="CONFIRMED")
+
+
+def guards(owner_url: str) -> list[tuple[Any, ...]]:
+    """Every constraint and index as the database has it, and whether each counts."""
+    with closing(psycopg2.connect(owner_url)) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), convalidated, conenforced"
+            " FROM pg_constraint WHERE connamespace = 'public'::regnamespace UNION ALL"
+            " SELECT indrelid::regclass::text, indexrelid::regclass::text, pg_get_indexdef(indexrelid), indisvalid,"
+            " indisready FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+            " WHERE relnamespace = 'public'::regnamespace ORDER BY 1, 2, 3"
+        )
+        return cursor.fetchall()
+
+
+def test_what_was_set_aside_for_the_load_guards_the_tables_again(fresh: Flask) -> None:
+    owner_url = fresh.extensions["settings"].database_owner_url
+    before = guards(owner_url)
+    assert len(before) > 100
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    assert guards(owner_url) == before
+    assert all(is_validated for *_, is_validated, _ in before)
+
+
+def test_a_row_that_contradicts_a_foreign_key_leaves_nothing(fresh: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys are off while rows go in; what they say is looked into afterwards."""
+    owner_url = fresh.extensions["settings"].database_owner_url
+    before = guards(owner_url)
+    monkeypatch.setattr(
+        "app.demo.reviews.Stayed.__getitem__", lambda self, place: (place + 1, 10**9, 1, utcnow().timestamp() - 86_400)
+    )
+    with pytest.raises(IntegrityError, match="fk_reviews_package_id"):
+        demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    assert set(counts().values()) == {0}
+    db.session.rollback()
+    assert guards(owner_url) == before
+
+
+def test_a_seed_that_is_killed_leaves_the_database_as_it_was(fresh: Flask) -> None:
+    settings = fresh.extensions["settings"]
+    before = guards(settings.database_owner_url)
+    environment = {
+        "APP_ENV": "development",
+        "DATABASE_URL": settings.database_url,
+        "DATABASE_OWNER_URL": settings.database_owner_url,
+        "REDIS_URL": settings.redis_url,
+        "STRIPE_SECRET_KEY": STRIPE_KEY,
+        "STRIPE_API_BASE": settings.stripe_api_base,
+    }
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "demo", "seed", "--scale", "3000"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    ) as seeding:
+        assert seeding.stderr is not None
+        assert any("Making reviews" in line for line in seeding.stderr)
+        seeding.kill()
+    # Its session ends with it, which may take the server a moment to see.
+    with closing(psycopg2.connect(settings.database_owner_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE bookings")
+    assert set(counts().values()) == {0}
+    db.session.rollback()
+    assert guards(settings.database_owner_url) == before
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    assert [finding for finding in invariants.check() if finding.wrong] == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_nothing_is_sealed_that_somebody_could_still_get_in_front_of(
+    fresh: Flask, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """An older transaction, in whatever database of the cluster, leaves the sealing to the job."""
+    took: list[Any] = []
+    take_chain = audit.take_chain
+
+    def taking(connection: Connection) -> Any:
+        # Other tests write to other databases of the cluster at any time, so that it is tried until none does.
+        while (chain := take_chain(connection)) is None and not waits:
+            time.sleep(0.05)
+        took.append(chain)
+        return chain
+
+    monkeypatch.setattr("app.demo.service.audit.take_chain", taking)
+    with closing(psycopg2.connect(fresh.extensions["settings"].database_owner_url)) as older:
+        if waits:
+            older.cursor().execute("SELECT pg_current_xact_id()")
+        made = demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    assert (took[0] is None) == waits
+    entries = counts()["audit_entries"]
+    assert made.audit_entries_sealed == (0 if waits else entries)
+    while audit.seal():
+        pass
+    report = audit.verify()
+    assert (report.sealed, report.unsealed, report.problem) == (entries, 0, None)
+
+
+def test_the_chain_goes_on_from_what_was_sealed_before(fresh: Flask) -> None:
+    staff.create_staff(
+        email="somebody@example.org", name="Somebody", password="a long one", roles=("admin",), by=SYSTEM
+    )
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    staff.create_staff(email="else@example.org", name="Else", password="a long one", roles=("admin",), by=SYSTEM)
+    while audit.seal():
+        pass
+    report = audit.verify()
+    assert (report.sealed, report.unsealed, report.problem) == (counts()["audit_entries"], 0, None)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,12 @@ from sqlalchemy import select, text
 
 from app import create_app
 from app.db import transaction
-from app.demo import stripe_objects
 from app.extensions import db
 from app.payments import stripe_gateway
 from app.payments.models import Payment
-from app.reports import invariants
+from app.reports import invariants, stripe_balance
+from app.reports.findings import MOST_LINES
+from app.reports.statements import INVARIANTS
 from tests.conftest import STRIPE_KEY, run_local_stripe
 
 # A piece of a statement, and what is planted to see it found broken.
@@ -143,12 +146,12 @@ def test_a_planted_fault_is_found(owners_app: Flask, statement: str, fault: str)
         broken = {finding.statement: finding.wrong for finding in invariants.check_database() if finding.wrong}
         found = [lines for named, lines in broken.items() if statement in named]
         assert len(found) == 1, broken
-        assert 1 <= len(found[0]) <= invariants.MOST_LINES + 1
+        assert 1 <= len(found[0]) <= MOST_LINES + 1
         raise _TakenBackError
 
 
 def test_every_invariant_has_been_seen_broken() -> None:
-    statements = [*(invariant.statement for invariant in invariants.INVARIANTS), invariants.LEDGER]
+    statements = [*(invariant.statement for invariant in INVARIANTS), invariants.LEDGER]
     assert [said for said in statements if not any(piece in said for piece in FAULTS)] == []
 
 
@@ -162,16 +165,32 @@ def test_more_than_twenty_lines_are_cut_short(owners_app: Flask) -> None:
         raise _TakenBackError
 
 
-@pytest.fixture
-def other_stripe(seeded: Flask, tmp_path: Path) -> Iterator[Flask]:
-    """The seeded app before a local Stripe that knows nothing yet."""
+@contextmanager
+def _before_stripe(seeded: Flask, state: Path) -> Iterator[Flask]:
     settings = seeded.extensions["settings"]
-    with run_local_stripe(tmp_path / "stripe.sqlite3", webhook_url="http://127.0.0.1:1/") as url:
+    with run_local_stripe(state, webhook_url="http://127.0.0.1:1/") as url:
         app = create_app(**settings.model_dump() | {"stripe_api_base": url})
         with app.app_context():
             yield app
             db.session.remove()
             db.engine.dispose()
+
+
+@pytest.fixture
+def other_stripe(seeded: Flask, tmp_path: Path) -> Iterator[Flask]:
+    """The seeded app before a local Stripe that knows nothing yet."""
+    with _before_stripe(seeded, tmp_path / "stripe.sqlite3") as app:
+        yield app
+
+
+@pytest.fixture
+def same_stripe(seeded: Flask, tmp_path: Path) -> Iterator[Flask]:
+    """The seeded app before a local Stripe of its own that knows what the seeded one does."""
+    copy = tmp_path / "stripe.sqlite3"
+    with closing(sqlite3.connect(seeded.config["STRIPE_STATE"])) as known, closing(sqlite3.connect(copy)) as state:
+        known.backup(state)
+    with _before_stripe(seeded, copy) as app:
+        yield app
 
 
 def _load(app: Flask, **line: object) -> None:
@@ -181,32 +200,30 @@ def _load(app: Flask, **line: object) -> None:
 
 
 def test_a_posting_that_stripe_does_not_know_is_found(other_stripe: Flask) -> None:
-    wrong = invariants.check_stripe().wrong
+    wrong = stripe_balance.check().wrong
     assert len(wrong) == 21
     assert wrong[0].startswith("ch_")
     assert "Stripe doesn't know it" in wrong[0]
 
 
-def test_what_stripe_knows_and_the_ledger_does_not_is_found(other_stripe: Flask) -> None:
-    stripe_objects.load(other_stripe.extensions["settings"].stripe_api_base, STRIPE_KEY, lambda line: None)
-    assert invariants.check_stripe().wrong == []
-    _load(other_stripe, payment_intent="pi_x", charge="ch_x", balance_transaction="txn_x", amount=5000, fee=175)
-    assert invariants.check_stripe().wrong == ["ch_x: at Stripe 5000 and a fee of 175, in the ledger 0 and 0"]
+def test_what_stripe_knows_and_the_ledger_does_not_is_found(same_stripe: Flask) -> None:
+    assert stripe_balance.check().wrong == []
+    _load(same_stripe, payment_intent="pi_x", charge="ch_x", balance_transaction="txn_x", amount=5000, fee=175)
+    assert stripe_balance.check().wrong == ["ch_x: at Stripe 5000 and a fee of 175, in the ledger 0 and 0"]
     # The same charge a second time in the balance, and with another fee.
     paid = db.session.scalars(select(Payment).where(Payment.status == "SUCCEEDED").limit(1)).one()
     charge, amount, fee = paid.stripe_charge_id, paid.amount_minor, paid.fee_minor or 0
     twice = {"payment_intent": "pi_y", "charge": charge, "balance_transaction": "txn_y"}
-    _load(other_stripe, **twice, amount=amount, fee=fee + 1)
-    wrong = invariants.check_stripe().wrong
+    _load(same_stripe, **twice, amount=amount, fee=fee + 1)
+    wrong = stripe_balance.check().wrong
     assert f"{charge}: twice in Stripe's balance" in wrong
     assert f"{charge}: at Stripe {amount} and a fee of {fee + 1}, in the ledger {amount} and {fee}" in wrong
 
 
-def test_what_is_younger_than_two_minutes_may_still_be_on_its_way(other_stripe: Flask) -> None:
-    stripe_objects.load(other_stripe.extensions["settings"].stripe_api_base, STRIPE_KEY, lambda line: None)
+def test_what_is_younger_than_two_minutes_may_still_be_on_its_way(same_stripe: Flask) -> None:
     now = int(time.time())
-    _load(other_stripe, payment_intent="pi_x", charge="ch_x", balance_transaction="txn_x", amount=5000, created=now)
-    assert invariants.check_stripe().wrong == []
+    _load(same_stripe, payment_intent="pi_x", charge="ch_x", balance_transaction="txn_x", amount=5000, created=now)
+    assert stripe_balance.check().wrong == []
 
 
 def test_balance_transactions_come_in_pages_from_a_moment_on(seeded: Flask) -> None:
@@ -240,5 +257,5 @@ def test_without_a_key_stripe_is_passed_over_and_said_so(seeded_app: Flask) -> N
 def test_all_is_well_and_every_statement_is_printed(seeded: Flask) -> None:
     result = seeded.test_cli_runner().invoke(args=["invariants", "check"])
     assert result.exit_code == 0, result.output
-    assert result.output.count("ok       ") == len(invariants.INVARIANTS) + 2
+    assert result.output.count("ok       ") == len(INVARIANTS) + 2
     assert result.output.endswith("Nothing breaks an invariant.\n")

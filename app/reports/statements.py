@@ -1,0 +1,261 @@
+"""The statements that are always true of the rows, each with the SELECT that finds what contradicts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A statement that must be true, and the SELECT that gives one line for each thing that contradicts it."""
+
+    statement: str
+    contradictions: str
+
+    @property
+    def select(self) -> str:
+        """The SELECT in full: DAYS_SOLD stands for every night of every booking."""
+        return self.contradictions.replace("DAYS_SOLD", _DAYS_SOLD)
+
+
+# Every night of a booking, or its departure, as a row.
+_DAYS_SOLD = """
+    (SELECT b.id, b.reference, b.status, b.package_id, b.units,
+            CAST(coalesce(night.value->>'date', night.value->>'departure') AS date) AS day,
+            CAST(night.value->>'price' AS bigint) AS price_minor, night.value ? 'departure' AS is_departure
+     FROM bookings b CROSS JOIN LATERAL jsonb_array_elements(b.nights) AS night) AS days
+"""
+
+INVARIANTS = (
+    Invariant(
+        "The stock held and booked on every day is what the bookings take",
+        """
+        WITH sold AS (
+            SELECT package_id, day,
+                   coalesce(sum(units) FILTER (WHERE status = 'PENDING_PAYMENT'), 0) AS held,
+                   coalesce(sum(units) FILTER (WHERE status IN ('CONFIRMED', 'COMPLETED')), 0) AS booked
+            FROM DAYS_SOLD GROUP BY package_id, day)
+        SELECT 'package ' || package_id || ' on ' || day || ': '
+               || coalesce(a.held, 0) || ' held and ' || coalesce(a.booked, 0) || ' booked, its bookings take '
+               || coalesce(s.held, 0) || ' and ' || coalesce(s.booked, 0)
+        FROM availability a FULL JOIN sold s USING (package_id, day)
+        WHERE coalesce(a.held, 0) <> coalesce(s.held, 0) OR coalesce(a.booked, 0) <> coalesce(s.booked, 0)
+        """,
+    ),
+    Invariant(
+        "Every day that was ever booked is in its package's calendar",
+        """
+        SELECT reference || ' takes ' || day || ' of package ' || package_id FROM DAYS_SOLD
+        WHERE NOT EXISTS (SELECT FROM availability a WHERE a.package_id = days.package_id AND a.day = days.day)
+        """,
+    ),
+    Invariant(
+        "A booking's total is the price of its nights times its units",
+        """
+        SELECT reference || ': total ' || b.total_minor || ', its nights come to ' || coalesce(n.price_minor, 0)
+        FROM bookings b LEFT JOIN (
+            SELECT id, sum(price_minor * units) AS price_minor FROM DAYS_SOLD GROUP BY id) n USING (id)
+        WHERE b.total_minor IS DISTINCT FROM n.price_minor
+        """,
+    ),
+    Invariant(
+        "A booking's nights are every day from its start to its end, a departure its start",
+        """
+        SELECT reference || ': ' || b.starts_on || ' to ' || b.ends_on || ', but '
+               || coalesce(n.days, 0) || ' days from ' || coalesce(CAST(n.first AS text), 'none')
+               || ' to ' || coalesce(CAST(n.last AS text), 'none')
+        FROM bookings b LEFT JOIN (
+            SELECT id, count(DISTINCT day) AS days, count(*) AS rows, min(day) AS first, max(day) AS last,
+                   bool_or(is_departure) AS is_departure
+            FROM DAYS_SOLD GROUP BY id) n USING (id)
+        WHERE n.id IS NULL OR n.rows <> n.days OR n.first <> b.starts_on
+           OR n.last <> CASE WHEN n.is_departure THEN b.starts_on ELSE b.ends_on - 1 END
+           OR n.days <> CASE WHEN n.is_departure THEN 1 ELSE b.ends_on - b.starts_on END
+        """,
+    ),
+    Invariant(
+        "A booking has the times that belong to its state, in order",
+        """
+        SELECT reference || ' is ' || status || ': created ' || created_at || ', expires ' || expires_at
+               || ', confirmed ' || coalesce(CAST(confirmed_at AS text), 'never')
+               || ', expired ' || coalesce(CAST(expired_at AS text), 'never')
+               || ', cancelled ' || coalesce(CAST(cancelled_at AS text), 'never')
+               || ', completed ' || coalesce(CAST(completed_at AS text), 'never')
+        FROM bookings
+        WHERE (confirmed_at IS NOT NULL) <> (status IN ('CONFIRMED', 'COMPLETED'))
+              AND NOT (status LIKE 'CANCELLED%' AND confirmed_at IS NOT NULL)
+           OR (completed_at IS NOT NULL) <> (status = 'COMPLETED')
+           OR (cancelled_at IS NOT NULL) <> (status LIKE 'CANCELLED%')
+           OR status = 'EXPIRED' AND expired_at IS NULL
+           OR status = 'PENDING_PAYMENT' AND expired_at IS NOT NULL
+           OR NOT coalesce(created_at < expires_at AND expires_at <= coalesce(expired_at, expires_at)
+              AND coalesce(expired_at, created_at) <= coalesce(confirmed_at, 'infinity')
+              AND coalesce(confirmed_at, created_at) <= least(completed_at, cancelled_at, 'infinity'), false)
+        """,
+    ),
+    Invariant(
+        "No hold is kept longer than two minutes past its time",
+        """
+        SELECT reference || ' should have expired at ' || expires_at FROM bookings
+        WHERE status = 'PENDING_PAYMENT' AND expires_at < now() - interval '2 minutes'
+        """,
+    ),
+    Invariant(
+        "A stay is completed after noon of its last day at the place, and soon after",
+        """
+        SELECT reference || ' is ' || status || ', ends on ' || ends_on || ' (' || time_zone || ')' FROM bookings
+        -- Countries change their clocks, and then the noons of the past move by an hour.
+        WHERE status = 'COMPLETED' AND completed_at < (ends_on + time '11:00') AT TIME ZONE time_zone
+           OR status = 'CONFIRMED'
+              AND greatest((ends_on + time '12:00') AT TIME ZONE time_zone, confirmed_at) < now() - interval '1 hour'
+        """,
+    ),
+    Invariant(
+        "A confirmed or completed booking has exactly one captured payment, of its own amount and currency",
+        """
+        SELECT reference || ' is ' || b.status || ' over ' || total_minor || ' ' || b.currency || ', captured: '
+               || coalesce(string_agg(p.amount_minor || ' ' || p.currency, ' and '), 'nothing')
+        FROM bookings b LEFT JOIN payments p ON p.booking_id = b.id AND p.succeeded_at IS NOT NULL
+        WHERE b.status IN ('CONFIRMED', 'COMPLETED')
+        GROUP BY b.id HAVING count(p.id) <> 1 OR min(p.amount_minor) <> b.total_minor OR min(p.currency) <> b.currency
+        """,
+    ),
+    Invariant(
+        "A payment asks for its booking's amount, in its currency and for its provider",
+        """
+        SELECT 'payment ' || p.id || ' of ' || p.amount_minor || ' ' || p.currency || ' for provider ' || p.provider_id
+               || ', ' || reference || ' is ' || total_minor || ' ' || b.currency || ' for provider ' || b.provider_id
+        FROM payments p JOIN bookings b ON b.id = p.booking_id
+        WHERE (p.amount_minor, p.currency, p.provider_id) <> (b.total_minor, b.currency, b.provider_id)
+        """,
+    ),
+    Invariant(
+        "Captured money has a booking that stands or stood, or is on its way back in full",
+        """
+        SELECT 'payment ' || p.id || ' captured ' || p.amount_minor || ', ' || reference || ' is ' || b.status
+               || ', refunds ' || coalesce(r.amount_minor, 0)
+        FROM payments p JOIN bookings b ON b.id = p.booking_id LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) AS amount_minor FROM refunds
+            WHERE status NOT IN ('REJECTED', 'EXPIRED') GROUP BY payment_id) r ON r.payment_id = p.id
+        WHERE p.succeeded_at IS NOT NULL AND b.confirmed_at IS NULL AND coalesce(r.amount_minor, 0) < p.amount_minor
+        """,
+    ),
+    Invariant(
+        "A payment has the times and Stripe's ids that belong to its state",
+        """
+        SELECT 'payment ' || id || ' is ' || status || ': succeeded ' || coalesce(CAST(succeeded_at AS text), 'never')
+               || ', cancelled ' || coalesce(CAST(cancelled_at AS text), 'never')
+               || ', charge ' || coalesce(stripe_charge_id, 'none')
+               || ', fee ' || coalesce(CAST(fee_minor AS text), 'none')
+        FROM payments
+        WHERE (succeeded_at IS NOT NULL) <> (status IN ('SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED'))
+           OR (cancelled_at IS NOT NULL) <> (status = 'CANCELLED')
+           OR succeeded_at IS NOT NULL
+              AND (stripe_payment_intent_id IS NULL OR stripe_charge_id IS NULL OR fee_minor IS NULL)
+           -- Stripe's clock counts in seconds, and it isn't ours.
+           OR succeeded_at < created_at - interval '1 minute' OR cancelled_at < created_at
+        """,
+    ),
+    Invariant(
+        "What a payment has given back is what its refunds have paid, and its state says so",
+        """
+        SELECT 'payment ' || p.id || ' is ' || p.status || ', refunded ' || p.refunded_minor || ' of ' || p.amount_minor
+               || ', refunds paid ' || coalesce(r.paid, 0) || ', not given up ' || coalesce(r.live, 0)
+        FROM payments p LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) FILTER (WHERE status = 'SUCCEEDED') AS paid,
+                   sum(amount_minor) FILTER (WHERE status NOT IN ('FAILED', 'REJECTED', 'EXPIRED')) AS live
+            FROM refunds GROUP BY payment_id) r ON r.payment_id = p.id
+        WHERE p.refunded_minor <> coalesce(r.paid, 0) OR r.live > p.amount_minor
+           OR p.succeeded_at IS NULL AND (p.refunded_minor > 0 OR r.payment_id IS NOT NULL)
+           OR p.succeeded_at IS NOT NULL AND p.status <> CASE p.refunded_minor
+              WHEN 0 THEN 'SUCCEEDED' WHEN p.amount_minor THEN 'REFUNDED' ELSE 'PARTIALLY_REFUNDED' END
+        """,
+    ),
+    Invariant(
+        "A refund has the times and Stripe's id that belong to its state, and its payment's currency",
+        """
+        SELECT 'refund ' || r.id || ' is ' || r.status || ' in ' || r.currency
+               || ': submitted ' || coalesce(CAST(r.submitted_at AS text), 'never')
+               || ', succeeded ' || coalesce(CAST(r.succeeded_at AS text), 'never')
+               || ', failed ' || coalesce(CAST(r.failed_at AS text), 'never')
+               || ', at Stripe ' || coalesce(r.stripe_refund_id, 'unknown')
+        FROM refunds r JOIN payments p ON p.id = r.payment_id
+        WHERE r.currency <> p.currency
+           OR r.status IN ('SUBMITTED', 'SUCCEEDED') AND r.submitted_at IS NULL
+           OR r.status = 'SUCCEEDED' AND (r.succeeded_at IS NULL OR r.stripe_refund_id IS NULL)
+           OR r.status = 'FAILED' AND r.failed_at IS NULL
+           OR NOT (r.created_at <= coalesce(r.submitted_at, 'infinity')
+              AND coalesce(r.submitted_at, r.created_at) <= coalesce(r.succeeded_at, 'infinity'))
+        """,
+    ),
+    Invariant(
+        "A row that waits for work says when it is due, and one that is done is not due",
+        """
+        SELECT 'event ' || stripe_event_id || ' is ' || status || ', due ' || coalesce(CAST(due_at AS text), 'never')
+        FROM webhook_events
+        WHERE (due_at IS NOT NULL) <> (status = 'RECEIVED')
+           OR status IN ('PROCESSED', 'IGNORED') AND processed_at IS NULL
+        UNION ALL
+        SELECT 'refund ' || id || ' is ' || status || ', due ' || coalesce(CAST(due_at AS text), 'never') FROM refunds
+        WHERE due_at IS NULL AND status IN ('APPROVED', 'SUBMITTED')
+              AND attempts = 0 OR due_at IS NOT NULL AND status NOT IN ('APPROVED', 'SUBMITTED')
+        UNION ALL
+        SELECT 'payment ' || id || ' is ' || status || ', due ' || due_at FROM payments
+        WHERE due_at IS NOT NULL AND status IN ('CANCELLED', 'SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED')
+        """,
+    ),
+    Invariant(
+        "Nothing has been due for more than two minutes",
+        """
+        SELECT 'event ' || stripe_event_id || ' since ' || due_at || ': ' || coalesce(last_error, 'never tried')
+        FROM webhook_events WHERE due_at < now() - interval '2 minutes'
+        UNION ALL
+        SELECT 'refund ' || id || ' since ' || due_at || ': ' || coalesce(last_error, 'never tried')
+        FROM refunds WHERE due_at < now() - interval '2 minutes'
+        UNION ALL
+        SELECT 'payment ' || id || ' since ' || due_at || ': ' || coalesce(last_error, 'never tried')
+        FROM payments WHERE due_at < now() - interval '2 minutes'
+        """,
+    ),
+    Invariant(
+        "A review is of a completed booking, by its traveller, about its package and after it",
+        """
+        SELECT 'review ' || r.id || ' of ' || r.created_at || ' by traveller ' || r.traveller_id || ' about package '
+               || r.package_id || ', ' || reference || ' is ' || b.status || ' by ' || b.traveller_id || ' of '
+               || b.package_id || ', completed ' || coalesce(CAST(b.completed_at AS text), 'never')
+        FROM reviews r JOIN bookings b ON b.id = r.booking_id
+        WHERE b.status <> 'COMPLETED' OR (r.package_id, r.traveller_id) <> (b.package_id, b.traveller_id)
+           OR NOT coalesce(b.completed_at <= r.created_at, false)
+        """,
+    ),
+    Invariant(
+        "A booking has at most one review",
+        """
+        SELECT reference || ' has ' || count(*) FROM reviews r JOIN bookings b ON b.id = r.booking_id
+        GROUP BY b.id HAVING count(*) > 1
+        """,
+    ),
+    Invariant(
+        "A review has the times that belong to its state",
+        """
+        SELECT 'review ' || id || ' is ' || status || ': created ' || created_at
+               || ', moderated ' || coalesce(CAST(moderated_at AS text), 'never')
+               || ', withdrawn ' || coalesce(CAST(withdrawn_at AS text), 'never')
+        FROM reviews
+        WHERE status IN ('APPROVED', 'REJECTED') AND moderated_at IS NULL
+           OR (withdrawn_at IS NOT NULL) <> (status = 'WITHDRAWN')
+           OR least(moderated_at, withdrawn_at) < created_at
+        """,
+    ),
+    Invariant(
+        "Every booking, payment and refund has the audit entry of its beginning",
+        """
+        SELECT what || ' ' || id || ' (' || status || ')' FROM (
+            SELECT 'bookings' AS what, id, status, 'booking.hold' AS action FROM bookings
+            UNION ALL SELECT 'payments', id, status, 'payment.open' FROM payments
+            UNION ALL SELECT 'refunds', id, status, NULL FROM refunds) AS kept
+        WHERE NOT EXISTS (SELECT FROM audit_entries a WHERE a.object_type = what AND a.object_id = kept.id
+                          AND a.action = coalesce(kept.action, a.action))
+        """,
+    ),
+)
