@@ -1,5 +1,5 @@
-"""Every page of the console for the browser, with something on it: what the role matrix has rows for, so that a new page
-is opened without being named here.
+"""Every page of the console, each with something on it: what the role matrix has rows for, so that the browser opens a
+new page without its being named here.
 """
 
 from __future__ import annotations

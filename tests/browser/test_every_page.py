@@ -34,7 +34,8 @@ _FORMS_OPEN_TO_OTHERS = """() => [...document.forms]
     .filter((form) => form.method === "post" && !form.querySelector("input[name=csrf_token][value]"))
     .map((form) => form.action)"""
 _FORMS_THAT_TELL = """() => [...document.forms]
-    .filter((form) => form.method === "get" && form.querySelector("input[name=csrf_token]")).map((form) => form.action)"""
+    .filter((form) => form.method === "get" && form.querySelector("input[name=csrf_token]"))
+    .map((form) => form.action)"""
 
 
 class Judge:
