@@ -10,7 +10,7 @@ from app.errors import Conflict, NotSignedIn, TooMany, TripdeskError, Unavailabl
 from app.logs import request_id
 
 # The token of a form goes with the cookie of the sign-in that it was drawn for.
-_FORM_TOKEN = (
+_OUT_OF_DATE = (
     "It was drawn for another sign-in of this browser, or the browser keeps no cookies. Nothing was done. "
     "Go back, load the page again and send it once more."
 )
@@ -32,7 +32,7 @@ def of_http(error: HTTPException) -> Response:
     if error.response is not None:
         return make_response(error.get_response())
     if isinstance(error, CSRFError):
-        return _page(error.code or 400, "This form is out of date", _FORM_TOKEN)
+        return _page(error.code or 400, "This form is out of date", _OUT_OF_DATE)
     return _page(error.code or 500, error.name, error.description or "")
 
 
