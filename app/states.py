@@ -46,11 +46,17 @@ def may_move(row: Stateful, to: str) -> bool:
     return to in row.MOVES[row.status]
 
 
+def no_way(row: Stateful, to: str) -> str:
+    """Why the row can't take an edge that its MOVES table lacks, in words."""
+    now = f"This {_name(type(row))} is {in_words(row.status)}"
+    return f"{now} already." if to == row.status else f"{now}; it can't become {in_words(to)}."
+
+
 def move(row: Stateful, to: str, *, at: datetime | None = None) -> None:
     """Take one edge of the row's MOVES table and stamp the time. Raises Conflict where there is none."""
     require_transaction()
     if not may_move(row, to):
-        raise Conflict(f"This {_name(type(row))} is {in_words(row.status)}; it can't become {in_words(to)}.")
+        raise Conflict(no_way(row, to))
     row.status = to
     stamp = row.STAMPS.get(to)
     if stamp is not None:

@@ -1,8 +1,9 @@
 """`make screenshots`: every page of the console as each role sees it, light and dark, wide and narrow.
 
 The pages are the app's own: what the menu and every link on them leads to, one record for each kind of page. A demo
-that runs is used; otherwise one is started for this and thrown away. Exits with 1 when a page failed, broke its policy,
-is wider than the window, or when no link leads to a page that the app serves.
+that runs is used as it is; otherwise one is started for this, given what mailed links and second factors open, and
+thrown away. Exits with 1 when a page failed, broke its policy, is wider than the window, or (of a demo of its own) when
+there is a page that no picture was taken of.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+import pyotp
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from app import create_app
+from app.accounts import links, staff, two_factor
+from app.accounts import service as accounts
 from app.accounts.models import ROLES
+from app.audit.actor import SYSTEM
+from app.db import transaction, utcnow
 from dev import environment
 from dev.children import last_lines, spawn, stop
 
@@ -37,8 +45,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 # Under root, as in containers, Chromium's own sandbox doesn't start.
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DEMO_SECONDS = 600
-# Served under /console/ without being pages.
-NO_PAGES = {"home.static"}
+# Served under /console/ without being pages: files, and the frames that a mail's page shows.
+NO_PAGES = {"home.static", "mail.html", "mail.template_html"}
+COLLEAGUE, GUARDED = "new.colleague@demo.tripdesk.example", "guarded@demo.tripdesk.example"
 _NOTE_VIOLATIONS = """
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (event) =>
@@ -61,8 +70,8 @@ class Walk:
         for link in links:
             parts = urlsplit(link)
             endpoint = endpoint_of(self.routes, parts.path)
-            if endpoint and parts.netloc == urlsplit(page.url).netloc and not parts.query:
-                self.found.setdefault(endpoint, parts.path)
+            if endpoint and parts.netloc == urlsplit(page.url).netloc:
+                self.found.setdefault(endpoint, parts._replace(scheme="", netloc="", fragment="").geturl())
 
 
 def endpoint_of(routes: MapAdapter, path: str) -> str | None:
@@ -84,31 +93,55 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--page", default="", help="only pages whose route has this in its name, such as ledger")
     chosen = parser.parse_args(arguments)
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="tripdesk-screenshots-"))
-    with demo() as settings, sync_playwright() as playwright:
+    with demo() as (settings, is_ours), sync_playwright() as playwright:
         app = create_app(**{name.lower(): value for name, value in settings.items()})
+        outside = people_at_the_door(app, settings["DEMO_PASSWORD"]) if is_ours else {}
         routes = app.url_map.bind(urlsplit(settings["PUBLIC_URL"]).netloc)
         program = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
-        walks = []
-        for role in chosen.role or ROLES:
-            walk = Walk(role, routes)
+        walks = [Walk(role, routes) for role in chosen.role or ROLES]
+        for walk in walks:
             photograph(browser, walk, settings, folder, chosen.page)
-            walks.append(walk)
-        sign_in_page(browser, settings, folder)
+        walks.append(Walk("nobody", routes, outside))
+        photograph_outside(browser, walks[-1], settings, folder, chosen.page)
         browser.close()
     troubles = [trouble for walk in walks for trouble in walk.troubles]
-    if not chosen.role and not chosen.page:
+    if is_ours and not chosen.role and not chosen.page:
         served = {
             str(rule.endpoint)
             for rule in app.url_map.iter_rules()
             if rule.rule.startswith("/console/") and "GET" in (rule.methods or ()) and rule.endpoint not in NO_PAGES
         }
-        reached = {endpoint for walk in walks for endpoint in walk.found} | {"sessions.login"}
-        troubles += [f"no link that anybody sees leads to {endpoint}" for endpoint in sorted(served - reached)]
+        taken = {endpoint for walk in walks for endpoint in walk.found}
+        troubles += [f"nothing that anybody sees leads to {endpoint}" for endpoint in sorted(served - taken)]
     for trouble in troubles:
         print(trouble, file=sys.stderr)
     print(f"{len(list(folder.rglob('*.png')))} pictures in {folder}")
     return 1 if troubles else 0
+
+
+def people_at_the_door(app: Flask, password: str) -> dict[str, str]:
+    """A colleague with mail, and one with a second factor; where the colleague's mailed links lead."""
+    with app.app_context():
+        colleague = staff.invite(email=COLLEAGUE, name="Noor Haddad", roles=["support"], by=SYSTEM)
+        with transaction():
+            mailed = {
+                f"mailed_links.{route}": urlsplit(links.make(colleague, purpose)).path
+                for route, purpose in (
+                    ("reset_form", "password_reset"),
+                    ("invitation_form", "staff_invitation"),
+                    ("verify_form", "verify_email"),
+                )
+            }
+        guarded = staff.create_staff(
+            email=GUARDED, name="Theo Lindqvist", password=password, roles=["finance"], by=SYSTEM
+        )
+        by = accounts.actor_of(guarded)
+        two_factor.begin(guarded.id, by=by)
+        enrolment = two_factor.enrolment(guarded)
+        assert enrolment is not None
+        two_factor.confirm(guarded.id, pyotp.TOTP(enrolment.secret).now(), by=by)
+    return mailed
 
 
 def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder: Path, only: str) -> None:
@@ -124,6 +157,8 @@ def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder
             seen.add(endpoint)
             answer = page.goto(path)
             walk.take(page)
+            if endpoint == "packages.show":
+                walk.found.setdefault("packages.days", f"{path}days?{a_change_of_days()}")
             if only in endpoint:
                 note_troubles(walk, page, path, answer)
                 wrong = pictures(page, folder / walk.role, endpoint)
@@ -142,11 +177,17 @@ def window(browser: Browser, settings: Mapping[str, str]) -> BrowserContext:
 
 def sign_in(page: Page, role: str, password: str) -> None:
     """Sign in with the role's demo login."""
-    page.goto("/console/login")
-    page.get_by_label("E-mail").fill(f"{role}@demo.tripdesk.example")
-    page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Sign in").click()
+    type_in(page, f"{role}@demo.tripdesk.example", password)
     page.wait_for_url(lambda url: "/console/login" not in url)
+
+
+def type_in(page: Page, email: str, password: str) -> None:
+    """Send the sign-in form."""
+    page.goto("/console/login")
+    page.get_by_label("E-mail").fill(email)
+    page.get_by_label("Password").fill(password)
+    with page.expect_navigation():
+        page.get_by_role("button", name="Sign in").click()
 
 
 def note_troubles(walk: Walk, page: Page, path: str, answer: Response | None) -> None:
@@ -162,6 +203,10 @@ def pictures(page: Page, folder: Path, name: str) -> list[str]:
     wrong = []
     for look, (width, height) in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
+        # What a frame shows is not painted before it was once in sight.
+        for frame in page.locator("iframe").all():
+            frame.scroll_into_view_if_needed()
+        page.evaluate("window.scrollTo(0, 0)")
         for theme in THEMES:
             page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
             page.screenshot(path=folder / f"{name}-{look}-{theme}.png", full_page=True)
@@ -171,21 +216,40 @@ def pictures(page: Page, folder: Path, name: str) -> list[str]:
     return wrong
 
 
-def sign_in_page(browser: Browser, settings: Mapping[str, str], folder: Path) -> None:
-    """The page before anybody is signed in."""
+def photograph_outside(browser: Browser, walk: Walk, settings: Mapping[str, str], folder: Path, only: str) -> None:
+    """What is shown to whoever isn't signed in, and between a password and its code."""
     context = window(browser, settings)
     page = context.new_page()
+    page.add_init_script(_NOTE_VIOLATIONS)
+    has_guarded = bool(walk.found)
+    walk.found["sessions.login"] = "/console/login"
     page.goto("/console/login")
-    pictures(page, folder / "nobody", "sessions.login")
+    walk.take(page)
+    if has_guarded:
+        walk.found["sessions.code"] = "/console/login/code"
+    for endpoint, path in walk.found.items():
+        if only in endpoint:
+            if endpoint == "sessions.code":
+                type_in(page, GUARDED, settings["DEMO_PASSWORD"])
+            answer = page.goto(path)
+            note_troubles(walk, page, path, answer)
+            wrong = pictures(page, folder / walk.role, endpoint)
+            walk.troubles += [f"{walk.role} {path}: {trouble}" for trouble in wrong]
     context.close()
 
 
+def a_change_of_days() -> str:
+    """The query of a change that is only looked at: a week's prices."""
+    first = utcnow().date() + timedelta(days=14)
+    return urlencode({"first": first.isoformat(), "last": (first + timedelta(days=6)).isoformat(), "price": "120"})
+
+
 @contextmanager
-def demo() -> Iterator[Mapping[str, str]]:
-    """The settings of the demo that runs, or of one of our own for as long as this lasts."""
+def demo() -> Iterator[tuple[Mapping[str, str], bool]]:
+    """The settings of the demo that runs, or of one of our own for as long as this lasts; and whether it is ours."""
     running = environment.running(environment.home_folder(os.environ))
     if running is not None:
-        yield running
+        yield running, False
         return
     with tempfile.TemporaryDirectory(prefix="tripdesk-") as home:
         log = Path(home) / "demo.log"
@@ -196,7 +260,7 @@ def demo() -> Iterator[Mapping[str, str]]:
             wait_until_ready(process, log)
             started = environment.running(Path(f"{home}/home"))
             assert started is not None
-            yield started
+            yield started, True
         finally:
             stop(process, signal.SIGINT, 30)
 

@@ -26,6 +26,8 @@ from app.errors import Conflict, FieldError, Invalid, TripdeskError, Unavailable
 from app.rate_limits import Policy
 
 MAX_BODY_BYTES = 64 * 1024
+# Where pydantic speaks to programmers.
+_WORDS = {"extra_forbidden": "There is nothing of this name here: leave it out"}
 # However wrong a body is, its refusal stays short enough to read.
 _MOST_ERRORS = 50
 _LONGEST_NAME = 100
@@ -166,7 +168,7 @@ def _parse(schema: type[BaseModel], values: Any) -> BaseModel:
         return schema.model_validate(values)
     except ValidationError as error:
         wrong = [
-            FieldError(_name(line["loc"]), _sentence(line["msg"]))
+            FieldError(_name(line["loc"]), _sentence(_WORDS.get(line["type"], line["msg"])))
             for line in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
         ]
         raise Invalid("Some fields need another look.", wrong) from None

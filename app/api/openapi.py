@@ -25,7 +25,8 @@ page.
 
 ERRORS = """
 Errors are `application/problem+json` (RFC 9457) with a `requestId` to quote; invalid input is 422 with one entry in
-`errors` per field. Every answer carries `X-Request-ID`: yours, when you sent a sane one.
+`errors` per field, and so is a field or parameter that is not documented. Every answer carries `X-Request-ID`: yours,
+when you sent a sane one.
 
 Where an operation takes an `Idempotency-Key`, a repeat with the same key and body gets the first answer again, with
 `Idempotent-Replayed: true`; another body is 422; while the first is still running it is 409 with `Retry-After`.

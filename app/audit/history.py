@@ -10,7 +10,7 @@ from app import states
 from app.audit.models import AuditEntry
 from app.errors import Conflict
 from app.extensions import Model, db
-from app.states import Stateful, in_words, may_move
+from app.states import Stateful, may_move, no_way
 
 
 def last_by(row: Model, action: str) -> str | None:
@@ -27,7 +27,7 @@ def move(row: Stateful, to: str) -> None:
 
 def refuse_move(row: Stateful, to: str) -> NoReturn:
     """Raise the Conflict that `move` raises; for a verb that takes only one of the ways to a state."""
-    said = f"This {type(row).__name__.lower()} is {in_words(row.status)}; it can't become {in_words(to)}."
+    said = no_way(row, to)
     who = _who_and_when(_newest(row, AuditEntry.after["status"].astext == row.status))
     raise Conflict(f"{said} That was {who}." if who else said)
 

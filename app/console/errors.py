@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from flask import Response, g, make_response, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from app.errors import Conflict, NotSignedIn, TooMany, TripdeskError, Unavailable
 from app.logs import request_id
+
+# The token of a form goes with the cookie of the sign-in that it was drawn for.
+_OUT_OF_DATE = (
+    "It was drawn for another sign-in of this browser, or the browser keeps no cookies. Nothing was done. "
+    "Go back, load the page again and send it once more."
+)
 
 
 def of(error: TripdeskError) -> Response:
@@ -24,6 +31,8 @@ def of_http(error: HTTPException) -> Response:
     """What the framework refuses by itself: unknown address, wrong method, missing form token, or a redirect."""
     if error.response is not None:
         return make_response(error.get_response())
+    if isinstance(error, CSRFError):
+        return _page(error.code or 400, "This form is out of date", _OUT_OF_DATE)
     return _page(error.code or 500, error.name, error.description or "")
 
 

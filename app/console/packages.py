@@ -242,7 +242,7 @@ def _facts(package: Package) -> list[Group]:
         Fact("Price of a departure" if is_tour else "Price of a night", price, "money"),
         Fact("Units a day", package.units, "number"),
         Fact("Guests a unit", package.capacity, "number"),
-        Fact("Takes", f"{package.duration_days} days")
+        Fact("Takes", _days(package.duration_days))
         if is_tour
         else Fact("Minimum nights", package.min_nights, "number"),
         Fact("Cancellation", policy_in_words(terms(package.cancellation_policy))),

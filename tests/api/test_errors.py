@@ -117,3 +117,8 @@ def test_a_wrong_token_is_told_before_a_wrong_body(nobody: Caller) -> None:
 def test_every_field_that_is_wrong_is_named_at_once(nobody: Caller) -> None:
     body: dict[str, Any] = {"email": 7, "password": None, "totp": {}, "extra": 1}
     assert sorted(wrong_fields(nobody.post("/auth/login", body))) == ["email", "extra", "password", "totp"]
+
+
+def test_a_parameter_that_does_not_exist_is_refused_in_words(nobody: Caller) -> None:
+    answer = problem(nobody.get("/packages?colour=blue"), 422)
+    assert answer["errors"] == [{"field": "colour", "message": "There is nothing of this name here: leave it out."}]

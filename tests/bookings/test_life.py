@@ -272,7 +272,7 @@ def test_what_is_over_cannot_be_cancelled(app: Flask, over: str) -> None:
         else:
             bookings.cancel(booking.id, by=guest_of(booking))
     stock = factories.stock(package)
-    with pytest.raises(Conflict, match="can't become cancelled by guest"):
+    with pytest.raises(Conflict, match=r"can't become cancelled by guest|cancelled by guest already"):
         bookings.cancel(booking.id, by=guest_of(booking))
     assert factories.reread(booking).status == over
     assert factories.stock(package) == stock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, expect, sync_playwright
 
 from tests import factories
+from tests.browser.pages import ConsolePage, every_page
 from tests.conftest import settings_of_a_product
 from tests.stack import Stack
 
@@ -62,10 +64,11 @@ class Marked:
 
 @dataclass
 class Console:
-    """The running product, who may sign in to it, and a few bookings."""
+    """The running product, who may sign in to it, its pages, and a few bookings."""
 
     stack: Stack
     emails: dict[str, str] = field(default_factory=dict)
+    pages: list[ConsolePage] = field(default_factory=list)
 
     def booking(self, *, paid: bool = False, intent: bool = False) -> Marked:
         """A new booking: held, held with a payment started (`intent`), or paid and confirmed."""
@@ -83,9 +86,10 @@ def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with Stack(tmp_path_factory.mktemp("stack"), settings) as stack:
         stack.start_all()
         console = Console(stack)
-        with stack.app():
+        with stack.app() as app:
             for role in ROLES:
                 console.emails[role] = factories.staff(role).email
+            console.pages = every_page(app)
         yield console
 
 
@@ -120,7 +124,9 @@ class Watch:
         if response.status >= 400 and response.status not in self.expected:
             self.troubles.append(f"{response.status}: {response.url}")
         policy = response.headers.get("content-security-policy", "")
-        if response.request.resource_type == "document" and "script-src 'self';" not in policy:
+        # A frame shows what we did not write ourselves: nothing in it may run at all.
+        wanted = "; sandbox" if response.frame.parent_frame else "script-src 'self';"
+        if response.request.resource_type == "document" and wanted not in policy:
             self.troubles.append(f"no policy: {response.url}")
 
     def violations(self) -> list[str]:
@@ -129,20 +135,42 @@ class Watch:
         return found
 
 
-@pytest.fixture
-def page(browser: Browser, console: Console) -> Iterator[Page]:
+@contextmanager
+def window(browser: Browser, console: Console) -> Iterator[Page]:
     """A fresh browser window at the console's address. Whatever its console, its policy or its network complained of
     fails the test at the end.
     """
     width, height = DESKTOP
-    context = browser.new_context(base_url=console.stack.url, viewport={"width": width, "height": height})
+    context = browser.new_context(
+        base_url=console.stack.url, viewport={"width": width, "height": height}, reduced_motion="reduce"
+    )
     context.set_default_timeout(30_000)
     page = context.new_page()
     page.watch = Watch(page)  # type: ignore[attr-defined]
-    yield page
-    troubles = [*page.watch.troubles, *page.watch.violations()]  # type: ignore[attr-defined]
-    context.close()
+    try:
+        yield page
+        troubles = [*page.watch.troubles, *page.watch.violations()]  # type: ignore[attr-defined]
+    finally:
+        context.close()
     assert troubles == []
+
+
+@pytest.fixture
+def page(browser: Browser, console: Console) -> Iterator[Page]:
+    """A window of the test's own."""
+    with window(browser, console) as page:
+        yield page
+
+
+def type_in(page: Page, email: str) -> None:
+    """Type somebody's address and password into the sign-in page."""
+    page.goto("/console/login")
+    # The browser puts the cursor there when it first draws the page, which may be after it has loaded it.
+    expect(page.get_by_label("E-mail")).to_be_focused()
+    page.keyboard.type(email)
+    page.keyboard.press("Tab")
+    page.keyboard.type(factories.PASSWORD)
+    page.keyboard.press("Enter")
 
 
 SignIn = Callable[[str], Page]
@@ -153,13 +181,7 @@ def sign_in(page: Page, console: Console) -> SignIn:
     """Sign in as a role, by typing."""
 
     def as_role(role: str) -> Page:
-        page.goto("/console/login")
-        # The browser puts the cursor there when it first draws the page, which may be after it has loaded it.
-        expect(page.get_by_label("E-mail")).to_be_focused()
-        page.keyboard.type(console.emails[role])
-        page.keyboard.press("Tab")
-        page.keyboard.type(factories.PASSWORD)
-        page.keyboard.press("Enter")
+        type_in(page, console.emails[role])
         page.wait_for_url("**/console/")
         return page
 

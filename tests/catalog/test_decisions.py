@@ -145,7 +145,7 @@ def test_a_package_without_a_day_to_sell_is_not_published(app: Flask) -> None:
 def test_who_unpublishes_second_reads_who_was_first(app: Flask) -> None:
     package, first = factories.package(), admin()
     packages.unpublish(package.id, by=first, reason="Wrong price")
-    with pytest.raises(Conflict, match=f"This package is draft; it can't become draft. That was {first.label}, on "):
+    with pytest.raises(Conflict, match=f"This package is draft already. That was {first.label}, on "):
         packages.unpublish(package.id, by=admin(), reason="Wrong price")
     assert db.session.get_one(Package, package.id).status == "DRAFT"
 
