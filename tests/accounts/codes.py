@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pyotp
 
 from app.accounts import two_factor
@@ -21,7 +19,7 @@ class Phone:
 
     def code(self, steps: int = 0) -> str:
         """The present code, or that of so many steps of 30 seconds from now."""
-        return self.totp.at(int(time.time()) + steps * 30)
+        return self.totp.at(int(two_factor.utcnow().timestamp()) + steps * 30)
 
     def wrong_code(self) -> str:
         """Six digits that are not a code of these minutes."""

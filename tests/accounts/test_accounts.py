@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import runpy
 from typing import Any
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from flask import Flask
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
@@ -92,6 +94,20 @@ def test_passwords_are_hashed_with_argon2id_at_the_librarys_cost(real_password_h
         standard.memory_cost,
     )
     assert real_password_hasher.memory_cost >= 64 * 1024
+
+
+def test_the_hash_that_stands_in_for_nobodys_costs_as_much_and_fits_no_password() -> None:
+    # As the product has it: the tests hash at a lower cost.
+    product = runpy.run_path(str(passwords.__file__))
+    assert extract_parameters(product["_NOBODY"]) == extract_parameters(product["hash_password"]("x"))
+    assert extract_parameters(product["_NOBODY"]).memory_cost == PasswordHasher().memory_cost
+    with pytest.raises(VerifyMismatchError):
+        product["_hasher"].verify(product["_NOBODY"], "x")
+
+
+def test_who_has_no_password_matches_none() -> None:
+    assert passwords._hasher.verify(passwords._NOBODY, "nobody has this password")
+    assert passwords.matches(None, "nobody has this password") is False
 
 
 def test_the_same_password_is_never_hashed_alike(app: Flask) -> None:
