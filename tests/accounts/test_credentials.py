@@ -224,6 +224,14 @@ def test_a_link_serves_its_own_purpose_alone(app: Flask) -> None:
     assert can_log_in(person, factories.PASSWORD)
 
 
+def test_a_new_link_replaces_no_others(app: Flask) -> None:
+    person, other = factories.traveller(), factories.traveller()
+    verify, theirs = mailed_token(person, "verify_email"), ask(other)
+    ask(person)
+    assert links.whose(verify, "verify_email") is not None
+    assert links.whose(theirs, "password_reset") is not None
+
+
 def test_both_the_signature_and_the_row_say_what_a_link_is_for(app: Flask) -> None:
     person = factories.traveller()
     verify = mailed_token(person, "verify_email")
@@ -277,6 +285,10 @@ def test_links_outlive_a_rotation_of_the_secret_key(app: Flask, monkeypatch: pyt
         }
     )
     monkeypatch.setitem(app.extensions, "settings", rotated)
+    assert links.whose(token, "password_reset") is not None
+    # What is made from now on outlives the old key.
+    token = ask(person)
+    monkeypatch.setitem(app.extensions, "settings", rotated.model_copy(update={"secret_key_fallbacks": ()}))
     credentials.reset_password(token, NEW, address=None)
     assert can_log_in(person, NEW)
 

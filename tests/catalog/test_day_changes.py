@@ -94,6 +94,7 @@ def test_days_that_sold_more_than_they_would_keep_are_named_and_nothing_changes(
     change = days(4, capacity=1, price_minor=5_000)
     plan = day_changes.preview(package.id, change, by=admin())
     assert [(planned.day, planned.sold) for planned in plan.refused] == [(FIRST, 2), (FIRST + timedelta(days=1), 2)]
+    assert [planned.day for planned in plan.changing] == [FIRST + timedelta(days=2), FIRST + timedelta(days=3)]
     with pytest.raises(Conflict) as refusal:
         apply(package, change)
     assert f"{FIRST.isoformat()} (2), {(FIRST + timedelta(days=1)).isoformat()} (2)" in refusal.value.detail
@@ -185,7 +186,9 @@ def test_a_booking_that_is_being_made_is_waited_for_and_then_counts(app: Flask) 
 
 def test_the_trail_keeps_each_day_before_and_after(app: Flask) -> None:
     package, by = factories.package(days=3), admin()
+    changed_at = package.updated_at
     apply(package, days(2, price_minor=12_000), by)
+    assert factories.reread(package).updated_at > changed_at
     entry = db.session.scalar(
         select(AuditEntry).where(AuditEntry.action == "package.change_days", AuditEntry.object_id == package.id)
     )

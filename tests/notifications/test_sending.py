@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +15,7 @@ import pytest
 import trustme
 from flask import Flask
 
+from app.audit import service as audit
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.db import lock, transaction, utcnow
@@ -20,7 +23,7 @@ from app.errors import Conflict, NotAllowed
 from app.extensions import db
 from app.notifications import service as notifications
 from app.notifications.models import Notification
-from app.notifications.transport import Smtp
+from app.notifications.transport import Smtp, Unanswered
 from app.queue import MAX_ATTEMPTS
 from app.states import move
 from tests import factories, queued
@@ -447,6 +450,53 @@ def test_only_an_admin_sends_again(app: Flask, mail_server: MailServer, role: st
         notifications.send_again(mail.id, by=Actor("staff", None, "S", frozenset({role})))
     assert state(mail)[0] == "SENT"
     assert len(mail_server.mails) == 1
+
+
+class Late:
+    """A way out that hears nothing for so long that others have gone on without it."""
+
+    is_repeatable = False
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.meanwhile = meanwhile
+
+    @contextmanager
+    def ready(self, message: EmailMessage, *, file_name: str) -> Iterator[Callable[[], None]]:
+        yield self.hand_over
+
+    def hand_over(self) -> None:
+        self.meanwhile()
+        raise Unanswered("The mail server did not say whether it took it.")
+
+
+def test_who_comes_back_late_says_nothing_about_the_sending_after_theirs(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = a_mail()
+
+    def given_up_and_begun_anew() -> None:
+        with transaction():
+            row = lock(Notification, mail.id)
+            move(row, "UNKNOWN")
+            row.finished()
+        notifications.send_again(mail.id, by=ADMIN)
+        left_in_the_middle(mail, ago=timedelta(0))
+
+    monkeypatch.setattr(notifications, "transport", lambda: Late(given_up_and_begun_anew))
+    notifications.send(mail.id)
+    assert state(mail) == ("SENDING", True, 0)
+
+
+def test_no_secret_of_a_mail_is_ever_written_to_the_trail(app: Flask, kind_with_a_link: str) -> None:
+    mail = a_mail(kind_with_a_link)
+    with transaction():
+        row = lock(Notification, mail.id)
+        row.secrets = {"link": f"{LINK}&another"}
+        audit.record(ADMIN, "mail.change", row)
+    entry = db.session.scalars(
+        db.select(AuditEntry).where(AuditEntry.object_type == "notifications", AuditEntry.object_id == mail.id)
+    ).one()
+    assert "only-for-the-reader" not in f"{entry.before} {entry.after}"
 
 
 def test_the_secret_of_a_mail_stays_out_of_the_audit_trail(
