@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import pyotp
+import pytest
 
-from app.accounts import two_factor
+from app.accounts import throttle, two_factor
 from app.accounts.models import TwoFactor, User
-from app.db import transaction
+from app.db import transaction, utcnow
 from app.extensions import db
 from tests import factories
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time stands still for codes and waits: no half minute ends between a code and its check, and no wait is over
+    because the machine was busy.
+    """
+    now = utcnow()
+    for module in (two_factor, throttle):
+        monkeypatch.setattr(module, "utcnow", lambda: now)
 
 
 class Phone:

@@ -14,21 +14,18 @@ from app.accounts import passwords, throttle
 from app.accounts import service as accounts
 from app.accounts.models import SignInThrottle, User
 from app.accounts.throttle import LIMITS
-from app.db import transaction, utcnow
+from app.db import transaction
 from app.errors import NotAllowed, TooMany
 from app.extensions import db
 from tests import factories
-from tests.accounts.codes import set_up
+from tests.accounts.codes import clock, set_up
 from tests.concurrency import at_once
 
 HOME, STRANGER = "198.51.100.7", "203.0.113.9"
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stands still but for `let_pass`: no wait of seconds is over because the machine was busy."""
-    now = utcnow()
-    monkeypatch.setattr(throttle, "utcnow", lambda: now)
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def attempt(person: User | str, password: str = factories.PASSWORD, address: str = HOME) -> User:

@@ -9,23 +9,18 @@ from flask import Flask
 from sqlalchemy import text
 
 from app.accounts import service as accounts
-from app.accounts import sessions, throttle, tokens, two_factor
+from app.accounts import sessions, tokens, two_factor
 from app.accounts.models import StaffSession, User
 from app.audit.models import AuditEntry
-from app.db import lock, transaction, utcnow
+from app.db import lock, transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotSignedIn, TooMany
 from app.extensions import db
 from tests import factories
-from tests.accounts.codes import set_up
+from tests.accounts.codes import clock, set_up
 from tests.concurrency import at_once, held_up
 
-
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stands still, on the phone as here: no half minute ends between a code and its check."""
-    now = utcnow()
-    for module in (two_factor, throttle):
-        monkeypatch.setattr(module, "utcnow", lambda: now)
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def log_in(person: User, code: str | None = None) -> User:

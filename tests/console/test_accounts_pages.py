@@ -14,10 +14,13 @@ from app.audit.actor import SYSTEM
 from app.db import transaction
 from app.extensions import db
 from tests import factories
-from tests.accounts.codes import Phone, set_up
+from tests.accounts.codes import Phone, clock, set_up
 from tests.accounts.test_credentials import NEW, ask, can_log_in, mailed_token, mails
 from tests.accounts.test_two_factor import in_production
 from tests.console.browser import Browser, signed_in
+
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 CODE_PAGE, ACCOUNT = "/console/login/code", "/console/account/"
 

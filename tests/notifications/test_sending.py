@@ -24,7 +24,7 @@ from app.extensions import db
 from app.notifications import service as notifications
 from app.notifications.models import Notification
 from app.notifications.transport import Smtp, Unanswered
-from app.queue import MAX_ATTEMPTS
+from app.queue import BACKOFF_SECONDS, MAX_ATTEMPTS
 from app.states import move
 from tests import factories, queued
 from tests.concurrency import at_once
@@ -48,19 +48,20 @@ def state(mail: Notification) -> tuple[str, bool, int]:
     return mail.status, mail.due_at is not None, mail.attempts
 
 
-def make_due(mail: Notification) -> None:
+def make_due(mail: Notification, in_seconds: int = -1) -> None:
     with transaction():
-        lock(Notification, mail.id).due_at = utcnow() - timedelta(seconds=1)
+        lock(Notification, mail.id).due_at = utcnow() + timedelta(seconds=in_seconds)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the mail server longer than half a second."""
-    monkeypatch.setattr(
-        notifications,
-        "transport",
-        lambda: Smtp(notifications.settings().mail_url.get_secret_value(), reply_seconds=0.5, taken_seconds=0.5),
-    )
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`impatient(taken_seconds=0.5)` has nobody wait longer for the server to say that it has the mail."""
+
+    def wait_at_most(**seconds: float) -> None:
+        url = notifications.settings().mail_url.get_secret_value()
+        monkeypatch.setattr(notifications, "transport", lambda: Smtp(url, **seconds))
+
+    return wait_at_most
 
 
 def test_a_mail_goes_out_as_text_and_html_and_is_sent(app: Flask, mail_server: MailServer) -> None:
@@ -138,13 +139,14 @@ def test_a_mail_refused_for_now_is_tried_again_later(
     app: Flask, mail_server: MailServer, command: str, answer: str
 ) -> None:
     mail_server.says[command] = answer
-    mail = a_mail()
+    mail, began = a_mail(), utcnow()
     notifications.send(mail.id)
     assert state(mail) == ("QUEUED", True, 1)
     assert answer in (now(mail).last_error or "")
-    assert now(mail).due_at > utcnow()
+    assert now(mail).due_at > began + timedelta(seconds=BACKOFF_SECONDS[0])
 
     mail_server.says.clear()
+    make_due(mail, in_seconds=600)
     notifications.send(mail.id)
     assert mail_server.mails == [], "sent before its time"
     make_due(mail)
@@ -172,11 +174,11 @@ def test_while_the_mail_server_is_away_mail_waits(app: Flask, mail_to: Callable[
     assert "can't be used" in (now(mail).last_error or "")
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("command", ["MAIL", "RCPT"])
 def test_a_server_that_falls_silent_before_it_has_the_mail_is_tried_again(
-    app: Flask, mail_server: MailServer, command: str
+    app: Flask, mail_server: MailServer, impatient: Callable[..., None], command: str
 ) -> None:
+    impatient(reply_seconds=0.5)
     mail_server.hangs_at = command
     mail = a_mail()
     notifications.send(mail.id)
@@ -184,11 +186,11 @@ def test_a_server_that_falls_silent_before_it_has_the_mail_is_tried_again(
     assert mail_server.mails == []
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("trouble", ["hangs_at", "hangs_up_at"])
 def test_a_server_that_has_the_mail_and_does_not_say_so_is_not_given_it_twice(
-    app: Flask, mail_server: MailServer, trouble: str
+    app: Flask, mail_server: MailServer, impatient: Callable[..., None], trouble: str
 ) -> None:
+    impatient(taken_seconds=0.5)
     setattr(mail_server, trouble, "DATA")
     mail = a_mail()
     notifications.send(mail.id)
