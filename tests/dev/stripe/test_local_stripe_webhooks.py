@@ -75,7 +75,8 @@ def test_a_slow_receiver_does_not_hold_up_the_api(start: Start, receiver: Receiv
     assert waiting(server) == 12
     eventually(lambda: len(receiver.events) > 1)  # nor does one delivery hold up the others
     receiver.may_answer.set()
-    eventually(lambda: len(receiver.events) == 12)
+    eventually(lambda: waiting(server) == 0)
+    assert len({event.id for event in receiver.events}) == 12
 
 
 def test_each_is_sent_as_often_as_asked(start: Start, receiver: Receiver) -> None:
@@ -106,7 +107,7 @@ def test_delayed_webhooks_come_late(start: Start, receiver: Receiver) -> None:
     began = time.monotonic()
     server.paid()
     eventually(lambda: len(receiver.events) == 3)
-    assert receiver.arrived_at[0] - began >= 1
+    assert receiver.arrived_at[0] - began > 0.9
 
 
 def test_a_dropped_webhook_never_comes_but_can_be_sent_again(start: Start, receiver: Receiver) -> None:
