@@ -1,4 +1,4 @@
-"""Several calls at the same moment, each in a thread and on a database connection of its own."""
+"""Calls at the same moment or in the middle of another, each in a thread and on a database connection of its own."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
+from sqlalchemy import text
 
+from app.db import transaction
 from app.extensions import db
+from tests.conftest import wait_for
+
+_SOMEBODY_WAITS_FOR_US = """
+SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))
+"""
 
 
 def at_once(app: Flask, *calls: Callable[[], Any]) -> list[Any]:
@@ -32,3 +39,34 @@ def at_once(app: Flask, *calls: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join(30)
     return outcomes
+
+
+def held_up(app: Flask, call: Callable[[], Any]) -> Callable[[], Any]:
+    """Make the call, and return as soon as it waits for a lock of the transaction around this (or is over).
+
+    What is returned waits for the call's end and gives what it returned or raised: ask it behind that transaction.
+    """
+    outcome: list[Any] = []
+
+    def run() -> None:
+        with app.app_context():
+            try:
+                with transaction():
+                    # It is kept waiting for as long as this machine takes, which nobody is to give up for.
+                    db.session.execute(text("SET LOCAL lock_timeout = '1min'"))
+                    made = call()
+                outcome.append(made)
+            except Exception as error:  # noqa: BLE001  (it is the outcome)
+                outcome.append(error)
+            finally:
+                db.session.remove()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_for(lambda: outcome or db.session.scalar(text(_SOMEBODY_WAITS_FOR_US)), "the call to wait for our lock", 60)
+
+    def end() -> Any:
+        thread.join(60)
+        return outcome[0]
+
+    return end

@@ -112,11 +112,14 @@ def redeem(token: str, purpose: str) -> User:
     """Use a link up, and lock the person it was mailed to. Raises Invalid for a link that doesn't work, or no more."""
     require_transaction()
     person = lock(User, holder(token, purpose).id)
-    # Of several who hold the link, the first has the person's row; the others find it used.
+    # Of several who hold the link, the first has the person's row; the others find it used, or replaced meanwhile: by
+    # the clock, as the row may have been waited for since this transaction's now().
     used = db.session.execute(
         update(AccountLink)
         .where(
-            AccountLink.token_hash == hash_token(str(_signature(purpose).loads(token))), AccountLink.used_at.is_(None)
+            AccountLink.token_hash == hash_token(str(_signature(purpose).loads(token))),
+            AccountLink.used_at.is_(None),
+            AccountLink.expires_at > func.clock_timestamp(),
         )
         .values(used_at=func.now())
         .returning(AccountLink.id)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlencode
 
 from flask import flash, redirect, request
 from flask_admin import BaseView, expose
 from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute
 from werkzeug.wrappers import Response
 
 from app.accounts.models import ROLES

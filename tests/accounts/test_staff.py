@@ -14,12 +14,13 @@ from app.accounts import service as accounts
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
+from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn
 from app.extensions import db
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.accounts.test_credentials import NEW, can_log_in, mailed_token, mails
-from tests.concurrency import at_once
+from tests.concurrency import at_once, held_up
 
 
 def admin() -> Actor:
@@ -69,6 +70,14 @@ def test_a_second_invitation_replaces_the_first(app: Flask) -> None:
     credentials.accept_invitation(mailed_token(person, "staff_invitation"), NEW, address=None)
     with pytest.raises(Conflict, match="accepted already"):
         staff.invite_again(person.id, by=SYSTEM)
+
+
+def test_who_was_deactivated_before_accepting_is_not_invited_again(app: Flask) -> None:
+    person = invited()
+    staff.deactivate(person.id, reason="By mistake", by=SYSTEM)
+    with pytest.raises(Conflict, match="deactivated"):
+        staff.invite_again(person.id, by=SYSTEM)
+    assert len(mails(person, "staff_invitation")) == 1
 
 
 def test_an_address_with_an_account_cannot_be_invited(app: Flask) -> None:
@@ -148,6 +157,7 @@ def test_nobody_does_it_to_themselves(app: Flask, verb: str) -> None:
 def test_the_last_admin_stays(empty_app: Flask, verb: str) -> None:
     person = factories.staff("admin")
     invited(roles=["admin"])  # not accepted yet: nobody could get in
+    staff.deactivate(factories.staff("admin").id, reason="Left", by=SYSTEM)
     with pytest.raises(Conflict, match="last admin"):
         VERBS[verb](person, SYSTEM)
     now = factories.reread(person)
@@ -165,6 +175,16 @@ def test_of_two_admins_who_remove_each_other_at_once_one_stays(empty_app: Flask)
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) in (["Conflict", "User"], ["NotAllowed", "User"])
     assert sum("admin" in factories.reread(person).roles for person in (one, other)) == 1
+
+
+def test_who_is_demoted_while_they_act_did_not_act(app: Flask) -> None:
+    first, demoted, person = factories.staff("admin"), factories.staff("admin"), factories.staff("support")
+    by = factories.actor(demoted)
+    with transaction():
+        staff.set_roles(demoted.id, ["support"], by=factories.actor(first))
+        outcome = held_up(app, lambda: staff.set_roles(person.id, ["finance"], by=by))
+    assert isinstance(outcome(), NotAllowed)
+    assert factories.reread(person).roles == {"support"}
 
 
 def test_who_was_demoted_meanwhile_can_no_longer_act(app: Flask) -> None:
@@ -205,10 +225,20 @@ def test_a_traveller_can_be_deactivated_too(app: Flask) -> None:
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 2001])
 def test_a_reason_is_needed(app: Flask, reason: str) -> None:
-    person = factories.staff("support")
+    person, former = factories.staff("support"), factories.staff("support")
+    set_up(person)
+    staff.deactivate(former.id, reason="Left", by=SYSTEM)
     with pytest.raises(Invalid):
         staff.deactivate(person.id, reason=reason, by=admin())
-    assert factories.reread(person).is_active
+    with pytest.raises(Invalid):
+        staff.reset_two_factor(person.id, reason=reason, by=admin())
+    with pytest.raises(Invalid):
+        staff.reactivate(former.id, reason=reason, by=admin())
+    with pytest.raises(Invalid):
+        staff.break_glass(email=person.email, name="", reason=reason, by=SYSTEM)
+    now = factories.reread(person)
+    assert (now.roles, now.is_active, now.two_factor_since is not None) == ({"support"}, True, True)
+    assert not factories.reread(former).is_active
 
 
 def test_signing_somebody_out_everywhere_lets_them_sign_in_again(app: Flask) -> None:
@@ -223,8 +253,12 @@ def test_signing_somebody_out_everywhere_lets_them_sign_in_again(app: Flask) -> 
 
 def test_a_lost_second_factor_is_taken_away(app: Flask) -> None:
     person = factories.staff("finance")
+    token, pair = signed_in(person), tokens.issue(person)
     set_up(person)
     staff.reset_two_factor(person.id, reason="Phone stolen", by=admin())
+    assert sessions.find(token) is None
+    with pytest.raises(NotSignedIn):
+        tokens.rotate(pair.refresh_token)
     assert can_log_in(person, factories.PASSWORD)
     with pytest.raises(Conflict, match="no second factor"):
         staff.reset_two_factor(person.id, reason="Again", by=admin())
@@ -271,6 +305,15 @@ def test_break_glass_lets_an_admin_in_who_lost_everything(app: Flask) -> None:
     credentials.reset_password(url.rsplit("/", 1)[1], NEW, address=None)
     assert can_log_in(person, NEW)
     assert sessions.find(token) is None
+
+
+def test_break_glass_signs_out_whoever_has_the_account_now(app: Flask) -> None:
+    person = factories.staff("admin")
+    token, pair = signed_in(person), tokens.issue(person)
+    staff.break_glass(email=person.email, name="", reason="Taken over", by=SYSTEM)
+    assert sessions.find(token) is None
+    with pytest.raises(NotSignedIn):
+        tokens.rotate(pair.refresh_token)
 
 
 def test_break_glass_is_not_for_the_console(app: Flask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,17 +10,22 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select, text
 
+from app.accounts import passwords, throttle
 from app.accounts import service as accounts
-from app.accounts import throttle
 from app.accounts.models import SignInThrottle, User
 from app.accounts.throttle import LIMITS
 from app.db import transaction
 from app.errors import NotAllowed, TooMany
 from app.extensions import db
 from tests import factories
+from tests.accounts.codes import clock, set_up
 from tests.concurrency import at_once
 
 HOME, STRANGER = "198.51.100.7", "203.0.113.9"
+
+
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def attempt(person: User | str, password: str = factories.PASSWORD, address: str = HOME) -> User:
@@ -76,6 +82,49 @@ def test_each_further_failure_doubles_the_wait_up_to_a_quarter_of_an_hour(app: F
             attempt(person)
         seen.append(refusal.value.retry_after)
     assert seen == [4, 8, 16]
+
+
+def test_while_one_has_to_wait_nothing_is_hashed(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = factories.traveller()
+    be_wrong(person, LIMITS["pair"].free)
+    monkeypatch.delattr(passwords, "_hasher")
+    with pytest.raises(TooMany):
+        attempt(person)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Has something happen while the next password is hashed."""
+
+    def happens(what: Callable[[], None]) -> None:
+        def matches(password_hash: str | None, password: str) -> bool:
+            monkeypatch.setattr(accounts, "matches", passwords.matches)
+            what()
+            return passwords.matches(password_hash, password)
+
+        monkeypatch.setattr(accounts, "matches", matches)
+
+    return happens
+
+
+def test_whose_password_was_right_after_others_were_wrong_is_not_told(
+    app: Flask, meanwhile: Callable[[Callable[[], None]], None]
+) -> None:
+    person = factories.traveller()
+    set_up(person)
+    meanwhile(lambda: be_wrong(person, LIMITS["pair"].free))
+    # "Second factor needed" would say that the password was right.
+    with pytest.raises(TooMany):
+        attempt(person)
+
+
+def test_getting_in_while_others_are_wrong_is_not_getting_in(app: Flask) -> None:
+    person = factories.traveller()
+    be_wrong(person, LIMITS["pair"].free)
+    before = counted()
+    with pytest.raises(TooMany):
+        throttle.note_success(person.email, HOME)
+    assert counted() == before
 
 
 def test_getting_in_forgives_what_went_before(app: Flask) -> None:
@@ -158,6 +207,19 @@ def test_how_an_address_is_written_makes_no_difference(app: Flask) -> None:
     assert attempt(person, address="2001:db8:1:3::1").id == person.id
 
 
+def test_an_ipv4_address_is_the_same_when_it_comes_over_ipv6(app: Flask) -> None:
+    person = factories.traveller()
+    be_wrong(person, LIMITS["pair"].free, f"::ffff:{HOME}")
+    with pytest.raises(TooMany):
+        attempt(person, address=HOME)
+
+
+def test_what_is_no_text_is_counted_too(app: Flask) -> None:
+    be_wrong("\ud800", LIMITS["pair"].free)
+    with pytest.raises(TooMany):
+        attempt("\ud800")
+
+
 def test_guessing_in_parallel_gains_nothing(app: Flask) -> None:
     person = factories.traveller()
     outcomes = at_once(app, *[lambda: attempt(person, "not the password")] * 20)
@@ -171,7 +233,8 @@ def test_nothing_that_was_typed_is_kept_in_the_clear(app: Flask) -> None:
     be_wrong("my-password-by-mistake", 1)
     kept = db.session.execute(text("SELECT * FROM sign_in_throttles")).all()
     assert len(kept) == 3
-    assert "my-password" not in str(kept)
+    assert all(isinstance(row.key, memoryview) for row in kept)
+    assert "my-password" not in str([bytes(row.key) for row in kept])
 
 
 def test_old_counts_are_deleted(app: Flask) -> None:

@@ -19,7 +19,7 @@ from app.db import transaction, utcnow
 from app.errors import NotSignedIn
 from app.extensions import db
 from tests import factories
-from tests.concurrency import at_once
+from tests.concurrency import at_once, held_up
 
 OLD, NEW = "o" * 40, "n" * 40
 
@@ -169,6 +169,14 @@ def test_of_two_who_use_a_refresh_token_at_once_one_at_most_gets_a_pair(app: Fla
     assert len(pairs) == 1
     with pytest.raises(NotSignedIn):
         tokens.rotate(pairs[0].refresh_token)
+
+
+def test_a_refresh_token_that_is_being_used_is_used(app: Flask) -> None:
+    pair = tokens.issue(factories.traveller())
+    with transaction():
+        tokens.rotate(pair.refresh_token)
+        second = held_up(app, lambda: tokens.rotate(pair.refresh_token))
+    assert isinstance(second(), NotSignedIn)
 
 
 def test_logging_out_ends_the_family(app: Flask) -> None:

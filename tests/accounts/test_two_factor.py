@@ -10,14 +10,17 @@ from sqlalchemy import text
 
 from app.accounts import service as accounts
 from app.accounts import sessions, tokens, two_factor
-from app.accounts.models import User
+from app.accounts.models import StaffSession, User
 from app.audit.models import AuditEntry
-from app.db import transaction
+from app.db import lock, transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotSignedIn, TooMany
 from app.extensions import db
 from tests import factories
-from tests.accounts.codes import set_up
-from tests.concurrency import at_once
+from tests.accounts.codes import clock, set_up
+from tests.concurrency import at_once, held_up
+
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def log_in(person: User, code: str | None = None) -> User:
@@ -28,6 +31,11 @@ def in_production(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         app.extensions, "settings", app.extensions["settings"].model_copy(update={"app_env": "production"})
     )
+
+
+def opened(person: User) -> str:
+    """The token of a session opened with the password; where there is a second factor it waits for the code."""
+    return sessions.sign_in(email=person.email, password=factories.PASSWORD, address="10.0.0.1", user_agent=None)[1]
 
 
 def secret_of(person: User) -> Any:
@@ -94,14 +102,39 @@ def test_a_clock_may_be_off_by_half_a_minute(app: Flask, steps: int, accepted: b
 def test_wrong_codes_are_throttled_and_the_password_does_not_start_the_count_anew(app: Flask) -> None:
     person = factories.traveller()
     phone, _ = set_up(person)
-    for _ in range(5):
+    for number in range(5):
         with pytest.raises(NotAllowed):
             log_in(person, phone.wrong_code())
-        if _ < 4:
+        if number < 4:
             with pytest.raises(accounts.CodeNeeded):
                 log_in(person)
     with pytest.raises(TooMany):
         log_in(person, phone.code())
+
+
+def test_who_has_to_wait_uses_no_code_up(app: Flask) -> None:
+    person = factories.staff("support")
+    phone, _ = set_up(person)
+    token = opened(person)
+    for _ in range(5):
+        with pytest.raises(NotAllowed):
+            sessions.give_code(token, phone.wrong_code(), address="10.0.0.1")
+    with pytest.raises(TooMany):
+        sessions.give_code(token, phone.code(), address="10.0.0.1")
+    with transaction():
+        db.session.execute(text("DELETE FROM sign_in_throttles"))
+    sessions.give_code(token, phone.code(), address="10.0.0.1")
+
+
+def test_signing_in_again_does_not_start_the_count_of_wrong_codes_anew(app: Flask) -> None:
+    person = factories.staff("support")
+    phone, _ = set_up(person)
+    for _ in range(5):
+        token = opened(person)
+        with pytest.raises(NotAllowed):
+            sessions.give_code(token, phone.wrong_code(), address="10.0.0.1")
+    with pytest.raises(TooMany):
+        opened(person)
 
 
 def test_each_recovery_code_stands_in_once(app: Flask) -> None:
@@ -142,6 +175,18 @@ def test_only_oneself_sets_it_up_or_turns_it_off(app: Flask) -> None:
     with pytest.raises(NotAllowed):
         two_factor.confirm(person.id, "000000", by=admin)
     assert secret_of(person) is None
+
+
+def test_what_is_on_is_not_turned_on_again_and_what_is_off_has_no_recovery_codes(app: Flask) -> None:
+    person = factories.traveller()
+    by = factories.actor(person)
+    with pytest.raises(Conflict, match="off"):
+        two_factor.renew_recovery_codes(person.id, by=by)
+    assert two_factor.recovery_codes_left(person.id) == 0
+    phone, codes = set_up(person)
+    with pytest.raises(Conflict, match="on already"):
+        two_factor.confirm(person.id, phone.code(), by=by)
+    assert log_in(person, codes[0]).id == person.id, "the recovery codes are the same"
 
 
 def test_turned_off_nothing_of_it_is_left(app: Flask) -> None:
@@ -239,6 +284,45 @@ def test_a_session_waits_for_the_code(app: Flask) -> None:
     assert found is not None
     assert found.needs is None
     assert found.proven_at is not None
+
+
+def test_a_session_that_is_open_takes_no_code_and_one_that_waits_for_it_no_proof(app: Flask) -> None:
+    person = factories.staff("support")
+    phone, codes = set_up(person)
+    token = opened(person)
+    for proof in (factories.PASSWORD, codes[0], phone.code()):
+        with pytest.raises(NotAllowed, match="has ended"):
+            sessions.prove(token, proof, address="10.0.0.1")
+    sessions.give_code(token, phone.code(), address="10.0.0.1")
+    with pytest.raises(NotAllowed, match="too long"):
+        sessions.give_code(token, phone.code(1), address="10.0.0.1")
+    assert log_in(person, phone.code(1)).id == person.id, "the code was not used up"
+
+
+def test_a_session_that_is_ended_while_its_code_is_checked_stays_ended(app: Flask) -> None:
+    person = factories.staff("support")
+    phone, _ = set_up(person)
+    token = opened(person)
+    found = sessions.find(token)
+    assert found is not None
+    with transaction():
+        lock(StaffSession, found.id)
+        outcome = held_up(app, lambda: sessions.give_code(token, phone.code(), address="10.0.0.1"))
+        sessions.end(found.id, of=person.id, by=factories.actor(person))
+    refusal = outcome()
+    assert isinstance(refusal, NotAllowed), refusal
+    assert "ended meanwhile" in refusal.detail
+    assert sessions.find(token) is None
+
+
+def test_guessing_at_the_proof_is_throttled(app: Flask) -> None:
+    person = factories.staff("support")
+    token = opened(person)
+    for _ in range(5):
+        with pytest.raises(NotAllowed):
+            sessions.prove(token, "not the password", address="10.0.0.1")
+    with pytest.raises(TooMany):
+        sessions.prove(token, factories.PASSWORD, address="10.0.0.1")
 
 
 def test_a_session_does_not_wait_for_the_code_for_ever(app: Flask) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 from flask import Flask
 from sqlalchemy import text
 
 from app.db import transaction
 from app.extensions import db
 from tests import factories
-from tests.accounts.codes import set_up
+from tests.accounts.codes import clock, set_up
 from tests.accounts.test_credentials import NEW, answer_requests, mailed_token
 from tests.api.calling import Caller, problem, wrong_fields
+
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 def test_registering_logs_in_at_once(nobody: Caller) -> None:

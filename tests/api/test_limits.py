@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from app import create_app
+from app import create_app, rate_limits
 from app.accounts.models import User
 from app.api.limits import READ, SIGN_IN, WRITE, _network
 from app.bookings.models import Booking
@@ -34,7 +34,8 @@ class Slow(Limiter):
 
 @pytest.fixture(autouse=True)
 def limiter(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Limiter:
-    """The limits, which the other tests run without; nothing comes back while a test runs."""
+    """The limits, which the other tests run without; nothing comes back while a test runs, nor is Redis too slow."""
+    monkeypatch.setattr(rate_limits, "_PATIENCE_SECONDS", 30)
     found = Slow(app.extensions["settings"].redis_url)
     monkeypatch.setitem(app.extensions, "rate_limits", found)
     return found

@@ -122,6 +122,24 @@ def test_an_expired_hold_has_its_intent_closed_an_hour_later(app: Flask) -> None
     assert timedelta(minutes=59) < payment.due_at - utcnow() <= timedelta(hours=1)
 
 
+def test_a_cancelled_booking_has_its_intent_closed(app: Flask) -> None:
+    booking = factories.booking()
+    factories.intent_of(booking)
+    support = factories.actor(factories.staff("support"))
+    bookings.cancel(booking.id, by=support, on_behalf_of="support", reason="Booked twice")
+    payment = payments.live_payment(booking.id)
+    assert payment is not None
+    assert payment.due_at is not None
+
+
+def test_a_stay_is_over_by_the_day_at_the_place() -> None:
+    # At any moment it is another day in one of the two than in UTC.
+    for zone, days, may in (("Pacific/Kiritimati", 0, True), ("Etc/GMT+12", 1, False)):
+        last = datetime.now(ZoneInfo(zone)).date() + timedelta(days=days)
+        stay = Booking(status="CONFIRMED", ends_on=last, time_zone=zone)
+        assert bookings.may_be_completed(stay) is may, zone
+
+
 def test_the_time_to_pay_ends_with_the_hold(app: Flask) -> None:
     booking = factories.booking()
     let_time_pass(booking)

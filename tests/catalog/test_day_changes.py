@@ -16,10 +16,11 @@ from app.bookings import service as bookings
 from app.catalog import day_changes, queries
 from app.catalog.day_changes import DayChange
 from app.catalog.models import Availability, Package
+from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from tests import factories
-from tests.concurrency import at_once
+from tests.concurrency import at_once, held_up
 
 FIRST = factories.tomorrow()
 
@@ -93,6 +94,7 @@ def test_days_that_sold_more_than_they_would_keep_are_named_and_nothing_changes(
     change = days(4, capacity=1, price_minor=5_000)
     plan = day_changes.preview(package.id, change, by=admin())
     assert [(planned.day, planned.sold) for planned in plan.refused] == [(FIRST, 2), (FIRST + timedelta(days=1), 2)]
+    assert [planned.day for planned in plan.changing] == [FIRST + timedelta(days=2), FIRST + timedelta(days=3)]
     with pytest.raises(Conflict) as refusal:
         apply(package, change)
     assert f"{FIRST.isoformat()} (2), {(FIRST + timedelta(days=1)).isoformat()} (2)" in refusal.value.detail
@@ -169,9 +171,24 @@ def test_bookings_and_a_change_of_their_days_never_oversell_or_block_for_ever(ap
     assert all(isinstance(outcome, Conflict) for outcome in outcomes if isinstance(outcome, Exception)), outcomes
 
 
+def test_a_booking_that_is_being_made_is_waited_for_and_then_counts(app: Flask) -> None:
+    package, by, traveller = factories.package(units=3, days=2), admin(), factories.actor()
+    before, change = terms(package), days(2, capacity=1)
+    version = day_changes.preview(package.id, change, by=by).version
+    with transaction():
+        factories.booking(of=package, by=traveller, units=2, nights=2)
+        changed = held_up(app, lambda: day_changes.change_days(package.id, change, by=by, version=version))
+    refusal = changed()
+    assert isinstance(refusal, Conflict), refusal
+    assert f"{FIRST.isoformat()} (2), {(FIRST + timedelta(days=1)).isoformat()} (2)" in refusal.detail
+    assert terms(package) == before
+
+
 def test_the_trail_keeps_each_day_before_and_after(app: Flask) -> None:
     package, by = factories.package(days=3), admin()
+    changed_at = package.updated_at
     apply(package, days(2, price_minor=12_000), by)
+    assert factories.reread(package).updated_at > changed_at
     entry = db.session.scalar(
         select(AuditEntry).where(AuditEntry.action == "package.change_days", AuditEntry.object_id == package.id)
     )

@@ -14,10 +14,13 @@ from app.audit.actor import SYSTEM
 from app.db import transaction
 from app.extensions import db
 from tests import factories
-from tests.accounts.codes import Phone, set_up
+from tests.accounts.codes import Phone, clock, set_up
 from tests.accounts.test_credentials import NEW, ask, can_log_in, mailed_token, mails
 from tests.accounts.test_two_factor import in_production
 from tests.console.browser import Browser, signed_in
+
+__all__ = ["clock"]
+pytestmark = pytest.mark.usefixtures("clock")
 
 CODE_PAGE, ACCOUNT = "/console/login/code", "/console/account/"
 
@@ -166,12 +169,34 @@ def test_something_dangerous_asks_again_and_then_goes_on_with_what_was_typed(app
     assert ("reason", "She said &#34;yes&#34; &amp; &lt;left&gt;") in hidden
     wrong = browser.post(path, {**form, "proof": "not the password"}, token_from=ACCOUNT)
     assert (wrong.status_code, "neither your password" in wrong.text) == (403, True)
+    assert "not the password" not in wrong.text
     assert factories.reread(person).roles == {"support"}
     right = browser.post(path, {**form, "proof": factories.PASSWORD}, token_from=ACCOUNT)
     assert right.location == f"/console/staff/{person.id}/"
     assert factories.reread(person).roles == {"moderator", "finance"}
     # For a while it isn't asked again.
     assert browser.post(path, {"roles": ["support"]}, token_from=ACCOUNT).status_code == 302
+
+
+DANGEROUS = (
+    "/console/staff/invite",
+    "/console/staff/{id}/roles",
+    "/console/staff/{id}/deactivate",
+    "/console/staff/{id}/reactivate",
+    "/console/staff/{id}/reset-two-factor",
+    "/console/staff/{id}/invite-again",
+    "/console/account/recovery-codes",
+    "/console/account/two-factor/off",
+)
+
+
+@pytest.mark.parametrize("path", DANGEROUS)
+def test_everything_dangerous_asks_again(app: Flask, path: str) -> None:
+    admin, person = factories.staff("admin"), factories.staff("support")
+    browser = browser_of(app, admin)
+    age_proof(admin)
+    asked = browser.post(path.format(id=person.id), {"reason": "Because"}, token_from=ACCOUNT)
+    assert (asked.status_code, "Confirm it is you" in asked.text) == (403, True)
 
 
 def test_a_code_proves_it_as_well_and_guessing_is_throttled(app: Flask) -> None:

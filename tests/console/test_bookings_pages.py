@@ -12,6 +12,7 @@ from flask_admin import expose
 from app import create_app
 from app.bookings.models import Booking
 from app.console.base import Page
+from app.console.bookings import BookingsView
 from app.extensions import db
 from app.payments import service as payments
 from tests import factories
@@ -156,24 +157,33 @@ def test_the_list_is_filtered_by_state(app: Flask) -> None:
     assert held.reference not in page
 
 
-def test_the_list_pages_by_key_both_ways(empty_app: Flask) -> None:
+def test_the_list_pages_by_key_both_ways(empty_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BookingsView, "page_size", 5)
     package = factories.package(units=120, days=1)
     by = factories.actor()
-    references = [factories.booking(of=package, by=by, nights=1).reference for _ in range(53)][::-1]
+    references = [factories.booking(of=package, by=by, nights=1).reference for _ in range(13)][::-1]
     browser = signed_in(empty_app, "support")
 
     def shown(path: str) -> tuple[list[str], str]:
         page = browser.get(f"/console/bookings/{path}").text
         return list(dict.fromkeys(re.findall(r"TD-[0-9A-Z]{5}-[0-9A-Z]{5}", page))), page
 
+    def link(page: str, way: str) -> str:
+        (href,) = re.findall(rf'href="(\?{way}=\d+)"', page)
+        return str(href)
+
     first, page = shown("")
-    assert first == references[:50]
-    assert "53 bookings" in page
-    (older,) = re.findall(r'href="(\?before=\d+)"', page)
-    second, page = shown(older)
-    assert second == references[50:]
-    (newer,) = re.findall(r'href="(\?after=\d+)"', page)
-    assert shown(newer)[0] == references[:50]
+    assert first == references[:5]
+    assert "13 bookings" in page
+    assert "?after=" not in page
+    second, page = shown(link(page, "before"))
+    assert second == references[5:10]
+    third, page = shown(link(page, "before"))
+    assert third == references[10:]
+    assert "?before=" not in page
+    again, page = shown(link(page, "after"))
+    assert again == second
+    assert shown(link(page, "after"))[0] == first
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select, text
 
+from app.audit.models import AuditEntry
 from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Package, Provider
 from app.extensions import db
@@ -344,10 +345,13 @@ def test_only_support_and_admins_write_notes_and_everybody_reads_them(app: Flask
     booking = factories.booking()
     browser = signed_in(app, role)
     action = f"{page_of(booking)}notes"
+    kept = select(BookingNote.id).where(BookingNote.booking_id == booking.id)
+    noted = select(func.count()).where(AuditEntry.action == "booking.note", AuditEntry.object_id.in_(kept))
     assert (action in browser.get(page_of(booking)).text) is may
     answer = browser.post(action, {"note": "Asked for a <b>quiet</b> room"}, token_from=page_of(booking))
     if may:
         assert answer.status_code == 302
+        assert db.session.scalar(noted) == 1
         page = signed_in(app, "moderator").get(page_of(booking)).text
         assert "Asked for a &lt;b&gt;quiet&lt;/b&gt; room" in page
     else:

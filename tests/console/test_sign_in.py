@@ -131,6 +131,14 @@ def test_a_form_without_its_token_is_refused(app: Flask, path: str) -> None:
     assert browser.get("/console/").status_code == 200
 
 
+def test_signing_in_begins_a_new_session_in_the_browser_too(app: Flask) -> None:
+    browser = Browser(app)
+    before = browser.get("/console/login").text.split('name="csrf_token" value="')[1].split('"')[0]
+    browser.sign_in(factories.staff("support"))
+    assert browser.client.post("/console/logout", data={"csrf_token": before}).status_code == 400
+    assert browser.get("/console/").status_code == 200
+
+
 def test_another_browsers_form_token_is_refused(app: Flask) -> None:
     one, other = signed_in(app, "support"), signed_in(app, "support")
     stolen = one.get("/console/").text.split('name="csrf_token" value="')[1].split('"')[0]

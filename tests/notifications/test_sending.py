@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +16,7 @@ import trustme
 from flask import Flask
 from jinja2 import ChoiceLoader, DictLoader
 
+from app.audit import service as audit
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.db import lock, transaction, utcnow
@@ -22,8 +25,8 @@ from app.extensions import db
 from app.notifications import rendering
 from app.notifications import service as notifications
 from app.notifications.models import Notification
-from app.notifications.transport import Smtp
-from app.queue import MAX_ATTEMPTS
+from app.notifications.transport import Smtp, Unanswered
+from app.queue import BACKOFF_SECONDS, MAX_ATTEMPTS
 from app.states import move
 from tests import factories, queued
 from tests.concurrency import at_once
@@ -47,19 +50,20 @@ def state(mail: Notification) -> tuple[str, bool, int]:
     return mail.status, mail.due_at is not None, mail.attempts
 
 
-def make_due(mail: Notification) -> None:
+def make_due(mail: Notification, in_seconds: int = -1) -> None:
     with transaction():
-        lock(Notification, mail.id).due_at = utcnow() - timedelta(seconds=1)
+        lock(Notification, mail.id).due_at = utcnow() + timedelta(seconds=in_seconds)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the mail server longer than half a second."""
-    monkeypatch.setattr(
-        notifications,
-        "transport",
-        lambda: Smtp(notifications.settings().mail_url.get_secret_value(), reply_seconds=0.5, taken_seconds=0.5),
-    )
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`impatient(taken_seconds=0.5)` has nobody wait longer for the server to say that it has the mail."""
+
+    def wait_at_most(**seconds: float) -> None:
+        url = notifications.settings().mail_url.get_secret_value()
+        monkeypatch.setattr(notifications, "transport", lambda: Smtp(url, **seconds))
+
+    return wait_at_most
 
 
 def test_a_mail_goes_out_as_text_and_html_and_is_sent(app: Flask, mail_server: MailServer) -> None:
@@ -139,13 +143,14 @@ def test_a_mail_refused_for_now_is_tried_again_later(
     app: Flask, mail_server: MailServer, command: str, answer: str
 ) -> None:
     mail_server.says[command] = answer
-    mail = a_mail()
+    mail, began = a_mail(), utcnow()
     notifications.send(mail.id)
     assert state(mail) == ("QUEUED", True, 1)
     assert answer in (now(mail).last_error or "")
-    assert now(mail).due_at > utcnow()
+    assert now(mail).due_at > began + timedelta(seconds=BACKOFF_SECONDS[0])
 
     mail_server.says.clear()
+    make_due(mail, in_seconds=600)
     notifications.send(mail.id)
     assert mail_server.mails == [], "sent before its time"
     make_due(mail)
@@ -173,11 +178,11 @@ def test_while_the_mail_server_is_away_mail_waits(app: Flask, mail_to: Callable[
     assert "can't be used" in (now(mail).last_error or "")
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("command", ["MAIL", "RCPT"])
 def test_a_server_that_falls_silent_before_it_has_the_mail_is_tried_again(
-    app: Flask, mail_server: MailServer, command: str
+    app: Flask, mail_server: MailServer, impatient: Callable[..., None], command: str
 ) -> None:
+    impatient(reply_seconds=0.5)
     mail_server.hangs_at = command
     mail = a_mail()
     notifications.send(mail.id)
@@ -185,11 +190,11 @@ def test_a_server_that_falls_silent_before_it_has_the_mail_is_tried_again(
     assert mail_server.mails == []
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("trouble", ["hangs_at", "hangs_up_at"])
 def test_a_server_that_has_the_mail_and_does_not_say_so_is_not_given_it_twice(
-    app: Flask, mail_server: MailServer, trouble: str
+    app: Flask, mail_server: MailServer, impatient: Callable[..., None], trouble: str
 ) -> None:
+    impatient(taken_seconds=0.5)
     setattr(mail_server, trouble, "DATA")
     mail = a_mail()
     notifications.send(mail.id)
@@ -499,6 +504,53 @@ def test_only_an_admin_sends_again(app: Flask, mail_server: MailServer, role: st
         notifications.send_again(mail.id, by=Actor("staff", None, "S", frozenset({role})))
     assert state(mail)[0] == "SENT"
     assert len(mail_server.mails) == 1
+
+
+class Late:
+    """A way out that hears nothing for so long that others have gone on without it."""
+
+    is_repeatable = False
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.meanwhile = meanwhile
+
+    @contextmanager
+    def ready(self, message: EmailMessage, *, file_name: str) -> Iterator[Callable[[], None]]:
+        yield self.hand_over
+
+    def hand_over(self) -> None:
+        self.meanwhile()
+        raise Unanswered("The mail server did not say whether it took it.")
+
+
+def test_who_comes_back_late_says_nothing_about_the_sending_after_theirs(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = a_mail()
+
+    def given_up_and_begun_anew() -> None:
+        with transaction():
+            row = lock(Notification, mail.id)
+            move(row, "UNKNOWN")
+            row.finished()
+        notifications.send_again(mail.id, by=ADMIN)
+        left_in_the_middle(mail, ago=timedelta(0))
+
+    monkeypatch.setattr(notifications, "transport", lambda: Late(given_up_and_begun_anew))
+    notifications.send(mail.id)
+    assert state(mail) == ("SENDING", True, 0)
+
+
+def test_no_secret_of_a_mail_is_ever_written_to_the_trail(app: Flask, kind_with_a_link: str) -> None:
+    mail = a_mail(kind_with_a_link)
+    with transaction():
+        row = lock(Notification, mail.id)
+        row.secrets = {"link": f"{LINK}&another"}
+        audit.record(ADMIN, "mail.change", row)
+    entry = db.session.scalars(
+        db.select(AuditEntry).where(AuditEntry.object_type == "notifications", AuditEntry.object_id == mail.id)
+    ).one()
+    assert "only-for-the-reader" not in f"{entry.before} {entry.after}"
 
 
 def test_the_secret_of_a_mail_stays_out_of_the_audit_trail(

@@ -203,15 +203,16 @@ def test_a_sweep_passes_over_rows_somebody_works_on(app: Flask, no_others: None,
     assert queued.calls() == [(JOB, (free.id,))]
 
 
-def test_each_failure_waits_longer_than_the_one_before(app: Flask) -> None:
-    event = waiting_event()
+def test_each_failure_waits_longer_than_the_one_before(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    event, now = waiting_event(), utcnow()
+    monkeypatch.setattr("app.queue.utcnow", lambda: now)
     waits = []
     for attempt in range(1, MAX_ATTEMPTS):
         with transaction():
             assert lock(WebhookEvent, event.id).failed("Stripe is down") is True
         event = factories.reread(event)
         assert (event.attempts, event.last_error, event.leased_until) == (attempt, "Stripe is down", None)
-        waits.append(round((event.due_at - utcnow()).total_seconds()))
+        waits.append((event.due_at - now).total_seconds())
     longest = [BACKOFF_SECONDS[-1]] * (MAX_ATTEMPTS - 1 - len(BACKOFF_SECONDS))
     assert waits == [*BACKOFF_SECONDS, *longest]
 

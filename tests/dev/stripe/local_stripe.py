@@ -124,7 +124,8 @@ class Receiver:
         self.payloads: list[bytes] = []
         self.signatures: list[str] = []
         self.answers: list[int] = []
-        self.seconds_to_answer = 0.0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -136,7 +137,7 @@ class Receiver:
                 receiver.events.append(event)
                 receiver.payloads.append(payload)
                 receiver.signatures.append(signature)
-                time.sleep(receiver.seconds_to_answer)
+                receiver.may_answer.wait(60)
                 status = receiver.answers.pop(0) if receiver.answers else 200
                 self.send_response(status)
                 if status == 302:
