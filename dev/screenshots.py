@@ -157,7 +157,7 @@ def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder
             seen.add(endpoint)
             answer = page.goto(path)
             walk.take(page)
-            if endpoint == "packages.show":
+            if endpoint == "packages.show" and page.get_by_role("button", name="Preview the change").count():
                 walk.found.setdefault("packages.days", f"{path}days?{a_change_of_days()}")
             if only in endpoint:
                 note_troubles(walk, page, path, answer)
@@ -225,6 +225,7 @@ def photograph_outside(browser: Browser, walk: Walk, settings: Mapping[str, str]
     walk.found["sessions.login"] = "/console/login"
     page.goto("/console/login")
     walk.take(page)
+    walk.found.pop("home.index", None)  # leads back here
     if has_guarded:
         walk.found["sessions.code"] = "/console/login/code"
     for endpoint, path in walk.found.items():
