@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sentry_sdk
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -74,21 +74,22 @@ def create_app(**overrides: Any) -> Flask:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
 
+    # First of all, so that also a request refused by what follows has its own id.
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(Exception, _refuse)
+
     db.init_app(app)
     with app.app_context():
         for engine in db.engines.values():
             trust_recent_connections(engine)
     migrate.init_app(app)
     csrf.init_app(app)
-    login_manager.init_app(app)
+    app.login_manager = login_manager  # type: ignore[attr-defined]  # its init_app would renew "remember me" cookies, which nobody gets, on every answer
     app.extensions["redis"] = connect(settings.redis_url)
     app.extensions["asked_for_sweep"] = {}
     app.extensions["schema_head"] = schema_head(ROOT)
     stripe_gateway.configure(app, settings)
-
-    app.before_request(_name_request)
-    app.after_request(_sign_response)
-    app.register_error_handler(Exception, _refuse)
 
     app.register_blueprint(ops)
     app.register_blueprint(webhooks)
@@ -98,13 +99,21 @@ def create_app(**overrides: Any) -> Flask:
     return app
 
 
-def _name_request() -> None:
-    g.request_id_token = logs.request_id.set(logs.new_request_id(request.headers.get("X-Request-ID")))
+def _begin() -> None:
+    logs.request_id.set(logs.new_request_id(request.environ.get("HTTP_X_REQUEST_ID")))
+    if request.path.startswith("/console"):
+        console.begin()
 
 
-def _sign_response(response: Response) -> Response:
-    response.headers["X-Request-ID"] = logs.request_id.get()
-    response.headers["X-Content-Type-Options"] = "nosniff"
+def _finish(response: Response) -> Response:
+    """Every answer leaves here, with what its door adds to it."""
+    response.headers.add("X-Request-ID", logs.request_id.get())
+    response.headers.add("X-Content-Type-Options", "nosniff")
+    path = request.path
+    if path.startswith("/v1/"):
+        api.finish(response)
+    elif path.startswith("/console"):
+        console.finish(response)
     return response
 
 

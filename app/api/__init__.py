@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, bookings, docs, headers, limits, packages
+from app.api import auth, bookings, docs, limits, packages
 from app.api.blueprint import api
+from app.api.headers import finish
+
+__all__ = ["RESOURCES", "finish", "register"]
 
 RESOURCES = (auth, packages, bookings, docs)
 
@@ -13,5 +16,4 @@ RESOURCES = (auth, packages, bookings, docs)
 def register(app: Flask) -> None:
     """Serve every resource: importing one has hung its routes on the blueprint."""
     limits.register(app)
-    headers.register(app)
     app.register_blueprint(api)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from flask import Flask, Response, request
+from flask import Response, request
 
 from app.api import limits
 from app.config import settings
@@ -12,11 +12,6 @@ from app.config import settings
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-ID"
 EXPOSED_HEADERS = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
 PREFLIGHT_SECONDS = 7200  # the longest that Chromium keeps one
-
-
-def register(app: Flask) -> None:
-    """Have them set on every answer, also on refusals and on paths that aren't there."""
-    app.after_request(_finish)
 
 
 def revalidated(content: bytes, content_type: str) -> Response:
@@ -31,15 +26,14 @@ def revalidated(content: bytes, content_type: str) -> Response:
     return Response(content, 200, headers, content_type=content_type)
 
 
-def _finish(response: Response) -> Response:
-    if request.path.startswith("/v1/"):
-        # Whatever isn't said to be for everybody is for this caller only.
-        if "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "no-store"
-        limits.tell(response)
-        if settings().cors_origins:
-            _share(response)
-    return response
+def finish(response: Response) -> None:
+    """Have them set on every answer, also on refusals and on paths that aren't there."""
+    # Whatever isn't said to be for everybody is for this caller only.
+    if "Cache-Control" not in response.headers:
+        response.headers.add("Cache-Control", "no-store")
+    limits.tell(response)
+    if settings().cors_origins:
+        _share(response)
 
 
 def _share(response: Response) -> None:

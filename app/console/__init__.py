@@ -100,13 +100,11 @@ def register(app: Flask) -> None:
     app.permanent_session_lifetime = timedelta(seconds=LIFETIME.total_seconds())
     app.jinja_env.filters.update(formatting.FILTERS)
     app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
-    app.before_request(_refuse_nul)
-    app.after_request(_protect)
 
 
-def _refuse_nul() -> None:
-    """PostgreSQL's text holds no NUL, and nobody types one."""
-    if request.path.startswith("/console") and any("\0" in value for value in request.values.values()):
+def begin() -> None:
+    """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid."""
+    if any("\0" in value for value in request.values.values()):
         raise Invalid("What was sent contains a NUL character. Leave it out.")
 
 
@@ -139,9 +137,8 @@ def _menu_item(page: Page) -> dict[str, Any]:
     return {"label": page.name, "href": href, "icon": page.icon, "active": active, "count": None}
 
 
-def _protect(response: Response) -> Response:
-    if request.path.startswith("/console"):
-        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["Cache-Control"] = "no-store"
-    return response
+def finish(response: Response) -> None:
+    """Have the browser load nothing but ours, tell other sites nothing, and keep nothing."""
+    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-store"

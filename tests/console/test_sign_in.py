@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from app import create_app
@@ -168,3 +169,11 @@ def test_session_secrets_are_rotated_without_signing_anybody_out(app: Flask, dat
 
 def test_demo_logins_are_shown_in_development_only(app: Flask) -> None:
     assert "demo.tripdesk.example" not in Browser(app).get("/console/login").text
+
+
+def test_a_form_that_is_refused_before_its_page_is_asked_has_a_request_id_all_the_same(client: FlaskClient) -> None:
+    answer = client.post(
+        "/console/login", data={"email": "ada@example.org"}, headers={"X-Request-ID": "seen-by-the-proxy"}
+    )
+    assert answer.status_code == 400
+    assert answer.headers.getlist("X-Request-ID") == ["seen-by-the-proxy"]
