@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from app.catalog.models import Package, Provider
 from app.demo import vocabulary
-from app.demo.copying import draw_ids
 from app.demo.places import CITIES, City
 from app.demo.vocabulary import HOTEL_AMENITIES, NEIGHBOURHOODS, OUTINGS, ROOMS, TOUR_AMENITIES
 
@@ -72,9 +70,8 @@ class Offer:
         return not self.is_tour or day.weekday() in self.departures
 
 
-def providers(rng: random.Random, count: int, now: datetime) -> list[dict[str, Any]]:
+def providers(rng: random.Random, ids: Iterator[int], count: int, now: datetime) -> list[dict[str, Any]]:
     """Providers, most of them verified; every fourth does tours."""
-    ids = draw_ids(Provider)
     return [
         {
             "id": next(ids),
@@ -104,10 +101,9 @@ def _does_tours(number: int) -> bool:
 
 
 def packages(
-    rng: random.Random, sellers: Sequence[dict[str, Any]], count: int
+    rng: random.Random, ids: Iterator[int], sellers: Sequence[dict[str, Any]], count: int
 ) -> Iterator[tuple[dict[str, Any], Offer]]:
     """Packages as rows and as offers; a quarter of them tours. A seller who isn't verified yet has drafts only."""
-    ids = draw_ids(Package)
     by_trade = {tours: [s for n, s in enumerate(sellers) if _does_tours(n) == tours] for tours in (False, True)}
     shares = {"VERIFIED": 100, "PENDING": 12, "SUSPENDED": 50, "REJECTED": 0}
     for index in range(count):

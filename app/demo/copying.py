@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
+from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,11 +16,11 @@ import psycopg2
 from sqlalchemy import ARRAY, Boolean, Connection, Date, DateTime, Float, Integer, LargeBinary
 from sqlalchemy.dialects.postgresql import JSONB
 
-from app.db import write_alone
 from app.errors import Unavailable
 from app.extensions import Model
 
-_FIRST_IDS, _MOST_IDS = 100, 10_000
+_DRAW = "SELECT nextval(pg_get_serial_sequence(%s, 'id'))"
+_GO_ON = "SELECT setval(pg_get_serial_sequence(%s, 'id'), %s, false)"
 _READ_BYTES = 1 << 20
 # Blocks on their way: enough that neither side waits for the other, few enough that they fit in memory.
 _ON_THE_WAY = 16
@@ -28,10 +29,14 @@ _ON_THE_WAY = 16
 class Loading:
     """Sends blocks to the database one after the other while the next are being made; a context manager that leaves
     nothing on the way. Inside it, the connection is for these blocks alone.
+
+    It gives the rows of `models` their ids, so that one is known before its row is sent: counted on from the tables'
+    own sequences, as nobody else draws from them while the tables are locked. The connection must be the owner's then.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, models: Sequence[type[Model]] = ()) -> None:
         self._connection = connection.connection
+        self._ids = {model: count(self._sequence(_DRAW, model)) for model in models}
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="copy")
         self._sent: deque[Future[None]] = deque()
 
@@ -44,6 +49,12 @@ class Loading:
         self._sender.shutdown(cancel_futures=error is not None)
         if error is None:
             self.wait()
+            for model, ids in self._ids.items():
+                self._sequence(_GO_ON, model, next(ids))
+
+    def ids(self, model: type[Model]) -> Iterator[int]:
+        """Ids for the table's next rows."""
+        return self._ids[model]
 
     def send(self, statement: str, block: bytes) -> None:
         """Have the block copied. Raises Unavailable when the database could not take an earlier one."""
@@ -55,6 +66,12 @@ class Loading:
         """Until everything has been taken. Raises Unavailable when something could not be."""
         while self._sent:
             self._sent.popleft().result()
+
+    def _sequence(self, statement: str, model: type[Model], *values: int) -> int:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, (model.__tablename__, *values))
+            value: int = cursor.fetchone()[0]
+        return value
 
     def _copy(self, statement: str, block: bytes) -> None:
         cursor = self._connection.cursor()
@@ -123,16 +140,3 @@ def _bytes(value: bytes) -> str:
 
 def _array(values: list[str]) -> str:
     return _text("{" + ",".join(f'"{value}"' for value in values) + "}")
-
-
-def draw_ids(model: type[Model]) -> Iterator[int]:
-    """Ids from the table's own sequence, drawn in blocks: a row's id is known before the row is sent.
-
-    Sequences stand outside transactions, so this needs no part in the one that is open.
-    """
-    drawing = "SELECT nextval(pg_get_serial_sequence(%(table)s, 'id')) AS id FROM generate_series(1, %(count)s)"
-    count = _FIRST_IDS
-    while True:
-        for row in write_alone(drawing, {"table": model.__tablename__, "count": count}):
-            yield row.id
-        count = min(2 * count, _MOST_IDS)

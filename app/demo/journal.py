@@ -13,7 +13,7 @@ import orjson
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
 from app.audit.service import Chain
-from app.demo.copying import Loading, TableCopy, draw_ids
+from app.demo.copying import Loading, TableCopy
 from app.demo.ids import ordered_id
 from app.payments.ledger import POSTINGS
 from app.payments.models import LedgerEntry, WebhookEvent
@@ -45,7 +45,7 @@ class Journal:
         self._rng = rng
         self._chain = chain
         self._ahead: list[tuple[datetime, TableCopy, dict[str, Any]]] = []
-        self._audit_ids = draw_ids(AuditEntry)
+        self._audit_ids = loading.ids(AuditEntry)
         self._audit = TableCopy(AuditEntry, loading, left_out=() if chain else ("transaction_id",))
         self._seals = TableCopy(AuditSeal, loading, left_out=("sealed_at",))
         self._ledger = TableCopy(LedgerEntry, loading, left_out=("id",))

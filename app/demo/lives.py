@@ -14,7 +14,7 @@ from app.bookings.service import REFERENCE_ALPHABET
 from app.catalog.policies import POLICIES, terms
 from app.demo import vocabulary
 from app.demo.catalogue import Offer, Stock
-from app.demo.copying import Loading, TableCopy, draw_ids
+from app.demo.copying import Loading, TableCopy
 from app.demo.ids import new_stripe_id, ordered_id
 from app.demo.journal import Journal, change
 from app.demo.people import Person
@@ -89,9 +89,9 @@ class Lives:
         self._business = business
         self._hold_time = timedelta(minutes=business.hold_minutes)
         self._now = now
-        self._booking_ids: Iterator[int] = draw_ids(Booking)
-        self._payment_ids: Iterator[int] = draw_ids(Payment)
-        self._refund_ids: Iterator[int] = draw_ids(Refund)
+        self._booking_ids: Iterator[int] = loading.ids(Booking)
+        self._payment_ids: Iterator[int] = loading.ids(Payment)
+        self._refund_ids: Iterator[int] = loading.ids(Refund)
         self._tables = TableCopy(Booking, loading), TableCopy(Payment, loading), TableCopy(Refund, loading)
         # Of the life that is being told.
         self._refunds: list[Row] = []

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from app.accounts.models import User
 from app.audit.actor import Actor
-from app.demo.copying import draw_ids
 from app.demo.vocabulary import FIRST_NAMES, LAST_NAMES
 
 DOMAIN = "demo.tripdesk.example"
@@ -60,9 +58,8 @@ class Person:
         return _row(self.id, self.email, self.name, password_hash, self.registered_at)
 
 
-def staff(password_hash: str, since: datetime) -> Iterator[tuple[Login, dict[str, Any]]]:
+def staff(ids: Iterator[int], password_hash: str, since: datetime) -> Iterator[tuple[Login, dict[str, Any]]]:
     """The staff logins as rows."""
-    ids = draw_ids(User)
     for number, login in enumerate(STAFF):
         yield (
             login,
@@ -70,12 +67,11 @@ def staff(password_hash: str, since: datetime) -> Iterator[tuple[Login, dict[str
         )
 
 
-def travellers(rng: random.Random, count: int, start: datetime, end: datetime) -> Iterator[Person]:
+def travellers(rng: random.Random, ids: Iterator[int], count: int, start: datetime, end: datetime) -> Iterator[Person]:
     """Travellers in the order they registered: a third before `start`, the others until shortly before `end`.
 
     The first is the demo's own login.
     """
-    ids = draw_ids(User)
     early = max(1, count // 3)
     for number in range(count):
         if number < early:

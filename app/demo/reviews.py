@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from app.demo.copying import Loading, TableCopy, draw_ids
+from app.demo.copying import Loading, TableCopy
 from app.demo.vocabulary import (
     REVIEW_DETAILS,
     REVIEW_ENDS,
@@ -74,7 +74,7 @@ def write_reviews(
     """
     table = TableCopy(Review, loading)
     made = 0
-    for made, row in enumerate(_rows(rng, stays, count, but_not_by, now), start=1):
+    for made, row in enumerate(_rows(rng, loading.ids(Review), stays, count, but_not_by, now), start=1):
         table.add(row)
         if made % _BLOCK == 0:
             table.send()
@@ -84,8 +84,9 @@ def write_reviews(
     return made
 
 
-def _rows(rng: random.Random, stays: Stayed, count: int, but_not_by: int, now: datetime) -> Iterator[dict[str, Any]]:
-    ids = draw_ids(Review)
+def _rows(
+    rng: random.Random, ids: Iterator[int], stays: Stayed, count: int, but_not_by: int, now: datetime
+) -> Iterator[dict[str, Any]]:
     places = stays.by_others_than(but_not_by)
     reviewed = rng.sample(places, min(count, len(places)))
     written = sorted((_written_at(rng, stays[place][3], now.timestamp()), place) for place in reviewed)

@@ -57,6 +57,8 @@ _FILLED = (
     *(User, StaffRole, Provider, Package, Booking, Payment, Refund),
     *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, Availability),
 )
+# Those whose ids others refer to, or the chain of the audit trail.
+_NUMBERED = (User, Provider, Package, Booking, Payment, Refund, AuditEntry, Review)
 _ANYTHING_THERE = tuple(select(model.id).limit(1) for model in (Booking, Package))
 
 _PLOTS: dict[Plot, int] = {
@@ -237,7 +239,7 @@ def _fill(connection: Connection, scale: Scale, by: Actor, tell: Callable[[str],
     # The local Stripe hears of the payments before they are committed, so that nothing of ours stays when it can't be
     # reached: the one call over the network inside a transaction.
     key = settings().stripe_secret_key.get_secret_value()
-    with Loading(connection) as loading, StripeLoading(settings().stripe_api_base, key) as stripe:
+    with Loading(connection, _NUMBERED) as loading, StripeLoading(settings().stripe_api_base, key) as stripe:
         made = _load(loading, stripe, trail, scale, by, tell)
     tell("Making indexes and foreign keys")
     slowing.restore()
@@ -317,7 +319,7 @@ def _load(
 def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: str, since: datetime) -> Actor:
     users, roles = TableCopy(User, loading), TableCopy(StaffRole, loading)
     actors = {}
-    for login, row in people.staff(password_hash, since):
+    for login, row in people.staff(loading.ids(User), password_hash, since):
         users.add(row)
         for role in login.roles:
             roles.add({"user_id": row["id"], "role": role})
@@ -333,7 +335,7 @@ def _make_travellers(
     rng: random.Random, loading: Loading, count: int, password_hash: str, start: datetime, end: datetime
 ) -> list[Person]:
     users, made = TableCopy(User, loading), []
-    for person in people.travellers(rng, count, start, end):
+    for person in people.travellers(rng, loading.ids(User), count, start, end):
         users.add(person.row(password_hash))
         made.append(person)
         if len(made) % _BLOCK == 0:
@@ -365,12 +367,12 @@ def _without_hash(row: dict[str, object]) -> dict[str, object]:
 
 def _make_catalogue(rng: random.Random, loading: Loading, scale: Scale, end: datetime) -> list[Offer]:
     providers, packages = TableCopy(Provider, loading), TableCopy(Package, loading)
-    sellers = catalogue.providers(rng, scale.providers, end)
+    sellers = catalogue.providers(rng, loading.ids(Provider), scale.providers, end)
     for seller in sellers:
         providers.add(seller)
     providers.send()
     offers = []
-    for row, offer in catalogue.packages(rng, sellers, scale.packages):
+    for row, offer in catalogue.packages(rng, loading.ids(Package), sellers, scale.packages):
         packages.add(row)
         offers.append(offer)
     packages.send()

@@ -12,9 +12,10 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.catalog.models import Provider
-from app.db import transaction
-from app.demo.copying import Loading, TableCopy, draw_ids
+from app.db import owner_engine, transaction
+from app.demo.copying import Loading, TableCopy
 from app.extensions import db
+from tests import factories
 
 
 def provider(row_id: int, **values: Any) -> dict[str, Any]:
@@ -50,11 +51,11 @@ def test_a_block_that_is_refused_ends_the_loading_and_leaves_nothing(empty_app: 
     assert db.session.scalars(select(Provider.id)).all() == []
 
 
-def test_ids_are_drawn_from_the_tables_own_sequence(empty_app: Flask) -> None:
-    first = list(islice(draw_ids(Provider), 1_000))
-    assert first == list(range(1, 1_001))
-    with transaction():
-        row = Provider(name="The next")
-        db.session.add(row)
-        db.session.flush()
-    assert row.id > first[-1]
+def test_ids_go_on_from_the_tables_own_sequence_and_it_goes_on_after_them(empty_app: Flask) -> None:
+    earlier = factories.provider().id
+    engine = owner_engine(empty_app.extensions["settings"].database_owner_url)
+    with engine.begin() as connection, Loading(connection, (Provider,)) as loading:
+        ids = list(islice(loading.ids(Provider), 1_000))
+    engine.dispose()
+    assert ids == list(range(earlier + 1, earlier + 1_001))
+    assert factories.provider().id == ids[-1] + 1
