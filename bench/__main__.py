@@ -23,7 +23,7 @@ from bench.market import PACKAGES, ROOT, Market, constant, market, served
 
 RESULTS = Path(__file__).parent / "results.json"
 ROUNDS = 15
-CLIENTS = 8
+CLIENTS = 16  # with few more than processes, chance alone would leave some of those without a connection
 WARM_UP_SECONDS = 2.0
 MOST_EVENTS_PER_SECOND = 10_000  # more than any machine takes
 

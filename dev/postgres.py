@@ -277,6 +277,10 @@ class Postgres(Embedded):
             "shared_preload_libraries": "pg_stat_statements",
             "shared_buffers": "256MB",
             "max_connections": 100,
+            # Nobody replicates it, so an index that is made need not be in the log as well.
+            "wal_level": "minimal",
+            "max_wal_senders": 0,
+            "max_wal_size": "4GB",
             "timezone": "UTC",
             "log_timezone": "UTC",
             "logging_collector": "off",

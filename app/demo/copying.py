@@ -68,9 +68,13 @@ class Loading:
             self._sent.popleft().result()
 
     def _sequence(self, statement: str, model: type[Model], *values: int) -> int:
-        with self._connection.cursor() as cursor:
+        cursor = self._connection.cursor()
+        try:
             cursor.execute(statement, (model.__tablename__, *values))
-            value: int = cursor.fetchone()[0]
+            found: Any = cursor.fetchone()
+        finally:
+            cursor.close()
+        value: int = found[0]
         return value
 
     def _copy(self, statement: str, block: bytes) -> None:
