@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.accounts.models import User
+from app.bookings.models import Booking
+from app.catalog.models import Package
 from app.states import Stateful, moves, status_check
 
 
@@ -51,3 +54,6 @@ class Review(Stateful):
     withdrawn_at: Mapped[datetime | None]
     moderation_reason: Mapped[str | None]
     moderation_notes: Mapped[str | None]
+    booking: Mapped[Booking] = relationship(lazy="raise")
+    package: Mapped[Package] = relationship(lazy="raise")
+    traveller: Mapped[User] = relationship(lazy="raise")
