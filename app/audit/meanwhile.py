@@ -44,7 +44,9 @@ def as_seen(model: type[Model], row_id: int, seen: int, *, titles: Mapping[str, 
 
 
 def told(entry: AuditEntry, *, titles: Mapping[str, Title] | None = None) -> str:
-    """An entry as a sentence: "Approved by Ada Lovelace 4 seconds ago." What an action isn't titled for, its state says."""
+    """An entry as a sentence: "Approved by Ada Lovelace 4 seconds ago." An action without a title is told by the state
+    that it led to.
+    """
     status = (entry.after or {}).get("status")
     if titles and entry.action in titles:
         what = titles[entry.action][0]

@@ -40,12 +40,12 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Decision:
-    """What may be decided about an item: by whom, from which states (without any: from the waiting one) to which.
+    """What may be decided about an item, by whom, from which states (without any: the waiting one) to which.
 
-    `verb` takes the item's id and `by`; where there are `reasons` or `needs_reason`, also the `reason`: the code, with
-    `notes` beside it, if `reasons` are codes and their words; otherwise words. `many`, a verb that takes ids and returns
-    those that it moved, puts it in the bulk bar. `explain` says what it will do, `key` is as in `Action`. `when` narrows
-    further what the states and roles allow.
+    `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes with
+    their words, the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved; with
+    it, the decision is in the bulk bar. `explain` says what it will do; `key` is as in `Action`, and `u` for an undo.
+    `when` narrows further what the states and roles allow.
     """
 
     name: str
