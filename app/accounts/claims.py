@@ -40,12 +40,11 @@ def take(model: type[Model], object_id: int, *, by: Actor) -> Claim:
                 where=(Claim.user_id == by.id) | ~_is_live(now),
             )
         )
-        claim = db.session.scalars(
+        return db.session.scalars(
             select(Claim)
             .where(Claim.object_type == model.__tablename__, Claim.object_id == object_id)
             .execution_options(populate_existing=True)
         ).one()
-    return claim
 
 
 def let_go(model: type[Model], *, by: Actor, but: int | None = None) -> None:

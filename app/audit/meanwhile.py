@@ -18,7 +18,7 @@ from app.states import in_words
 
 def newest(row: Model) -> AuditEntry | None:
     """The last thing that happened to the row; its id is the version of the row that somebody who reads it now sees."""
-    return db.session.scalar(
+    return db.session.scalars(
         select(AuditEntry)
         .where(
             AuditEntry.object_type == row.__tablename__,
@@ -26,7 +26,7 @@ def newest(row: Model) -> AuditEntry | None:
         )
         .order_by(AuditEntry.id.desc())
         .limit(1)
-    )
+    ).first()
 
 
 @contextmanager

@@ -42,10 +42,10 @@ _NAMED = 5
 class Decision:
     """What may be decided about an item, by whom, from which states (without any: the waiting one) to which.
 
-    `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes with
-    their words, the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved; with
-    it, the decision is in the bulk bar. `explain` says what it will do; `key` is as in `Action`, and `u` for an undo.
-    `when` narrows further what the states and roles allow.
+    `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
+    with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
+    with it, the decision is in the bulk bar. `explain` says what it will do; `key` is as in `Action`, and `u` for an
+    undo. `when` narrows further what the states and roles allow.
     """
 
     name: str
@@ -338,8 +338,8 @@ class QueueView(Page):
             raise Invalid.field("after", "This is not a place in this list.")
         return tuple_(*found)
 
-    def _reasons(self, item: Row[Any]) -> list[str]:
-        reasons = [urgency.words for urgency, holds in zip(self.urgency, item[1:], strict=True) if holds]
+    def _reasons(self, item: Any) -> list[str]:
+        reasons = [urgency.words for urgency, holds in zip(self.urgency, tuple(item)[1:], strict=True) if holds]
         waited = utcnow() - getattr(item[0], self.since)
         if waited >= self.patience:
             reasons.append(f"Waits for {waited.days} {'day' if waited.days == 1 else 'days'}")

@@ -150,15 +150,12 @@ class ReviewsView(QueueView):
             Fact("To", row.booking.ends_on, "day"),
             Fact("Provider", provider.name, href=provider_href(provider.id)),
         ]
-        written = dict(
-            db.session.execute(
-                select(Review.status, func.count())
-                .where(Review.traveller_id == row.traveller_id, Review.id != row.id)
-                .group_by(Review.status)
-            )
-            .tuples()
-            .all()
+        counted = (
+            select(Review.status, func.count().label("count"))
+            .where(Review.traveller_id == row.traveller_id, Review.id != row.id)
+            .group_by(Review.status)
         )
+        written = {found.status: found.count for found in db.session.execute(counted)}
         others = [
             Fact("Approved", written.get("APPROVED", 0), "number"),
             Fact("Rejected", written.get("REJECTED", 0), "number"),
