@@ -2,6 +2,7 @@
 
 from app.accounts.models import (
     AccountLink,
+    Claim,
     PasswordResetRequest,
     RecoveryCode,
     RefreshToken,
@@ -26,6 +27,7 @@ __all__ = [
     "Availability",
     "Booking",
     "BookingNote",
+    "Claim",
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
