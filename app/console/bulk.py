@@ -1,0 +1,245 @@
+"""/console/bulk/: one's own bulk runs; what each will do, how far it is, and what became of every row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_admin import expose
+from sqlalchemy import Select, select
+from sqlalchemy.orm import joinedload
+from werkzeug.wrappers import Response
+
+from app.audit import trail
+from app.audit.actor import Actor
+from app.bulk import service as bulk
+from app.bulk.kinds import KINDS
+from app.bulk.models import Bulk
+from app.console import session
+from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done
+from app.console.formatting import status_label
+from app.console.record import Action, Phrase, Record
+from app.errors import Invalid, NotFound
+from app.undo import window
+
+_TITLES: dict[str, trail.Title] = {
+    "bulk.prepare": ("Rows chosen", "note", None),
+    "bulk.start": ("Started", "state", "active"),
+    "bulk.cancel": ("Stopped", "state", None),
+    "bulk.undo": ("Undo asked for", "state", "active"),
+    "bulk.finish": ("Finished", "state", "good"),
+    "bulk.fail": ("Ended before its time", "state", "bad"),
+}
+# Of which rows the list below shows which; those that need somebody come first.
+_OUTCOMES = {
+    "FAILED": "Failed",
+    "KEPT": "Not undone",
+    "SKIPPED": "Skipped",
+    "LEFT": "Not reached",
+    "UNDONE": "Undone",
+    "DONE": "Done",
+}
+_ROWS_SHOWN = 50
+# Seconds between two looks of a page that is watched: while it is worked on, and while it can be undone.
+_LOOK, _LOOK_AT_UNDO = 1, 5
+
+
+class BulkView(RecordView):
+    """Everybody's own runs; for admins, everybody's."""
+
+    roles = EVERYBODY
+    icon = "checks"
+    model = Bulk
+    title = "Bulk runs"
+    noun = ("bulk run", "bulk runs")
+    intro = "What was done to many rows at once, and what became of each. A run goes on when you leave its page."
+    empty_hint = "Select rows of a list that has actions for many, and choose one of them."
+    columns = (
+        Column("what", "Run", "link"),
+        Column("status", "State", "chip"),
+        Column("done", "Done", "number", "right"),
+        Column("skipped", "Skipped", "number", "right"),
+        Column("failed", "Failed", "number", "right"),
+        Column("by", "By"),
+        Column("created_at", "Asked for", "time", "right"),
+    )
+    filters = (Filter("status", "State", {status: status_label(status) for status in Bulk.MOVES}),)
+
+    def query(self) -> Select[Any]:
+        """What whoever looks may see."""
+        by = session.actor()
+        runs = select(Bulk).options(joinedload(Bulk.asked_by))
+        return runs if by.has(bulk.SEES_ALL) else runs.where(Bulk.by_id == by.id)
+
+    def cells(self, row: Bulk) -> dict[str, Any]:
+        """One run's line."""
+        return {**vars(row), "what": _what(row), "by": row.asked_by.name}
+
+    def href(self, row: Bulk) -> str:
+        """Its page."""
+        return _href(row.id)
+
+    @expose("/<int:bulk_id>/")  # type: ignore[untyped-decorator]
+    def show(self, bulk_id: int) -> str:
+        """One run; its page looks again by itself while something moves."""
+        by = session.actor()
+        run = bulk.find(_id(bulk_id), by=by)
+        undoable = 0 if bulk.why_no_undo(run) else bulk.undoable(run)
+        is_moving = run.status in ("RUNNING", "UNDOING")
+        return self.render_record(
+            Record(
+                title=_what(run),
+                status=run.status,
+                sub=tuple(_sub(run)),
+                actions=_actions(run, by, undoable),
+                timeline=list(trail.moments({"bulks": [run.id]}, titles=_TITLES)),
+            ),
+            "console/bulk/show.html",
+            run=run,
+            kind=KINDS[run.kind],
+            look_again=_LOOK if is_moving else _LOOK_AT_UNDO if undoable else None,
+            progress=_progress(run),
+            plan=_plan(run, by) if run.status == "PREPARED" else None,
+            results=_results(run) if run.status != "PREPARED" else None,
+            undo_seconds=f"{window().total_seconds():g}",
+            newer=_newer(run),
+        )
+
+    @expose("/<int:bulk_id>/start", methods=["POST"])  # type: ignore[untyped-decorator]
+    def start(self, bulk_id: int) -> Response:
+        """Do what was prepared."""
+        run = bulk.start(_id(bulk_id), by=session.actor())
+        return done("Started. It goes on when you leave this page.", _href(run.id))
+
+    @expose("/<int:bulk_id>/cancel", methods=["POST"])  # type: ignore[untyped-decorator]
+    def cancel(self, bulk_id: int) -> Response:
+        """Stop it."""
+        run = bulk.cancel(_id(bulk_id), by=session.actor())
+        words = "Stopped. What was done stays done." if run.started_at else "Dropped. Nothing was done."
+        return done(words, _href(run.id))
+
+    @expose("/<int:bulk_id>/undo", methods=["POST"])  # type: ignore[untyped-decorator]
+    def undo(self, bulk_id: int) -> Response:
+        """Change back what it did."""
+        run = bulk.undo(_id(bulk_id), by=session.actor())
+        return done("It is being undone.", _href(run.id))
+
+    @expose("/<int:bulk_id>/take-up", methods=["POST"])  # type: ignore[untyped-decorator]
+    def take_up(self, bulk_id: int) -> Response:
+        """Go on with what failed or is left, in a new run."""
+        new = bulk.take_up(_id(bulk_id), by=session.actor())
+        return done("Started as a run of its own.", _href(new.id))
+
+
+def _href(bulk_id: int) -> str:
+    return f"/console/bulk/{bulk_id}/"
+
+
+def _newer(run: Bulk) -> dict[str, Any] | None:
+    newer = bulk.taken_up_by(run)
+    return {"id": newer, "href": _href(newer)} if newer else None
+
+
+def _id(bulk_id: int) -> int:
+    if bulk_id > MAX_ID:
+        raise NotFound("There is no bulk run with this id.")
+    return bulk_id
+
+
+def _counted(count: int, nouns: tuple[str, str]) -> str:
+    return f"{count:,} {nouns[count != 1]}"
+
+
+def _what(run: Bulk) -> str:
+    kind = KINDS[run.kind]
+    return f"{kind.verb.capitalize()} {_counted(run.total, kind.nouns)}"
+
+
+def _sub(run: Bulk) -> list[Phrase]:
+    sub = [Phrase("asked for by", run.asked_by.name), Phrase(at=run.created_at)]
+    if run.retry_of_id is not None:
+        sub.append(Phrase("takes up", f"run {run.retry_of_id}", _href(run.retry_of_id)))
+    if run.ended_at is not None:
+        sub.append(Phrase("ended", at=run.ended_at))
+    return sub
+
+
+def _actions(run: Bulk, by: Actor, undoable: int) -> list[Action]:
+    kind, href = KINDS[run.kind], _href(run.id)
+    may, is_own = by.has(kind.roles), run.by_id == by.id
+    offered = []
+    if run.status == "RUNNING":
+        explain = "The rows that are done stay done; the others stay as they are."
+        offered.append(Action("cancel", "Stop", f"{href}cancel", explain, key="s"))
+    if undoable and may and is_own:
+        explain = f"{_counted(undoable, kind.nouns).capitalize()} will be as before, and nobody outside hears of it."
+        offered.append(Action("undo", f"Undo {undoable:,}", f"{href}undo", explain, key="u"))
+    if may and bulk.why_no_take_up(run) is None:
+        label = f"Retry {run.failed:,} failed" if not run.left else f"Go on with {run.failed + run.left:,}"
+        explain = "In a new run, of what failed and what was not reached."
+        offered.append(Action("take-up", label, f"{href}take-up", explain, key="r"))
+    return offered
+
+
+def _progress(run: Bulk) -> dict[str, Any] | None:
+    """How far it is, as `value` of `most`, in a sentence."""
+    if run.status == "PREPARED":
+        return None
+    if run.status in ("UNDOING", "UNDONE"):
+        value, most, words = run.undone + run.kept, run.done, "undone"
+    else:
+        value, most, words = run.reached, run.total, "worked through"
+    waits = run.status in ("RUNNING", "UNDOING") and value == 0
+    said = "Waits for a worker" if waits else f"{value:,} of {most:,} {words}"
+    return {"value": value, "most": most, "said": said}
+
+
+def _plan(run: Bulk, by: Actor) -> dict[str, Any]:
+    """What starting it would do, and who may."""
+    found, kind = bulk.preview(run), KINDS[run.kind]
+    gone = run.total - found.will - sum(found.skipped.values())
+    skipped = {**found.skipped, **({"Not there any more": gone} if gone else {})}
+    return {
+        "will": found.will,
+        "title": f"{_counted(found.will, kind.nouns)} will be {kind.past}",
+        "button": f"{kind.verb.capitalize()} {_counted(found.will, kind.nouns)}",
+        "skipped": [{"label": reason, "value": count, "kind": "number"} for reason, count in skipped.items()],
+        "start_href": f"{_href(run.id)}start" if run.by_id == by.id and by.has(kind.roles) else None,
+        "cancel_href": f"{_href(run.id)}cancel",
+        "is_undoable": kind.undo_chunk is not None,
+    }
+
+
+def _results(run: Bulk) -> dict[str, Any]:
+    """The rows that came out in one way, a page of them, and the ways there are."""
+    counts = {
+        "FAILED": run.failed,
+        "KEPT": run.kept,
+        "SKIPPED": run.skipped,
+        "LEFT": run.left,
+        "UNDONE": run.undone,
+        "DONE": run.done,
+    }
+    shown = request.args.get("show") or next((name for name in _OUTCOMES if counts[name]), "DONE")
+    if shown not in _OUTCOMES:
+        raise Invalid.field("show", f"There are no rows that are {shown}.")
+    after = request.args.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) <= 18):
+        raise Invalid.field("after", "This is not a place in this list.")
+    kind = KINDS[run.kind]
+    found = bulk.rows(run, shown, after=int(after), most=_ROWS_SHOWN + 1)
+    columns = [Column("row", kind.nouns[0].capitalize(), "link"), Column("reason", "What happened")]
+    return {
+        "ways": [
+            {"label": label, "count": counts[name], "href": f"?show={name}", "is_shown": name == shown}
+            for name, label in _OUTCOMES.items()
+            if counts[name] or name == shown
+        ],
+        "columns": columns if shown in ("FAILED", "KEPT", "SKIPPED") else columns[:1],
+        "rows": [
+            {"href": None, "cells": {"row": f"{kind.nouns[0].capitalize()} {row_id}", "reason": reason}}
+            for row_id, reason in found[:_ROWS_SHOWN]
+        ],
+        "more_href": f"?show={shown}&after={found[_ROWS_SHOWN - 1][0]}" if len(found) > _ROWS_SHOWN else None,
+        "title": _OUTCOMES[shown],
+    }
