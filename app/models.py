@@ -18,7 +18,7 @@ from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
-from app.reviews.models import Review
+from app.reviews.models import RatingCount, Review
 
 __all__ = [
     "AccountLink",
@@ -38,6 +38,7 @@ __all__ = [
     "PasswordResetRequest",
     "Payment",
     "Provider",
+    "RatingCount",
     "RecoveryCode",
     "RefreshToken",
     "Refund",

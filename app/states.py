@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, func, update
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    Insert,
+    Update,
+    any_,
+    cast,
+    update,
+)
 from sqlalchemy.orm import Mapped
 
 from app.db import require_transaction, utcnow
@@ -63,31 +75,71 @@ def move(row: Stateful, to: str, *, at: datetime | None = None) -> None:
         setattr(row, stamp, at or utcnow())
 
 
+@dataclass(frozen=True)
+class Moving:
+    """Many rows on their way to another state, in a statement that may do more with them.
+
+    `rows` has their `id`, what was asked to be kept, and as `was_…` what each of the columns in `after` held before.
+    """
+
+    rows: CTE
+    after: dict[str, Any]
+
+    def run(self, *more: Insert | Update) -> list[int]:
+        """Move them, and do what stands on `rows` in the same statement; returns the ids that moved."""
+        statement = db.select(self.rows.c.id)
+        for number, step in enumerate(more, 1):
+            statement = statement.add_cte(step.cte(f"step_{number}"))
+        return sorted(db.session.scalars(statement))
+
+
+def moving(
+    model: type[Stateful],
+    ids: Iterable[int],
+    *,
+    to: str,
+    sources: Collection[str],
+    only: Collection[ColumnElement[bool]] = (),
+    keep: Collection[str] = (),
+    **values: Any,
+) -> Moving:
+    """Those of the rows that are in one of the `sources`, on their way to another state; `values` are set as well.
+
+    Nothing is done before its `run`, which leaves what the session knows of them as it was. Raises ValueError when
+    MOVES lacks one of the edges.
+    """
+    require_transaction()
+    for source in sources:
+        if to not in model.MOVES[source]:
+            raise ValueError(f"{model.__name__} has no move from {source} to {to}")
+    after = {"status": to, **values}
+    if to in model.STAMPS:
+        after.setdefault(model.STAMPS[to], utcnow())
+    columns = model.__table__.c
+    # Locked in id order, so that two of these, or one and a verb, can't wait for each other in a ring.
+    locked = (
+        db.select(columns.id, *(columns[name].label(f"was_{name}") for name in after))
+        .where(columns.id == any_(cast(list(ids), ARRAY(BigInteger))), columns.status.in_(sources), *only)
+        .order_by(columns.id)
+        .with_for_update()
+        .cte("locked")
+    )
+    moved = (
+        update(model.__table__)  # type: ignore[arg-type]  # every model of ours is a plain table
+        .where(columns.id == locked.c.id)
+        .values(after)
+        .returning(columns.id, *(columns[name] for name in keep), *(locked.c[f"was_{name}"] for name in after))
+    )
+    return Moving(moved.cte("moved"), after)
+
+
 def move_many(model: type[Stateful], ids: Iterable[int], *, to: str, sources: Collection[str]) -> list[int]:
     """Move many rows in one statement; returns the ids that were in one of the `sources` and moved, the others stay as
     they are.
 
     Raises ValueError when MOVES lacks one of the edges.
     """
-    require_transaction()
-    for source in sources:
-        if to not in model.MOVES[source]:
-            raise ValueError(f"{model.__name__} has no move from {source} to {to}")
-    values: dict[str, object] = {"status": to}
-    if to in model.STAMPS:
-        values[model.STAMPS[to]] = func.now()
-    # Locked in id order, so that two of these, or one and a verb, can't wait for each other in a ring.
-    locked = (
-        db.select(model.id)
-        .where(model.id.in_(list(ids)), model.status.in_(sources))
-        .order_by(model.id)
-        .with_for_update()
-        .cte("locked")
-    )
-    moved = db.session.scalars(
-        update(model).where(model.id.in_(db.select(locked.c.id))).values(values).returning(model.id)
-    )
-    return sorted(moved)
+    return moving(model, ids, to=to, sources=sources).run()
 
 
 def _name(model: type[Stateful]) -> str:

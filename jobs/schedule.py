@@ -31,6 +31,7 @@ SCHEDULE = (
     Entry("jobs.sweeps.sweep_all", 5, "default"),
     Entry("jobs.bookings.expire_holds", 10, "default"),
     Entry("jobs.bookings.complete_stays", 300, "slow"),
+    Entry("jobs.reviews.settle", 5, "default"),
     Entry("jobs.audit.seal", 10, "slow"),
     Entry("jobs.payments.check_books", 3600, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),

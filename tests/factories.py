@@ -23,10 +23,13 @@ from app.audit.actor import SYSTEM, Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider
-from app.db import transaction, utcnow
+from app.db import lock, transaction, utcnow
 from app.extensions import db
 from app.payments import stripe_gateway
 from app.payments.stripe_gateway import Intent
+from app.reviews import service as reviews
+from app.reviews.models import Review
+from app.states import move
 
 PASSWORD = "a long enough password"
 _number = count(1)
@@ -151,6 +154,28 @@ def paid_booking(**values: Any) -> Booking:
     assert confirm(intent.id).ok
     bookings.payment_changed(stripe_gateway.retrieve_intent(intent.id))
     return reread(held)
+
+
+def completed_booking(**values: Any) -> Booking:
+    """A booking whose stay is over. Nobody paid for it, which takes longer and matters to few."""
+    held = booking(**values)
+    with transaction():
+        held = lock(Booking, held.id)
+        move(held, "CONFIRMED")
+        move(held, "COMPLETED")
+    return held
+
+
+def review(*, of: Package | None = None, rating: int = 4) -> Review:
+    """A review that waits for a moderator."""
+    stay = completed_booking(of=of)
+    by = Actor("traveller", stay.traveller_id, "The traveller")
+    return reviews.submit(stay.id, rating=rating, title="Would come back", content="Quiet at night.", by=by)
+
+
+def moderator() -> Actor:
+    """Somebody who decides on reviews."""
+    return actor(staff("moderator"))
 
 
 def reread(row: Any) -> Any:

@@ -165,6 +165,15 @@ def stay(owner: Actor | None) -> Asked:
     )
 
 
+def stayed(owner: Actor | None) -> Asked:
+    booking_id = factories.completed_booking(by=owner).id if owner else NOT_THERE
+    return Asked({}, {"bookingId": booking_id, "rating": 4, "title": "Would come back", "content": "Quiet at night."})
+
+
+def waiting_review(owner: Actor | None) -> Asked:
+    return Asked({"review_id": factories.review().id if owner else NOT_THERE}, {"decision": "approve"})
+
+
 def style(owner: Actor | None) -> Asked:
     return Asked({"filename": "console.css" if owner else "nothing.css"})
 
@@ -275,6 +284,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(stayed, waiting_review),
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),

@@ -74,6 +74,7 @@ PUBLIC = {
     "api.list_packages": "the catalogue is for everybody",
     "api.get_package": "the catalogue is for everybody",
     "api.get_availability": "the catalogue is for everybody",
+    "api.list_package_reviews": "what is shown of reviews is for everybody",
 }
 
 

@@ -130,6 +130,9 @@ api.create_booking         POST   stay          401    201       201     201    
 api.list_bookings          GET    -             401    200       200     200       200     200     -
 api.get_booking            GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
 api.cancel_booking         POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.list_package_reviews   GET    package       200    200       200     200       200     200     404
+api.create_review          POST   stayed        401    201/404   201/404 201/404   201/404 201/404 404
+api.moderate_review        PATCH  waiting_review 401   403       403     200       403     200     404
 api.create_payment_intent  POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
 """
 

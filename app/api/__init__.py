@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, bookings, docs, headers, limits, packages
+from app.api import auth, bookings, docs, headers, limits, packages, reviews
 from app.api.blueprint import api
 
-RESOURCES = (auth, packages, bookings, docs)
+RESOURCES = (auth, packages, bookings, reviews, docs)
 
 
 def register(app: Flask) -> None:

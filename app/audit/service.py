@@ -7,16 +7,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Text, cast, func, insert, select, text
+from sqlalchemy import Connection, Insert, Text, cast, func, insert, literal, select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
 from app.db import changes, require_transaction, statement, transaction
 from app.extensions import Model, db
 from app.logs import request_id
+from app.states import Moving
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,18 @@ def record_many(
         "after": _plain(after),
     }
     db.session.execute(insert(AuditEntry), [{**same, "object_id": row_id} for row_id in ids])
+
+
+def entries_of(by: Actor, action: str, model: type[Model], moving: Moving, *, reason: str | None = None) -> Insert:
+    """The same as a step of the statement that moves the rows: each entry has what its row held before."""
+    rows, after = moving.rows, _plain(moving.after)
+    same = {**_who(by), "action": action, "object_type": model.__tablename__, "after": after, "reason": reason}
+    before = func.jsonb_build_object(*chain.from_iterable((name, rows.c[f"was_{name}"]) for name in moving.after))
+    columns = AuditEntry.__table__.c
+    return insert(AuditEntry).from_select(
+        [*same, "object_id", "before"],
+        select(*(literal(value, columns[name].type) for name, value in same.items()), rows.c.id, before),
+    )
 
 
 def _who(by: Actor) -> dict[str, Any]:

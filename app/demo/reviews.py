@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import Connection, func, insert, select
+
 from app.demo.copying import Loading, TableCopy, draw_ids
 from app.demo.vocabulary import (
     REVIEW_DETAILS,
@@ -16,7 +18,7 @@ from app.demo.vocabulary import (
     REVIEW_REFUSALS,
     REVIEW_TITLES,
 )
-from app.reviews.models import Review
+from app.reviews.models import RatingCount, Review
 
 _BLOCK = 20_000
 _LEAST_DAYS, _MEAN_DAYS = 0.2, 6
@@ -66,15 +68,16 @@ def write_reviews(
     count: int,
     *,
     but_not_by: int,
+    moderator: int,
     now: datetime,
     tell: Callable[[str], None],
 ) -> int:
-    """Have `count` of the stays reviewed, or all there are, in order of time; returns how many. Who is `but_not_by`
-    still has all of theirs to review.
+    """Have `count` of the stays reviewed, or all there are, in order of time, and decided on by the `moderator`;
+    returns how many. Who is `but_not_by` still has all of theirs to review.
     """
     table = TableCopy(Review, loading)
     made = 0
-    for made, row in enumerate(_rows(rng, stays, count, but_not_by, now), start=1):
+    for made, row in enumerate(_rows(rng, stays, count, but_not_by, moderator, now), start=1):
         table.add(row)
         if made % _BLOCK == 0:
             table.send()
@@ -84,7 +87,16 @@ def write_reviews(
     return made
 
 
-def _rows(rng: random.Random, stays: Stayed, count: int, but_not_by: int, now: datetime) -> Iterator[dict[str, Any]]:
+def count_ratings(connection: Connection) -> None:
+    """Count the stars of the approved reviews, of which none are counted yet."""
+    stars = (Review.package_id, Review.rating)
+    counted = select(*stars, func.count()).where(Review.status == "APPROVED").group_by(*stars)
+    connection.execute(insert(RatingCount).from_select(["package_id", "rating", "reviews"], counted))
+
+
+def _rows(
+    rng: random.Random, stays: Stayed, count: int, but_not_by: int, moderator: int, now: datetime
+) -> Iterator[dict[str, Any]]:
     ids = draw_ids(Review)
     places = stays.by_others_than(but_not_by)
     reviewed = rng.sample(places, min(count, len(places)))
@@ -104,7 +116,7 @@ def _rows(rng: random.Random, stays: Stayed, count: int, but_not_by: int, now: d
             "title": rng.choice(REVIEW_TITLES[rating]),
             "content": _content(rng, rating),
             "created_at": datetime.fromtimestamp(at, UTC),
-            **(_UNDECIDED if number >= len(written) - _WAITING else _moderated(rng, number, at, now)),
+            **(_UNDECIDED if number >= len(written) - _WAITING else _moderated(rng, number, at, moderator, now)),
         }
 
 
@@ -124,19 +136,21 @@ _UNDECIDED: dict[str, Any] = {
     "status": "PENDING",
     "moderated_at": None,
     "withdrawn_at": None,
+    "moderated_by": None,
     "moderation_reason": None,
     "moderation_notes": None,
+    "undo_until": None,
 }
 
 
-def _moderated(rng: random.Random, number: int, at: float, now: datetime) -> dict[str, Any]:
+def _moderated(rng: random.Random, number: int, at: float, moderator: int, now: datetime) -> dict[str, Any]:
     decided_at = datetime.fromtimestamp(at + 86_400 * rng.uniform(*_MODERATED_AFTER_DAYS), UTC)
     if decided_at >= now:
         return _UNDECIDED
     what = rng.random()
     if number == 0 or what < _WITHDRAWN:
         return _UNDECIDED | {"status": "WITHDRAWN", "withdrawn_at": decided_at}
+    decided = _UNDECIDED | {"moderated_at": decided_at, "moderated_by": moderator}
     if number == 1 or what < _WITHDRAWN + _REJECTED:
-        reason = rng.choice(REVIEW_REFUSALS)
-        return _UNDECIDED | {"status": "REJECTED", "moderated_at": decided_at, "moderation_reason": reason}
-    return _UNDECIDED | {"status": "APPROVED", "moderated_at": decided_at}
+        return decided | {"status": "REJECTED", "moderation_reason": rng.choice(REVIEW_REFUSALS)}
+    return decided | {"status": "APPROVED"}

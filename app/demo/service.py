@@ -28,13 +28,13 @@ from app.demo.journal import Journal
 from app.demo.lives import Lives, Plot, Stay, Terms
 from app.demo.people import Person
 from app.demo.places import zone
-from app.demo.reviews import write_reviews
+from app.demo.reviews import count_ratings, write_reviews
 from app.demo.set_aside import SetAside
 from app.demo.stripe_objects import StripeLoading
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.reviews.models import Review
+from app.reviews.models import RatingCount, Review
 
 SMALLEST, LARGEST = 100, 2_000_000
 
@@ -55,7 +55,7 @@ _TRIES = 60
 # Every table that rows go into, parents first.
 _FILLED = (
     *(User, StaffRole, Provider, Package, Booking, Payment, Refund),
-    *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, Availability),
+    *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, RatingCount, Availability),
 )
 _ANYTHING_THERE = tuple(select(model.id).limit(1) for model in (Booking, Package))
 
@@ -239,6 +239,7 @@ def _fill(connection: Connection, scale: Scale, by: Actor, tell: Callable[[str],
     key = settings().stripe_secret_key.get_secret_value()
     with Loading(connection) as loading, StripeLoading(settings().stripe_api_base, key) as stripe:
         made = _load(loading, stripe, trail, scale, by, tell)
+    count_ratings(connection)
     tell("Making indexes and foreign keys")
     slowing.restore()
     return replace(made, payments=stripe.loaded)
@@ -265,13 +266,13 @@ def _load(
     tell("Making people and packages")
     # One hash for everybody, as hashing is meant to be slow, and the password is no secret.
     password_hash = hash_password(settings().demo_password.get_secret_value())
-    support = _make_staff(loading, journal, by, password_hash, start - _YEAR - timedelta(days=45))
+    staff = _make_staff(loading, journal, by, password_hash, start - _YEAR - timedelta(days=45))
     travellers = _make_travellers(rng, loading, scale.travellers, password_hash, start - _YEAR, end)
     registrations = _Registrations(journal, travellers)
     offers = _make_catalogue(rng, loading, scale, end)
     stock = Stock(offers, today)
     business = Terms(settings().hold_minutes, settings().commission_basis_points)
-    lives = Lives(rng, loading, journal, stripe, stock, support, business, now)
+    lives = Lives(rng, loading, journal, stripe, stock, staff["support"], business, now)
     story = _Story(rng, [offer for offer in offers if offer.on_sale], stock, travellers)
 
     tell("Making bookings")
@@ -293,7 +294,16 @@ def _load(
     registrations.note(until=end)
 
     tell("Making reviews")
-    reviews = write_reviews(rng, loading, lives.over, scale.reviews, but_not_by=travellers[0].id, now=now, tell=tell)
+    reviews = write_reviews(
+        rng,
+        loading,
+        lives.over,
+        scale.reviews,
+        but_not_by=travellers[0].id,
+        moderator=staff["moderator"].id,
+        now=now,
+        tell=tell,
+    )
 
     just_now = utcnow()
     for number in range(holds):
@@ -314,7 +324,7 @@ def _load(
     return Seeded(bookings, scale.packages, scale.providers, scale.travellers, reviews, 0, journal.sealed)
 
 
-def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: str, since: datetime) -> Actor:
+def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: str, since: datetime) -> dict[str, Actor]:
     users, roles = TableCopy(User, loading), TableCopy(StaffRole, loading)
     actors = {}
     for login, row in people.staff(password_hash, since):
@@ -326,7 +336,7 @@ def _make_staff(loading: Loading, journal: Journal, by: Actor, password_hash: st
         actors[login.local_part] = Actor("staff", row["id"], login.name, frozenset(login.roles))
     users.send()
     roles.send()
-    return actors["support"]
+    return actors
 
 
 def _make_travellers(

@@ -177,9 +177,5 @@ REVIEW_ENDS = {
     4: ("We would book it again.", "Recommended.", "Thank you!"),
     5: ("Thank you, all of you.", "Book it.", "Already planning the next time."),
 }
-REVIEW_REFUSALS = (
-    "Names a private person",
-    "About something else than the stay",
-    "Insults",
-    "Advertises another provider",
-)
+# Codes of `app.reviews.service.REASONS`.
+REVIEW_REFUSALS = ("private", "off_topic", "offensive", "advertising")

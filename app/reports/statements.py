@@ -215,6 +215,9 @@ INVARIANTS = (
         UNION ALL
         SELECT 'payment ' || id || ' since ' || due_at || ': ' || coalesce(last_error, 'never tried')
         FROM payments WHERE due_at < now() - interval '2 minutes'
+        UNION ALL
+        SELECT 'review ' || id || ' since ' || undo_until || ': its decision can''t be undone, and is not told'
+        FROM reviews WHERE undo_until < now() - interval '2 minutes'
         """,
     ),
     Invariant(
@@ -236,15 +239,31 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        "A review has the times that belong to its state",
+        "A review has the times and the decision that belong to its state",
         """
         SELECT 'review ' || id || ' is ' || status || ': created ' || created_at
                || ', moderated ' || coalesce(CAST(moderated_at AS text), 'never')
                || ', withdrawn ' || coalesce(CAST(withdrawn_at AS text), 'never')
+               || ', reason ' || coalesce(moderation_reason, 'none')
+               || ', to be undone until ' || coalesce(CAST(undo_until AS text), 'never')
         FROM reviews
-        WHERE status IN ('APPROVED', 'REJECTED') AND moderated_at IS NULL
+        WHERE (moderated_at IS NOT NULL) <> (status IN ('APPROVED', 'REJECTED'))
+           OR (moderation_reason IS NOT NULL) <> (status = 'REJECTED')
+           OR status NOT IN ('APPROVED', 'REJECTED')
+              AND coalesce(CAST(moderated_by AS text), moderation_notes, CAST(undo_until AS text)) IS NOT NULL
            OR (withdrawn_at IS NOT NULL) <> (status = 'WITHDRAWN')
            OR least(moderated_at, withdrawn_at) < created_at
+        """,
+    ),
+    Invariant(
+        "The ratings counted are those of the approved reviews",
+        """
+        SELECT 'package ' || package_id || ': ' || coalesce(c.reviews, 0) || ' with rating ' || rating
+               || ' counted, approved are ' || coalesce(r.reviews, 0)
+        FROM rating_counts c FULL JOIN (
+            SELECT package_id, rating, count(*) AS reviews FROM reviews WHERE status = 'APPROVED'
+            GROUP BY package_id, rating) r USING (package_id, rating)
+        WHERE coalesce(c.reviews, 0) <> coalesce(r.reviews, 0)
         """,
     ),
     Invariant(

@@ -1,4 +1,6 @@
-"""The review: what a traveller says about one completed booking, and where its moderation stands."""
+"""The review: what a traveller says about one completed booking, and where its moderation stands; and how often each
+star was given.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,17 @@ from datetime import datetime
 from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.extensions import Model
 from app.states import Stateful, moves, status_check
+from app.undo import Undoable
 
 
-class Review(Stateful):
-    """A rating from 1 to 5 and its words; only an approved one is shown.
+class Review(Stateful, Undoable):
+    """A rating from 1 to 5 and its words; the public is shown the approved ones that can't be undone any more.
 
-    `package_id` and `traveller_id` are the booking's, so that a package's reviews are found without it.
+    `package_id` and `traveller_id` are the booking's, so that a package's reviews are found without it. What begins
+    with `moderat` is about the decision that stands, and empty while there is none; `moderated_by` is empty too where
+    nobody in particular decided, `moderation_reason` is a code of `service.REASONS`.
     """
 
     MOVES = moves(
@@ -33,6 +39,15 @@ class Review(Stateful):
             postgresql_include=["rating"],
             postgresql_where=text("status = 'APPROVED'"),
         ),
+        # Counted, but not shown yet.
+        Index(
+            "ix_reviews_not_shown",
+            "package_id",
+            "rating",
+            postgresql_where=text("status = 'APPROVED' AND undo_until IS NOT NULL"),
+        ),
+        # Windows to close.
+        Index("ix_reviews_undo_until", "undo_until", postgresql_where=text("undo_until IS NOT NULL")),
         # The moderation queue, oldest first, and each of the other states.
         Index("ix_reviews_status", "status", "id"),
         Index("ix_reviews_traveller_id", "traveller_id", "id"),
@@ -49,5 +64,20 @@ class Review(Stateful):
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     moderated_at: Mapped[datetime | None]
     withdrawn_at: Mapped[datetime | None]
+    moderated_by: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
     moderation_reason: Mapped[str | None]
     moderation_notes: Mapped[str | None]
+
+
+class RatingCount(Model):
+    """How many approved reviews give a package this rating: moved on with each decision, never counted anew."""
+
+    __tablename__ = "rating_counts"
+    __table_args__ = (
+        CheckConstraint("rating BETWEEN 1 AND 5", name="rating"),
+        CheckConstraint("reviews >= 0", name="reviews"),
+    )
+
+    package_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("packages.id"), primary_key=True)
+    rating: Mapped[int] = mapped_column(primary_key=True)
+    reviews: Mapped[int]

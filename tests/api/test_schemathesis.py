@@ -48,10 +48,12 @@ class Asker:
         (self.operation,) = [
             found for result in self.schema.get_all_operations() if (found := result.ok()).label == label
         ]
-        person = factories.traveller()
+        person = factories.staff("moderator") if "moderate" in label else factories.traveller()
         self.headers = factories.bearer(person)
+        self.by = factories.actor(person)
         self.package = factories.package(units=50)
-        self.booking = factories.booking(of=self.package, by=factories.actor(person))
+        self.booking = factories.booking(of=self.package, by=self.by)
+        self.review = factories.review(of=self.package)
 
     def ask(self, case: Any) -> int:
         """Send it; the status. Fails with what the document doesn't say."""
@@ -68,12 +70,15 @@ class Asker:
 
     def about_what_is_there(self, case: Any) -> Any:
         """The same about a package and a booking that are there, as nothing is done about others."""
-        known = {"bookingId": self.booking.id, "packageId": self.package.id}
+        known = {"bookingId": self.booking.id, "packageId": self.package.id, "reviewId": self.review.id}
         case.path_parameters = {**case.path_parameters, **{k: known[k] for k in known if k in case.path_parameters}}
         if isinstance(case.body, dict) and "packageId" in case.body:
             first = factories.tomorrow()
             stay = {"checkIn": first.isoformat(), "checkOut": (first + timedelta(days=1)).isoformat()}
             case.body = {**case.body, "packageId": self.package.id, **stay}
+        if isinstance(case.body, dict) and "bookingId" in case.body:
+            stayed = factories.completed_booking(of=self.package, by=self.by)
+            case.body = {**case.body, "bookingId": stayed.id}
         return case
 
 

@@ -96,6 +96,7 @@ FAULTS = {
         "UPDATE webhook_events SET due_at = now() - interval '121 seconds'",
         "UPDATE refunds SET due_at = now() - interval '121 seconds'",
         "UPDATE payments SET due_at = now() - interval '121 seconds' WHERE status = 'CANCELLED'",
+        "UPDATE reviews SET undo_until = now() - interval '121 seconds' WHERE status = 'REJECTED'",
     ),
     "A review is of a completed booking": (
         "UPDATE reviews SET booking_id = (SELECT id FROM bookings WHERE status = 'CONFIRMED' LIMIT 1)"
@@ -108,11 +109,23 @@ FAULTS = {
         "ALTER TABLE reviews DROP CONSTRAINT uq_reviews_booking_id;"
         " UPDATE reviews SET booking_id = (SELECT min(booking_id) FROM reviews)",
     ),
-    "review has the times": (
+    "times and the decision": (
         "UPDATE reviews SET moderated_at = NULL WHERE status = 'APPROVED'",
         "UPDATE reviews SET withdrawn_at = NULL WHERE status = 'WITHDRAWN'",
         "UPDATE reviews SET withdrawn_at = now() WHERE status = 'APPROVED'",
         "UPDATE reviews SET moderated_at = created_at - interval '1 second' WHERE status = 'REJECTED'",
+        "UPDATE reviews SET moderated_at = now() WHERE status = 'PENDING'",
+        "UPDATE reviews SET moderation_reason = NULL WHERE status = 'REJECTED'",
+        "UPDATE reviews SET moderation_reason = 'offensive' WHERE status = 'APPROVED'",
+        "UPDATE reviews SET moderated_by = (SELECT min(id) FROM users) WHERE status = 'PENDING'",
+        "UPDATE reviews SET moderation_notes = 'Kind' WHERE status = 'WITHDRAWN'",
+        "UPDATE reviews SET undo_until = now() + interval '20 seconds' WHERE status = 'PENDING'",
+    ),
+    "ratings counted": (
+        "UPDATE rating_counts SET reviews = reviews + 1 WHERE package_id = (SELECT min(package_id) FROM rating_counts)",
+        "DELETE FROM rating_counts WHERE rating = 5",
+        "UPDATE reviews SET status = 'PENDING', moderated_at = NULL WHERE status = 'APPROVED'",
+        "UPDATE reviews SET rating = 6 - rating WHERE status = 'APPROVED'",
     ),
     "audit entry of its beginning": (
         "UPDATE bookings SET id = id + 1000000 WHERE id NOT IN (SELECT booking_id FROM payments)",
