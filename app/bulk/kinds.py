@@ -61,9 +61,11 @@ class BulkKind:
 
 def _preview_of_pending(ids: Ids) -> Preview:
     states = select(Review.status, func.count()).where(Review.id.in_(ids)).group_by(Review.status)
-    counts = {status: count for status, count in db.session.execute(states)}
+    counts = dict(db.session.execute(states).all())
     will = counts.pop("PENDING", 0)
-    return Preview(will, {f"{in_words(status).capitalize()} already": count for status, count in sorted(counts.items())})
+    return Preview(
+        will, {f"{in_words(status).capitalize()} already": count for status, count in sorted(counts.items())}
+    )
 
 
 def _with_what_happened(ids: list[int], done: list[int]) -> Outcome:

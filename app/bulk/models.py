@@ -18,10 +18,10 @@ OUTCOMES = ("SKIPPED", "FAILED", "KEPT")
 
 
 class Bulk(Stateful, Outbox):
-    """What somebody wants done to a frozen set of rows. PREPARED shows what it would do; RUNNING and UNDOING have a job.
+    """What somebody wants done to a frozen set of rows. PREPARED waits to be started, RUNNING and UNDOING have a job.
 
-    The counts are kept with each chunk: `done`, `skipped` and `failed` of the `total`, and of the done ones `undone`,
-    or `kept` where undoing came too late.
+    The counts are written with each chunk: `done`, `skipped` and `failures` of the `total`, and of the done ones
+    `undone`, or `kept` where undoing came too late.
     """
 
     JOB = "jobs.bulk.work"
@@ -46,7 +46,7 @@ class Bulk(Stateful, Outbox):
     __tablename__ = "bulks"
     __table_args__ = (
         status_check(MOVES),
-        CheckConstraint("done + skipped + failed <= total AND undone + kept <= done", name="counts"),
+        CheckConstraint("done + skipped + failures <= total AND undone + kept <= done", name="counts"),
         Index("ix_bulks_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_bulks_by_id", "by_id", "id"),
     )
@@ -64,7 +64,7 @@ class Bulk(Stateful, Outbox):
     total: Mapped[int] = mapped_column(default=0, server_default="0")
     done: Mapped[int] = mapped_column(default=0, server_default="0")
     skipped: Mapped[int] = mapped_column(default=0, server_default="0")
-    failed: Mapped[int] = mapped_column(default=0, server_default="0")
+    failures: Mapped[int] = mapped_column(default=0, server_default="0")
     undone: Mapped[int] = mapped_column(default=0, server_default="0")
     kept: Mapped[int] = mapped_column(default=0, server_default="0")
     # Why it ended before it got to all its rows.
@@ -77,7 +77,7 @@ class Bulk(Stateful, Outbox):
     @property
     def reached(self) -> int:
         """How many rows have their result."""
-        return self.done + self.skipped + self.failed
+        return self.done + self.skipped + self.failures
 
     @property
     def left(self) -> int:

@@ -1,4 +1,4 @@
-"""Verbs of bulk work: freezing a set, starting it, working through it, stopping, undoing, and taking up what is left."""
+"""Verbs of bulk work: freezing a set, working through it, stopping, undoing, and taking up what is left of it."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def take_up(bulk_id: int, *, by: Actor) -> Bulk:
         if refusal is not None:
             raise Conflict(refusal)
         failed = select(BulkProblem.row_id).where(BulkProblem.bulk_id == old.id, BulkProblem.outcome == "FAILED")
-        unreached = select(func.unnest(BulkChunk.ids)).where(BulkChunk.bulk_id == old.id, BulkChunk.settled_at.is_(None))
+        unreached = select(func.unnest(BulkChunk.ids)).where(
+            BulkChunk.bulk_id == old.id, BulkChunk.settled_at.is_(None)
+        )
         rest = select(union_all(failed, unreached).subquery().c.row_id)
         new = _freeze(_kind_named(old.kind), rest, old.arguments, by=by, retry_of=old)
         _start(new, by)
@@ -120,7 +122,7 @@ def why_no_take_up(bulk: Bulk) -> str | None:
     """Why the rest of a run can't be taken up by a new one, in words; None when it can."""
     if bulk.status not in ("DONE", "CANCELLED", "FAILED") or bulk.started_at is None:
         return "Only what is over, and was not undone, can be taken up again."
-    if bulk.failed + bulk.left == 0:
+    if bulk.failures + bulk.left == 0:
         return "No row failed, and none is left."
     newer = taken_up_by(bulk)
     return None if newer is None else f"Run {newer} has taken this up already."
@@ -326,8 +328,8 @@ def _apply(bulk: Bulk, chunk: BulkChunk, by: Actor) -> Outcome:
     return outcome
 
 
-def _settle(bulk: Bulk, chunk: BulkChunk, outcome: Outcome, *, failed: str | None = None) -> None:
-    """Write down a chunk's results, in the transaction of its effects; `failed` is why its only row could not be done."""
+def _settle(bulk: Bulk, chunk: BulkChunk, outcome: Outcome, *, failed: bool = False) -> None:
+    """Write down a chunk's results, in the transaction of its effects; `failed` says that its only row raised."""
     now, done, skipped = utcnow(), sorted(outcome.done), outcome.skipped
     if bulk.status == "UNDOING":
         chunk.undone, chunk.undone_at = done, now
@@ -337,11 +339,11 @@ def _settle(bulk: Bulk, chunk: BulkChunk, outcome: Outcome, *, failed: str | Non
     else:
         chunk.done, chunk.settled_at = done, now
         bulk.done += len(done)
-        kind_of_problem = "SKIPPED" if failed is None else "FAILED"
-        if failed is None:
-            bulk.skipped += len(skipped)
+        kind_of_problem = "FAILED" if failed else "SKIPPED"
+        if failed:
+            bulk.failures += len(skipped)
         else:
-            bulk.failed += len(skipped)
+            bulk.skipped += len(skipped)
     problems = [
         {"bulk_id": bulk.id, "row_id": row_id, "outcome": kind_of_problem, "reason": reason}
         for row_id, reason in sorted(skipped.items())
@@ -351,7 +353,7 @@ def _settle(bulk: Bulk, chunk: BulkChunk, outcome: Outcome, *, failed: str | Non
 
 
 def _put_aside(bulk_id: int, chunk_id: int, error: Exception) -> None:
-    """A chunk raised, and nothing of it was done: halve it until the row that makes it raise stands alone, and fails."""
+    """A chunk raised, so nothing of it was done: halve it until the row that makes it raise stands alone, and fails."""
     with transaction():
         bulk, chunk = lock(Bulk, bulk_id), lock(BulkChunk, chunk_id)
         is_undoing = bulk.status == "UNDOING"
@@ -361,10 +363,12 @@ def _put_aside(bulk_id: int, chunk_id: int, error: Exception) -> None:
         if len(ids) > 1:
             _halve(chunk, ids[len(ids) // 2])
             return
-        words = error.detail if isinstance(error, TripdeskError) else "Something unexpected went wrong; it is in the log."
+        words = (
+            error.detail if isinstance(error, TripdeskError) else "Something unexpected went wrong; it is in the log."
+        )
         if not isinstance(error, TripdeskError):
             log.error("a row of a bulk run failed", extra={"bulk": bulk_id, "row": ids[0]}, exc_info=error)
-        _settle(bulk, chunk, Outcome([], {ids[0]: words}), failed=words)
+        _settle(bulk, chunk, Outcome([], {ids[0]: words}), failed=True)
 
 
 def _halve(chunk: BulkChunk, middle: int) -> None:

@@ -59,7 +59,7 @@ class BulkView(RecordView):
         Column("status", "State", "chip"),
         Column("done", "Done", "number", "right"),
         Column("skipped", "Skipped", "number", "right"),
-        Column("failed", "Failed", "number", "right"),
+        Column("failures", "Failed", "number", "right"),
         Column("by", "By"),
         Column("created_at", "Asked for", "time", "right"),
     )
@@ -175,7 +175,7 @@ def _actions(run: Bulk, by: Actor, undoable: int) -> list[Action]:
         explain = f"{_counted(undoable, kind.nouns).capitalize()} will be as before, and nobody outside hears of it."
         offered.append(Action("undo", f"Undo {undoable:,}", f"{href}undo", explain, key="u"))
     if may and bulk.why_no_take_up(run) is None:
-        label = f"Retry {run.failed:,} failed" if not run.left else f"Go on with {run.failed + run.left:,}"
+        label = f"Retry {run.failures:,} failed" if not run.left else f"Go on with {run.failures + run.left:,}"
         explain = "In a new run, of what failed and what was not reached."
         offered.append(Action("take-up", label, f"{href}take-up", explain, key="r"))
     return offered
@@ -213,7 +213,7 @@ def _plan(run: Bulk, by: Actor) -> dict[str, Any]:
 def _results(run: Bulk) -> dict[str, Any]:
     """The rows that came out in one way, a page of them, and the ways there are."""
     counts = {
-        "FAILED": run.failed,
+        "FAILED": run.failures,
         "KEPT": run.kept,
         "SKIPPED": run.skipped,
         "LEFT": run.left,

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 
 def upgrade() -> None:
@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("retry_of_id", sa.BigInteger(), nullable=True),
         *(
             sa.Column(count, sa.Integer(), server_default="0", nullable=False)
-            for count in ("total", "done", "skipped", "failed", "undone", "kept")
+            for count in ("total", "done", "skipped", "failures", "undone", "kept")
         ),
         sa.Column("ended_because", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
@@ -39,7 +39,7 @@ def upgrade() -> None:
             name=op.f("ck_bulks_status"),
         ),
         sa.CheckConstraint(
-            "done + skipped + failed <= total AND undone + kept <= done", name=op.f("ck_bulks_counts")
+            "done + skipped + failures <= total AND undone + kept <= done", name=op.f("ck_bulks_counts")
         ),
         sa.ForeignKeyConstraint(["by_id"], ["users.id"], name=op.f("fk_bulks_by_id")),
         sa.ForeignKeyConstraint(["retry_of_id"], ["bulks.id"], name=op.f("fk_bulks_retry_of_id")),

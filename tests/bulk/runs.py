@@ -15,7 +15,7 @@ from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.db import transaction
 from app.extensions import db
-from tests import factories
+from tests import factories, queued
 
 _REVIEWS = """
 WITH stays AS (
@@ -34,24 +34,22 @@ class Waiting:
     """Reviews of one package that wait for a decision."""
 
     def __init__(self, number: int) -> None:
-        self.package = factories.package(days=0)
-        self.traveller = factories.traveller()
+        package = factories.package(days=0)
+        self.package_id, self.provider_id = package.id, package.provider_id
+        self.traveller_id = factories.traveller().id
         self.ids = self.more(number)
 
     def more(self, number: int) -> list[int]:
         """Others come in."""
         with transaction():
-            values = {"package_id": self.package.id, "provider_id": self.package.provider_id}
-            made = db.session.scalars(
-                text(_REVIEWS),
-                {**values, "traveller_id": self.traveller.id, "mark": f"T-{uuid4().hex[:8]}-", "number": number},
-            )
+            mark = f"T-{uuid4().hex[:8]}-"
+            made = db.session.scalars(text(_REVIEWS), {**vars(self), "mark": mark, "number": number})
             return sorted(made)
 
     def statuses(self) -> dict[int, str]:
         """Where each stands now."""
         found = "SELECT id, status FROM reviews WHERE package_id = :id"
-        return dict(asked(found, id=self.package.id))  # type: ignore[arg-type]
+        return dict(asked(found, id=self.package_id))  # type: ignore[arg-type]
 
     def counts(self) -> Counter[str]:
         """How many are in each state."""
@@ -66,7 +64,7 @@ class Waiting:
     def stars(self) -> int:
         """How many ratings the package's counts hold."""
         found = "SELECT coalesce(sum(reviews), 0) FROM rating_counts WHERE package_id = :id"
-        return int(asked(found, id=self.package.id)[0][0])
+        return int(asked(found, id=self.package_id)[0][0])
 
 
 def asked(sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -84,6 +82,11 @@ def moderator() -> tuple[User, Actor]:
 def started(ids: Iterable[int], by: Actor) -> Bulk:
     """A run that approves these reviews, which a worker may begin with."""
     return bulk.start(bulk.freeze("reviews.approve", list(ids), by=by).id, by=by)
+
+
+def handed_out() -> list[int]:
+    """The runs that a job waits for in Redis, in order."""
+    return [ids[0] for name, ids in queued.calls() if name == Bulk.JOB]
 
 
 def reread(run: Bulk) -> Bulk:
