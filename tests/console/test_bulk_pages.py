@@ -1,0 +1,143 @@
+"""The pages of bulk runs: what a run will do, how far it is, what became of each row, and what can be done about it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+
+from app.accounts.models import User
+from app.audit.actor import Actor
+from app.bulk import service as bulk
+from app.bulk.models import Bulk
+from app.reviews import service as reviews
+from tests import factories, queued
+from tests.bulk.runs import Waiting, moderator, reread, started
+from tests.console.browser import Browser
+
+
+class AtWork:
+    """A moderator with a browser, and reviews that wait."""
+
+    def __init__(self, app: Flask, number: int) -> None:
+        self.waiting = Waiting(number)
+        self.person: User
+        self.by: Actor
+        self.person, self.by = moderator()
+        self.browser = Browser(app)
+        assert self.browser.sign_in(self.person).status_code == 302
+
+    def page(self, run: Bulk, query: str = "") -> str:
+        answer = self.browser.get(f"/console/bulk/{run.id}/{query}")
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    def press(self, run: Bulk, what: str) -> int:
+        here = f"/console/bulk/{run.id}/"
+        return self.browser.post(f"{here}{what}", token_from=here).status_code
+
+
+def words(page: str) -> str:
+    """What a person reads."""
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_a_prepared_run_says_what_it_will_do_and_begins_when_told(app: Flask) -> None:
+    at_work = AtWork(app, 5)
+    reviews.approve(at_work.waiting.ids[0], by=moderator()[1])
+    run = bulk.freeze("reviews.approve", at_work.waiting.ids, by=at_work.by)
+    page = at_work.page(run)
+    assert "4 reviews will be approved" in words(page)
+    assert "Approved already 1" in words(page)
+    assert "undone for 30 seconds" in words(page)
+    assert "data-live=" not in page
+    assert at_work.press(run, "start") == 302
+    assert 'data-live="1"' in (page := at_work.page(run))
+    assert "Waits for a worker" in words(page)
+    assert queued.work_off() == []
+    page = at_work.page(run)
+    assert "5 of 5 worked through" in words(page)
+    assert '<progress id="progress" max="5" value="5"' in page
+    assert "Skipped 1" in words(page)
+    assert "Done 4" in words(page)
+
+
+def test_a_run_that_is_dropped_has_done_nothing(app: Flask) -> None:
+    at_work = AtWork(app, 2)
+    run = bulk.freeze("reviews.approve", at_work.waiting.ids, by=at_work.by)
+    assert at_work.press(run, "cancel") == 302
+    assert "Dropped. Nothing was done." in words(at_work.page(run))
+    assert at_work.waiting.counts() == {"PENDING": 2}
+    assert at_work.press(run, "start") == 409
+
+
+def test_undo_is_offered_as_long_as_it_can_be_done(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work = AtWork(app, 3)
+    run = started(at_work.waiting.ids, at_work.by)
+    assert queued.work_off() == []
+    page = at_work.page(run)
+    assert "Undo 3" in words(page)
+    assert 'data-live="5"' in page
+    settings = app.extensions["settings"]
+    monkeypatch.setitem(app.extensions, "settings", settings.model_copy(update={"undo_seconds": 0}))
+    assert "Undo 3" not in words(page := at_work.page(run))
+    assert "data-live=" not in page
+    assert at_work.press(run, "undo") == 409
+    monkeypatch.setitem(app.extensions, "settings", settings)
+    assert at_work.press(run, "undo") == 302
+    assert queued.work_off() == []
+    assert "3 of 3 undone" in words(at_work.page(run))
+    assert at_work.waiting.counts() == {"PENDING": 3}
+
+
+def test_the_rows_are_told_by_what_became_of_them_a_page_at_a_time(app: Flask) -> None:
+    at_work = AtWork(app, 130)
+    run = started(at_work.waiting.ids, at_work.by)
+    assert queued.work_off() == []
+    found, query = [], "?show=DONE"
+    while query:
+        page = at_work.page(run, query)
+        found += [int(number) for number in re.findall(r"Review (\d+)", page)]
+        more = re.search(r'href="(\?show=DONE&amp;after=\d+)"', page)
+        query = more[1].replace("&amp;", "&") if more else ""
+    assert found == at_work.waiting.ids
+    for query in ("?show=SOON", "?after=x", "?after=-1"):
+        assert at_work.browser.get(f"/console/bulk/{run.id}/{query}").status_code == 422
+
+
+def test_a_run_that_ended_before_its_time_says_why_and_is_gone_on_with(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "CHUNK_ROWS", 2)
+    at_work = AtWork(app, 6)
+    run = started(at_work.waiting.ids, at_work.by)
+    assert bulk._work_chunk(run.id)
+    assert at_work.press(run, "cancel") == 302
+    page = at_work.page(run)
+    assert "Go on with 4" in words(page)
+    assert "Not reached 4" in words(page)
+    assert at_work.press(run, "take-up") == 302
+    new = bulk.taken_up_by(run)
+    assert new is not None
+    page = at_work.page(run)
+    assert f'href="/console/bulk/{new}/"' in page
+    assert "Go on with" not in words(page)
+    assert queued.work_off() == []
+    assert at_work.waiting.counts() == {"APPROVED": 6}
+    assert reread(run).status == "CANCELLED"
+
+
+def test_the_list_shows_ones_own_runs_and_admins_everybodys(app: Flask) -> None:
+    at_work, other = AtWork(app, 2), AtWork(app, 3)
+    mine, theirs = (bulk.freeze("reviews.approve", one.waiting.ids, by=one.by) for one in (at_work, other))
+    page = at_work.browser.get("/console/bulk/").text
+    assert f"/console/bulk/{mine.id}/" in page
+    assert f"/console/bulk/{theirs.id}/" not in page
+    assert "Approve 2 reviews" in page
+    admin = Browser(app)
+    admin.sign_in(factories.staff("admin"))
+    page = admin.get("/console/bulk/?status=PREPARED").text
+    assert f"/console/bulk/{mine.id}/" in page
+    assert f"/console/bulk/{theirs.id}/" in page
+    assert other.browser.get(f"/console/bulk/{mine.id}/").status_code == 404
