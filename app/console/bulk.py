@@ -16,7 +16,7 @@ from app.bulk import service as bulk
 from app.bulk.kinds import KINDS
 from app.bulk.models import Bulk
 from app.console import session
-from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done
+from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line
 from app.console.formatting import status_label
 from app.console.record import Action, Phrase, Record
 from app.errors import Invalid, NotFound
@@ -30,6 +30,8 @@ _TITLES: dict[str, trail.Title] = {
     "bulk.finish": ("Finished", "state", "good"),
     "bulk.fail": ("Ended before its time", "state", "bad"),
 }
+# Where the rows of a table can be looked at.
+_ROW_PAGES = {"reviews": "/console/reviews/"}
 # Of which rows the list below shows which; those that need somebody come first.
 _OUTCOMES = {
     "FAILED": "Failed",
@@ -39,6 +41,9 @@ _OUTCOMES = {
     "UNDONE": "Undone",
     "DONE": "Done",
 }
+# Those that are told why.
+_TOLD = ("FAILED", "KEPT", "SKIPPED")
+_MOVING = ("RUNNING", "UNDOING")
 _ROWS_SHOWN = 50
 # Seconds between two looks of a page that is watched: while it is worked on, and while it can be undone.
 _LOOK, _LOOK_AT_UNDO = 1, 5
@@ -85,7 +90,6 @@ class BulkView(RecordView):
         by = session.actor()
         run = bulk.find(_id(bulk_id), by=by)
         undoable = 0 if bulk.why_no_undo(run) else bulk.undoable(run)
-        is_moving = run.status in ("RUNNING", "UNDOING")
         return self.render_record(
             Record(
                 title=_what(run),
@@ -97,7 +101,7 @@ class BulkView(RecordView):
             "console/bulk/show.html",
             run=run,
             kind=KINDS[run.kind],
-            look_again=_LOOK if is_moving else _LOOK_AT_UNDO if undoable else None,
+            look_again=_LOOK if run.status in _MOVING else _LOOK_AT_UNDO if undoable else None,
             progress=_progress(run),
             plan=_plan(run, by) if run.status == "PREPARED" else None,
             results=_results(run) if run.status != "PREPARED" else None,
@@ -122,7 +126,7 @@ class BulkView(RecordView):
     def undo(self, bulk_id: int) -> Response:
         """Change back what it did."""
         run = bulk.undo(_id(bulk_id), by=session.actor())
-        return done("It is being undone.", _href(run.id))
+        return done("Undo was asked for.", _href(run.id))
 
     @expose("/<int:bulk_id>/take-up", methods=["POST"])  # type: ignore[untyped-decorator]
     def take_up(self, bulk_id: int) -> Response:
@@ -144,6 +148,11 @@ def _id(bulk_id: int) -> int:
     if bulk_id > MAX_ID:
         raise NotFound("There is no bulk run with this id.")
     return bulk_id
+
+
+def _row_href(run: Bulk, row_id: int) -> str | None:
+    page = _ROW_PAGES.get(KINDS[run.kind].table)
+    return f"{page}{row_id}/" if page else None
 
 
 def _counted(count: int, nouns: tuple[str, str]) -> str:
@@ -182,16 +191,22 @@ def _actions(run: Bulk, by: Actor, undoable: int) -> list[Action]:
 
 
 def _progress(run: Bulk) -> dict[str, Any] | None:
-    """How far it is, as `value` of `most`, in a sentence."""
+    """How far it is, as `value` of `most` with a bar while that says anything, and in words."""
     if run.status == "PREPARED":
         return None
-    if run.status in ("UNDOING", "UNDONE"):
-        value, most, words = run.undone + run.kept, run.done, "undone"
-    else:
-        value, most, words = run.reached, run.total, "worked through"
-    waits = run.status in ("RUNNING", "UNDOING") and value == 0
-    said = "Waits for a worker" if waits else f"{value:,} of {most:,} {words}"
-    return {"value": value, "most": most, "said": said}
+    is_undone = run.status in ("UNDOING", "UNDONE")
+    value, most = (run.undone + run.kept, run.done) if is_undone else (run.reached, run.total)
+    if run.status not in _MOVING:
+        return {"value": value, "most": most, "has_bar": value < most, "said": _became(run)}
+    said = f"{value:,} of {most:,} {'undone' if is_undone else KINDS[run.kind].past}" if value else "Waits for a worker"
+    return {"value": value, "most": most, "has_bar": True, "said": said}
+
+
+def _became(run: Bulk) -> str:
+    """What a run that is over came to."""
+    counts = {KINDS[run.kind].past: run.done, "skipped": run.skipped, "failed": run.failures, "not reached": run.left}
+    counts |= {"undone": run.undone, "not undone": run.kept}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "Nothing was done"
 
 
 def _plan(run: Bulk, by: Actor) -> dict[str, Any]:
@@ -201,17 +216,17 @@ def _plan(run: Bulk, by: Actor) -> dict[str, Any]:
     skipped = {**found.skipped, **({"Not there any more": gone} if gone else {})}
     return {
         "will": found.will,
-        "title": f"{_counted(found.will, kind.nouns)} will be {kind.past}",
+        "title": f"{_counted(found.will, kind.nouns) if found.will else f'No {kind.nouns[0]}'} will be {kind.past}",
         "button": f"{kind.verb.capitalize()} {_counted(found.will, kind.nouns)}",
-        "skipped": [{"label": reason, "value": count, "kind": "number"} for reason, count in skipped.items()],
+        "skipped": skipped,
         "start_href": f"{_href(run.id)}start" if run.by_id == by.id and by.has(kind.roles) else None,
         "cancel_href": f"{_href(run.id)}cancel",
         "is_undoable": kind.undo_chunk is not None,
     }
 
 
-def _results(run: Bulk) -> dict[str, Any]:
-    """The rows that came out in one way, a page of them, and the ways there are."""
+def _results(run: Bulk) -> dict[str, Any] | None:
+    """The rows that came out in one way, a page of them, and the ways there are; None before there are any."""
     counts = {
         "FAILED": run.failures,
         "KEPT": run.kept,
@@ -220,26 +235,36 @@ def _results(run: Bulk) -> dict[str, Any]:
         "UNDONE": run.undone,
         "DONE": run.done,
     }
-    shown = request.args.get("show") or next((name for name in _OUTCOMES if counts[name]), "DONE")
-    if shown not in _OUTCOMES:
+    shown = request.args.get("show", "")
+    if shown and shown not in _OUTCOMES:
         raise Invalid.field("show", f"There are no rows that are {shown}.")
     after = request.args.get("after", "0")
     if not (after.isascii() and after.isdigit() and len(after) <= 18):
         raise Invalid.field("after", "This is not a place in this list.")
-    kind = KINDS[run.kind]
-    found = bulk.rows(run, shown, after=int(after), most=_ROWS_SHOWN + 1)
-    columns = [Column("row", kind.nouns[0].capitalize(), "link"), Column("reason", "What happened")]
+    # What went well is shown to who asks; and while rows still pass from one way to the other, so is what is left.
+    ways = [name for name in _OUTCOMES if counts[name] and (name in _TOLD or run.status not in _MOVING)]
+    shown = shown or next((name for name in ways if name in _TOLD), "")
+    if not ways and not shown:
+        return None
     return {
         "ways": [
-            {"label": label, "count": counts[name], "href": f"?show={name}", "is_shown": name == shown}
-            for name, label in _OUTCOMES.items()
-            if counts[name] or name == shown
+            {"label": _OUTCOMES[name], "count": counts[name], "href": f"?show={name}", "is_shown": name == shown}
+            for name in ways
         ],
-        "columns": columns if shown in ("FAILED", "KEPT", "SKIPPED") else columns[:1],
+        **(_rows(run, shown, int(after)) if shown else {}),
+    }
+
+
+def _rows(run: Bulk, shown: str, after: int) -> dict[str, Any]:
+    noun = KINDS[run.kind].nouns[0].capitalize()
+    found = bulk.rows(run, shown, after=after, most=_ROWS_SHOWN + 1)
+    columns = [Column("row", noun, "link"), Column("reason", "What happened")]
+    return {
+        "title": _OUTCOMES[shown],
+        "columns": columns if shown in _TOLD else columns[:1],
         "rows": [
-            {"href": None, "cells": {"row": f"{kind.nouns[0].capitalize()} {row_id}", "reason": reason}}
+            line(_row_href(run, row_id), row=f"{noun} {row_id}", reason=reason)
             for row_id, reason in found[:_ROWS_SHOWN]
         ],
         "more_href": f"?show={shown}&after={found[_ROWS_SHOWN - 1][0]}" if len(found) > _ROWS_SHOWN else None,
-        "title": _OUTCOMES[shown],
     }

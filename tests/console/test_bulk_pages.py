@@ -51,14 +51,14 @@ def test_a_prepared_run_says_what_it_will_do_and_begins_when_told(app: Flask) ->
     assert "4 reviews will be approved" in words(page)
     assert "Approved already 1" in words(page)
     assert "undone for 30 seconds" in words(page)
-    assert "data-live=" not in page
+    assert "data-watch=" not in page
     assert at_work.press(run, "start") == 302
-    assert 'data-live="1"' in (page := at_work.page(run))
+    assert 'data-watch="1"' in (page := at_work.page(run))
     assert "Waits for a worker" in words(page)
     assert queued.work_off() == []
     page = at_work.page(run)
-    assert "5 of 5 worked through" in words(page)
-    assert '<progress id="progress" max="5" value="5"' in page
+    assert "4 approved, 1 skipped" in words(page)
+    assert "<progress" not in page
     assert "Skipped 1" in words(page)
     assert "Done 4" in words(page)
 
@@ -78,16 +78,16 @@ def test_undo_is_offered_as_long_as_it_can_be_done(app: Flask, monkeypatch: pyte
     assert queued.work_off() == []
     page = at_work.page(run)
     assert "Undo 3" in words(page)
-    assert 'data-live="5"' in page
+    assert 'data-watch="5"' in page
     settings = app.extensions["settings"]
     monkeypatch.setitem(app.extensions, "settings", settings.model_copy(update={"undo_seconds": 0}))
     assert "Undo 3" not in words(page := at_work.page(run))
-    assert "data-live=" not in page
+    assert "data-watch=" not in page
     assert at_work.press(run, "undo") == 409
     monkeypatch.setitem(app.extensions, "settings", settings)
     assert at_work.press(run, "undo") == 302
     assert queued.work_off() == []
-    assert "3 of 3 undone" in words(at_work.page(run))
+    assert "3 approved, 3 undone" in words(at_work.page(run))
     assert at_work.waiting.counts() == {"PENDING": 3}
 
 

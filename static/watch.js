@@ -1,4 +1,4 @@
-// A page that looks again by itself: what stands in [data-live] is fetched anew after as many seconds, until it says no more.
+// A page that looks again by itself: what stands in [data-watch] is fetched anew after as many seconds, until it says no more.
 "use strict";
 
 const LONGEST_WAIT = 30;
@@ -10,11 +10,11 @@ function swap(region, fresh) {
   region.innerHTML = fresh.innerHTML;
   if (focused) (key && region.querySelector(key) || region).focus({ preventScroll: true });
   // Told when the state changes, not at every step.
-  const said = document.querySelector("[data-live-said]");
+  const said = document.querySelector("[data-watch-said]");
   if (said && fresh.dataset.says !== region.dataset.says) said.textContent = fresh.dataset.says;
   region.dataset.says = fresh.dataset.says;
-  if (fresh.dataset.live) region.dataset.live = fresh.dataset.live;
-  else delete region.dataset.live;
+  if (fresh.dataset.watch) region.dataset.watch = fresh.dataset.watch;
+  else delete region.dataset.watch;
   writeTimes();
 }
 
@@ -29,7 +29,7 @@ async function look(region) {
 }
 
 async function keepCurrent(region) {
-  let wait = Number(region.dataset.live);
+  let wait = Number(region.dataset.watch);
   // Nobody sees it: nothing to ask for.
   if (!document.hidden) {
     try {
@@ -39,9 +39,9 @@ async function keepCurrent(region) {
       failures += 1;
       wait = Math.min(2 ** failures, LONGEST_WAIT);
     }
-    document.querySelector("[data-live-lost]").hidden = failures === 0;
+    document.querySelector("[data-watch-lost]").hidden = failures === 0;
   }
-  if (region.dataset.live) setTimeout(keepCurrent, wait * 1000, region);
+  if (region.dataset.watch) setTimeout(keepCurrent, wait * 1000, region);
 }
 
-for (const region of document.querySelectorAll("[data-live]")) setTimeout(keepCurrent, Number(region.dataset.live) * 1000, region);
+for (const region of document.querySelectorAll("[data-watch]")) setTimeout(keepCurrent, Number(region.dataset.watch) * 1000, region);
