@@ -69,6 +69,7 @@ class Settings(BaseSettings):
 
     demo_password: SecretStr = SecretStr("tripdesk-demo")
     hold_minutes: int = Field(default=15, ge=1, le=120)
+    claim_minutes: int = Field(default=10, ge=1, le=120)
     undo_seconds: int = Field(default=30, ge=0, le=600)
     commission_basis_points: int = Field(default=1500, ge=0, le=10_000)
 

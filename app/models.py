@@ -2,6 +2,7 @@
 
 from app.accounts.models import (
     AccountLink,
+    Claim,
     PasswordResetRequest,
     RecoveryCode,
     RefreshToken,
@@ -30,6 +31,7 @@ __all__ = [
     "Bulk",
     "BulkChunk",
     "BulkProblem",
+    "Claim",
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",

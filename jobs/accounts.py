@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.accounts import credentials, throttle
+from app.accounts import claims, credentials, throttle
 from jobs import job
 
 
@@ -14,6 +14,7 @@ def answer_password_reset_request(request_id: int) -> None:
 
 @job
 def forget_old() -> None:
-    """Delete old counts of wrong sign-ins, and requests for passwords."""
+    """Delete old counts of wrong sign-ins, requests for passwords, and claims of those who went away."""
     throttle.forget_old()
     credentials.forget_old_requests()
+    claims.forget_old()

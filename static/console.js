@@ -107,6 +107,102 @@ function moveDay(key) {
   return Boolean(next);
 }
 
+// ---- queues: picking lines, and deciding on them ----
+
+const bulk = document.querySelector("[data-bulk]");
+const picks = bulk ? [...bulk.querySelectorAll("[name=id]")] : [];
+let lastPick = -1;
+
+// Each decision can be pressed when one of the picked lines offers it.
+function showPicked() {
+  const picked = picks.filter((box) => box.checked);
+  const bar = bulk.querySelector("[data-bulk-bar]");
+  if (!bar) return;
+  bar.hidden = !picked.length;
+  bar.querySelector("[data-picked]").textContent = `${picked.length} picked`;
+  for (const button of bar.querySelectorAll("[name=decision]")) {
+    button.disabled = !picked.some((box) => box.dataset.offers.split(" ").includes(button.value));
+  }
+  const all = bulk.querySelector("[data-pick-all]");
+  all.checked = picked.length === picks.length;
+  all.indeterminate = picked.length > 0 && !all.checked;
+}
+
+function pickHere() {
+  return picks.indexOf(document.activeElement.closest("[data-row]")?.querySelector("[name=id]"));
+}
+
+function pickRow(range) {
+  const here = pickHere();
+  if (here < 0) return false;
+  const from = range && lastPick >= 0 ? Math.min(lastPick, here) : here;
+  const to = range && lastPick >= 0 ? Math.max(lastPick, here) : here;
+  const wanted = range || !picks[here].checked;
+  for (const box of picks.slice(from, to + 1)) box.checked = wanted;
+  lastPick = here;
+  showPicked();
+  return true;
+}
+
+// What is picked, or else the line one is on.
+function decide(letter) {
+  const button = bulk?.querySelector(`[data-bulk-key="${letter}"]`);
+  if (!button || bulk.querySelector("[aria-busy]")) return false;
+  const here = pickHere();
+  const first = picks.findIndex((box) => box.checked);
+  if (first < 0 && here < 0) return false;
+  if (first < 0) picks[here].checked = true;
+  showPicked();
+  if (button.disabled) return false;
+  bulk.requestSubmit(button);
+  return true;
+}
+
+// On to the line that took the place of the one decided on.
+function goOn() {
+  const [, line] = location.hash.match(/^#line-(\d+)$/) || [];
+  const rows = [...document.querySelectorAll("[data-row]")];
+  if (line && rows.length) rows[Math.min(Number(line), rows.length - 1)].querySelector("a")?.focus();
+}
+
+// ---- what others do meanwhile ----
+
+const LOOK_AGAIN = 15000, STILL_HERE = 60000;
+let isActive = false;
+
+// The parts of the page that others change are asked for again; what somebody is at work in stays as it is.
+async function lookAgain() {
+  const parts = [...document.querySelectorAll("[data-live]")];
+  if (document.hidden || !parts.length) return;
+  let fresh = null;
+  try {
+    const answer = await fetch(location.href, { headers: { "X-Looking-Again": "1" } });
+    if (answer.ok && !answer.redirected) fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  } catch { /* The connection is lost: said below, until it is there again. */ }
+  document.getElementById("connection").hidden = Boolean(fresh);
+  if (!fresh) return;
+  for (const part of parts) {
+    const now = fresh.getElementById(part.id);
+    if (now && !part.contains(document.activeElement) && !part.querySelector(":popover-open")) part.replaceWith(now);
+  }
+  writeTimes();
+}
+
+// Whoever does something on an item's page is still looking at it; an open page alone is no sign of life.
+function stillHere() {
+  const claim = document.querySelector("[data-claim]");
+  if (!claim || !isActive) return;
+  isActive = false;
+  fetch(claim.action, { method: "POST", body: new FormData(claim), redirect: "manual" }).catch(() => {});
+}
+
+function endUndo() {
+  for (const form of document.querySelectorAll("[data-until]")) {
+    const left = new Date(form.dataset.until) - Date.now();
+    setTimeout(() => { form.hidden = true; form.querySelector("[data-key]").removeAttribute("data-key"); }, Math.max(left, 0));
+  }
+}
+
 function press(selector) {
   const target = document.querySelector(selector);
   if (!target) return false;
@@ -124,18 +220,22 @@ function onKey(event) {
     return;
   }
   if (key === "Escape" && typing && !target.closest("[popover]")) return target.blur();
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector(".dialog:popover-open")) return;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const choice = /^[1-9]$/.test(key) && document.querySelector(`:is(.dialog:popover-open, main > .form) [data-pick="${key}"]`);
+  if (choice) { choice.checked = true; choice.focus(); return event.preventDefault(); }
+  if (document.querySelector(".dialog:popover-open")) return;
   const letter = /^[a-z0-9]$/.test(key) ? key : "";
   let done = false;
   if (letter && Date.now() - afterG < 1000) done = press(`[data-go="${letter}"]`);
-  else if (letter && press(`[data-key="${letter}"]`)) done = true;
+  else if (letter && (press(`[data-key="${letter}"]`) || decide(letter))) done = true;
   else if (key === "/") done = focusSearch();
   else if (key === "?") done = press("[popovertarget=keys]");
-  else if (key === "j") done = moveRow(1);
-  else if (key === "k") done = moveRow(-1);
+  else if (key === "j") done = press("[data-next]") || moveRow(1);
+  else if (key === "k") done = press("[data-previous]") || moveRow(-1);
+  else if (key === "x" || key === "X") done = pickRow(key === "X");
   else if (key === "u") done = press("[data-up]");
   else if (key.startsWith("Arrow")) done = moveDay(key);
-  else if (key === "x") {
+  else if (key === "t") {
     store.set("times", store.get("times") === "exact" ? "relative" : "exact");
     writeTimes();
     done = true;
@@ -175,14 +275,32 @@ function onSubmit(event) {
 }
 
 document.addEventListener("keydown", onKey);
+for (const sign of ["keydown", "pointerdown", "pointermove", "wheel"]) {
+  document.addEventListener(sign, () => { isActive = true; }, { passive: true });
+}
+if (bulk) {
+  bulk.addEventListener("change", (event) => {
+    if (event.target.matches("[data-pick-all]")) for (const box of picks) box.checked = event.target.checked;
+    else lastPick = picks.indexOf(event.target);
+    showPicked();
+  });
+  bulk.addEventListener("reset", () => setTimeout(showPicked));
+  bulk.addEventListener("submit", () => { bulk.elements.line.value = Math.max(0, picks.findIndex((box) => box.checked)); });
+}
 document.addEventListener("click", onClick);
 document.addEventListener("submit", onSubmit);
 addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
+  if (bulk) showPicked();
+  goOn();
+  document.querySelector("[data-reopen]")?.click();
   // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
   if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });
 document.querySelectorAll("[data-theme-switch]").forEach(nameTheme);
 addCopyButtons();
 writeTimes();
+endUndo();
 setInterval(writeTimes, 20000);
+setInterval(lookAgain, LOOK_AGAIN);
+setInterval(stillHere, STILL_HERE);

@@ -39,7 +39,7 @@ async function keepCurrent(region) {
       failures += 1;
       wait = Math.min(2 ** failures, LONGEST_WAIT);
     }
-    document.querySelector("[data-watch-lost]").hidden = failures === 0;
+    document.getElementById("connection").hidden = failures === 0;
   }
   if (region.dataset.watch) setTimeout(keepCurrent, wait * 1000, region);
 }

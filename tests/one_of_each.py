@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from app.accounts import links, sessions, staff, tokens
 from app.accounts.models import User
@@ -135,6 +135,38 @@ def provider(owner: Actor | None) -> Asked:
 
 def suspension(owner: Actor | None) -> Asked:
     return Asked({**provider(owner).args, "decision": "suspend"}, {"reason": "Complaints of travellers"})
+
+
+def new_provider(owner: Actor | None) -> Asked:
+    return Asked({"row_id": factories.provider(status="PENDING").id if owner else NOT_THERE})
+
+
+def verified(owner: Actor | None) -> Asked:
+    args = {**new_provider(owner).args, "decision": "verify"}
+    return Asked(args, {"seen": "0", "reason": "Papers and bank account checked"})
+
+
+def verified_many(owner: Actor | None) -> Asked:
+    return Asked({}, {"decision": "verify", "id": str(new_provider(owner).args["row_id"])})
+
+
+def open_review(owner: Actor | None) -> Asked:
+    return Asked({"row_id": factories.review().id if owner else NOT_THERE})
+
+
+def approval(owner: Actor | None) -> Asked:
+    asked = open_review(owner)
+    return Asked({**asked.args, "decision": "approve"}, {"seen": str(last_entry("reviews", asked.args["row_id"]))})
+
+
+def approvals(owner: Actor | None) -> Asked:
+    return Asked({}, {"decision": "approve", "id": str(open_review(owner).args["row_id"])})
+
+
+def last_entry(table: str, row_id: int) -> int:
+    """The newest entry of a row's history."""
+    about = (AuditEntry.object_type == table, AuditEntry.object_id == row_id)
+    return db.session.scalar(select(func.max(AuditEntry.id)).where(*about)) or 0
 
 
 def person(owner: Actor | None) -> Asked:
@@ -325,7 +357,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
-        *(stayed, waiting_review),
+        *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),

@@ -58,6 +58,16 @@ packages.change_days       POST   changed_days  login  login     403     403    
 providers.index            GET    -             login  login     200     200       200     200     -
 providers.show             GET    provider      login  login     200     200       200     200     404
 providers.decide           POST   suspension    login  login     403     403       403     302     404
+verification.index         GET    -             login  login     200     200       200     200     -
+verification.show          GET    new_provider  login  login     200     200       200     200     404
+verification.claim         POST   new_provider  login  login     403     403       403     302     404
+verification.decide        POST   verified      login  login     403     403       403     302     404
+verification.decide_many   POST   verified_many login  login     403     403       403     404     404
+reviews.index              GET    -             login  login     200     200       200     200     -
+reviews.show               GET    open_review   login  login     200     200       200     200     404
+reviews.claim              POST   open_review   login  login     403     302       403     302     404
+reviews.decide             POST   approval      login  login     403     302       403     302     404
+reviews.decide_many        POST   approvals     login  login     403     302       403     302     302
 users.index                GET    -             login  login     200     200       200     200     -
 users.show                 GET    person        login  login     200     200       200     200     404
 users.mail_verification    POST   person        login  login     302     403       403     302     404

@@ -178,3 +178,17 @@ class SignInThrottle(Model):
     blocked_until: Mapped[datetime | None]
     succeeded_at: Mapped[datetime | None]
     changed_at: Mapped[datetime]
+
+
+class Claim(Model):
+    """Somebody of staff is looking at an item of a queue, `since` when; `seen_at` is their last sign of life there."""
+
+    __tablename__ = "claims"
+    __table_args__ = (Index("ix_claims_user_id", "user_id", "object_type"),)
+
+    object_type: Mapped[str] = mapped_column(primary_key=True)
+    object_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    since: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)

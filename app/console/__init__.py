@@ -26,8 +26,10 @@ from app.console.mail import MailView
 from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
+from app.console.reviews import ReviewsView
 from app.console.staff import StaffView
 from app.console.users import UsersView
+from app.console.verification import VerificationView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
@@ -55,7 +57,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 MENU = {
     "": ("", "bookings", "reviews", "tickets", "disputes", "bulk"),
     "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
-    "Catalogue": ("packages", "providers"),
+    "Catalogue": ("packages", "providers", "verification"),
     "People": ("users", "staff"),
     "System": ("audit", "jobs", "mail", "health", "settings"),
     "Development": ("development",),
@@ -71,6 +73,7 @@ def pages() -> list[Page]:
     """Every page; where it stands in the menu, MENU says."""
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
+        ReviewsView("Reviews", endpoint="reviews", url="/console/reviews"),
         PaymentsView("Payments", endpoint="payments", url="/console/payments"),
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
@@ -82,6 +85,7 @@ def pages() -> list[Page]:
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
+        VerificationView("Verification", endpoint="verification", url="/console/verification"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
         BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),

@@ -53,6 +53,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "Business": {
         "hold_minutes": "How long stock is held for a booking that is not paid yet.",
+        "claim_minutes": "How long somebody who does nothing is still shown to be looking at an item of a queue.",
         "undo_seconds": "How long a decision can be undone; until then nobody outside is told of it.",
         "commission_basis_points": "Our share of a booking's price: 1,500 is 15 %.",
     },

@@ -23,7 +23,7 @@ from app.errors import NotFound
 from app.extensions import db
 
 _SHOWN = 10
-_TITLES: dict[str, trail.Title] = {
+TITLES: dict[str, trail.Title] = {
     "provider.create": ("Added to the catalogue", "audit", None),
     "provider.update": ("Changed by an import", "audit", None),
     "provider.verify": ("Verified", "state", "good"),
@@ -40,7 +40,7 @@ _LABELS = {
     "reinstate": "Reinstate",
 }
 _KEYS = {"verify": "v", "reject": "r"}
-_REASONS = {
+REASONS = {
     "verify": ("Papers and bank account checked", "Known from another marketplace"),
     "reject": ("Papers missing or not right", "Doesn't exist at this address", "Sells what we don't list"),
     "reconsider": ("New papers came in", "Rejected by mistake"),
@@ -123,7 +123,7 @@ class ProvidersView(RecordView):
                 sub=(Phrase("added", at=provider.created_at),),
                 actions=_actions(provider, counts.published if counts else 0, to_come),
                 facts=[Group("Facts", facts)],
-                timeline=list(trail.moments({"providers": [provider.id]}, titles=_TITLES)),
+                timeline=list(trail.moments({"providers": [provider.id]}, titles=TITLES)),
             ),
             "console/providers/show.html",
             packages=[
@@ -180,7 +180,7 @@ def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
             key=_KEYS.get(decision),
             danger=decision in ("reject", "suspend"),
             needs_reason=True,
-            reasons=_REASONS[decision],
+            reasons=REASONS[decision],
         )
         for decision, (source, _to) in providers.DECISIONS.items()
         if provider.status == source

@@ -7,8 +7,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.accounts.models import User
+from app.bookings.models import Booking
+from app.catalog.models import Package
 from app.extensions import Model
 from app.states import Stateful, moves, status_check
 from app.undo import Undoable
@@ -67,6 +70,9 @@ class Review(Stateful, Undoable):
     moderated_by: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
     moderation_reason: Mapped[str | None]
     moderation_notes: Mapped[str | None]
+    booking: Mapped[Booking] = relationship(lazy="raise")
+    package: Mapped[Package] = relationship(lazy="raise")
+    traveller: Mapped[User] = relationship(lazy="raise", foreign_keys=traveller_id)
 
 
 class RatingCount(Model):

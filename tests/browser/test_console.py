@@ -116,7 +116,7 @@ def test_the_help_names_the_keys_and_the_times_can_be_exact(sign_in: SignIn, con
     expect(help_).to_be_hidden()
     booked = page.locator(".record-sub time").first
     expect(booked).to_have_text("just now")
-    page.keyboard.press("x")
+    page.keyboard.press("t")
     expect(booked).to_have_text(re.compile(r"\d{1,2} \w{3,4},? .*\d\d:\d\d"))
     page.reload()
     expect(booked).to_have_text(re.compile(r"\d\d:\d\d"))

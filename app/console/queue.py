@@ -1,0 +1,561 @@
+"""What every queue of the console stands on: items that wait for a decision, the most urgent first.
+
+A queue names its model and its decisions. From those and the model's MOVES come the buttons, the keys and the bulk bar,
+and what may be asked for at all; the verbs keep the rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from flask import flash, redirect, request
+from flask_admin import expose
+from sqlalchemy import ColumnElement, Row, Select, case, func, not_, select, tuple_
+from werkzeug.wrappers import Response
+
+from app.accounts import claims
+from app.audit import meanwhile, trail
+from app.audit.actor import Actor
+from app.console import session
+from app.console.base import MAX_ID, Column, Filter, Page, reason_given
+from app.console.formatting import status_label
+from app.console.record import Fact, Group, Phrase, Record
+from app.db import utcnow
+from app.errors import Conflict, Invalid, NotAllowed, NotFound
+from app.extensions import db
+from app.states import Stateful, may_move
+
+# A page that only looks whether something changed says so; it is no sign that somebody reads it.
+LOOKING_AGAIN = "X-Looking-Again"
+# How many of the following items are tried to be claimed before one is opened that a colleague has.
+_TRIED = 5
+# Of many items at once, so many are named.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may be decided about an item, by whom, from which states (without any: the waiting one) to which.
+
+    `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
+    with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
+    with it, the decision is in the bulk bar. `explain` says what it will do; `key` is as in `Action`, and `u` for an
+    undo. `when` narrows further what the states and roles allow.
+    """
+
+    name: str
+    label: str
+    to: str
+    verb: Callable[..., Any]
+    may: Collection[str]
+    explain: str = ""
+    key: str | None = None
+    many: Callable[..., list[int]] | None = None
+    sources: Collection[str] = ()
+    reasons: Mapping[str, str] | Sequence[str] = ()
+    needs_reason: bool = False
+    danger: bool = False
+    when: Callable[[Any, Actor], bool] | None = None
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """The reasons to choose from: what is sent, and its words."""
+        given = self.reasons
+        return list(given.items()) if isinstance(given, Mapping) else [(words, words) for words in given]
+
+    @property
+    def asks(self) -> bool:
+        """Whether a reason has to be given."""
+        return self.needs_reason or bool(self.reasons)
+
+
+@dataclass(frozen=True)
+class Urgency:
+    """Why an item comes before others, in words: as if it had waited so many hours longer."""
+
+    words: str
+    when: ColumnElement[bool]
+    hours: int = 24
+
+
+class QueueView(Page):
+    """The items of one model that wait for a decision. A subclass names its `decisions`; the rest has defaults."""
+
+    model: ClassVar[type[Stateful]]
+    title: ClassVar[str]
+    # One and many of them; left out, the title's.
+    noun: ClassVar[tuple[str, str] | None] = None
+    intro: ClassVar[str] = ""
+    columns: ClassVar[Sequence[Column]]
+    filters: ClassVar[Sequence[Filter]] = ()
+    search_hint: ClassVar[str | None] = None
+    empty_hint: ClassVar[str] = ""
+    waiting: ClassVar[str] = "PENDING"
+    decisions: ClassVar[Sequence[Decision]]
+    urgency: ClassVar[Sequence[Urgency]] = ()
+    # The column that says since when an item waits, and from when on that is a reason by itself.
+    since: ClassVar[str] = "created_at"
+    patience: ClassVar[timedelta] = timedelta(days=2)
+    # How an item's history is told, as for `trail.moments`.
+    titles: ClassVar[Mapping[str, trail.Title]] = {}
+    page_size = 50
+    # Counting goes no further: beyond, a queue says "10,000+" and stays quick.
+    count_cap = 10_000
+
+    # ---- what a subclass may say ----
+
+    def query(self) -> Select[Any]:
+        """The items, with what the cells need."""
+        return select(self.model)
+
+    def search(self, query: Select[Any], words: str) -> Select[Any]:
+        """Narrow the query to what the words find."""
+        raise NotImplementedError
+
+    def cells(self, row: Any) -> dict[str, Any]:
+        """A row's cells by column key; the columns of the same names unless a subclass says otherwise."""
+        return {column.key: getattr(row, column.key) for column in self.columns}
+
+    def heading(self, row: Any) -> str:
+        """What an item is called."""
+        return str(self.cells(row)[self.columns[0].key])
+
+    def text(self, row: Any) -> str | None:
+        """What has to be read to decide."""
+        return None
+
+    def sub(self, row: Any) -> Sequence[Phrase]:
+        """The line under an item's title."""
+        return ()
+
+    def facts(self, row: Any) -> Sequence[Group]:
+        """What else there is to know about an item."""
+        cells = self.cells(row)
+        return [Group("Facts", [Fact(column.label, cells[column.key], column.kind) for column in self.columns[1:]])]
+
+    def just_decided(self, by: Actor) -> Sequence[Any]:
+        """The items that `by` decided on last, all in one go, as long as that can be undone."""
+        return ()
+
+    def href(self, row: Any) -> str:
+        """An item's page."""
+        return self._address(row.id)
+
+    # ---- what may be done ----
+
+    def offered(self, row: Any, by: Actor) -> list[Decision]:
+        """What `by` may decide about an item now; its buttons and keys are these."""
+        return [decision for decision in self.decisions if self._allows(decision, row, by)]
+
+    def _allows(self, decision: Decision, row: Any, by: Actor) -> bool:
+        return (
+            by.has(decision.may)
+            and row.status in (decision.sources or (self.waiting,))
+            and may_move(row, decision.to)
+            and (decision.when is None or decision.when(row, by))
+        )
+
+    def _may_decide(self, by: Actor) -> bool:
+        return any(by.has(decision.may) for decision in self.decisions)
+
+    def _decision(self, name: str) -> Decision:
+        for decision in self.decisions:
+            if decision.name == name:
+                return decision
+        raise NotFound("There is no such action.")
+
+    # ---- the list ----
+
+    def depth(self) -> dict[str, Any]:
+        """How many wait and since when, as home shows it."""
+        waiting = select(getattr(self.model, self.since)).where(self.model.status == self.waiting)
+        counted = waiting.limit(self.count_cap + 1).subquery()
+        return {
+            "label": self.title,
+            "count": db.session.scalar(select(func.count()).select_from(counted)) or 0,
+            "oldest_at": db.session.scalar(waiting.order_by(self.model.id).limit(1)),
+            "href": self._address(),
+            "hint": self.intro or None,
+        }
+
+    @expose("/")  # type: ignore[untyped-decorator]
+    def index(self) -> str:
+        """What waits; with a `status`, what is in that state, newest first."""
+        by = session.actor()
+        if self._may_decide(by) and not request.headers.get(LOOKING_AGAIN):
+            claims.let_go(self.model, by=by)
+        return self._list(by)
+
+    def _list(self, by: Actor, *, refused: str | None = None, picked: Collection[int] = ()) -> str:
+        status, chosen, words, asked = self._asked()
+        narrowed = self._narrowed(chosen, words, status)
+        found = self._page(narrowed, status)
+        more, found = len(found) > self.page_size, found[: self.page_size]
+        rows = [item[0] for item in found]
+        held = claims.of(self.model, [row.id for row in rows])
+        offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
+        is_waiting = status == self.waiting
+        lines = [
+            {
+                "id": item[0].id,
+                "href": self._address(item[0].id, asked=asked),
+                "heading": self.heading(item[0]),
+                "cells": self.cells(item[0]),
+                "reasons": self._reasons(item) if is_waiting else (),
+                "claim": held.get(item[0].id),
+                "offered": offered[item[0].id],
+                "is_picked": item[0].id in picked,
+            }
+            for item in found
+        ]
+        many = [decision for decision in self.decisions if decision.many and by.has(decision.may)]
+        return str(
+            self.render(
+                "console/queue/list.html",
+                title=self.title,
+                intro=self.intro,
+                columns=self.columns,
+                lines=lines,
+                is_waiting=is_waiting,
+                states=[
+                    {
+                        "label": self._state(state),
+                        "href": self._address(asked={**asked, "status": state}),
+                        "is_current": state == status,
+                    }
+                    for state in self.model.MOVES
+                ],
+                status=status if not is_waiting else "",
+                bulk_href=self._address("bulk", asked=self._here()),
+                bulk=[decision for decision in many if any(decision.name in names for names in offered.values())],
+                search={"value": words, "placeholder": self.search_hint} if self.search_hint else None,
+                filters=[(choice, chosen[choice.name]) for choice in self.filters],
+                chips=self._chips(chosen, words, asked),
+                first_href=self._address(asked=asked) if request.args.get("after") else None,
+                more_href=self._address(asked={**asked, "after": str(rows[-1].id)}) if more else None,
+                count_label=self._counted(self._count(narrowed)),
+                empty=self._nothing(status, bool(words or any(chosen.values()))),
+                undo=self._undo(by),
+                refused=refused,
+                me=by.id,
+            )
+        )
+
+    def _asked(self) -> tuple[str, dict[str, str], str, dict[str, str]]:
+        """The state, filters and words that the list is narrowed to, and all of them as the address has them."""
+        status = request.args.get("status", "").strip() or self.waiting
+        if status not in self.model.MOVES:
+            raise Invalid.field("status", f"There is no state {status}.")
+        chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
+        words = request.args.get("q", "").strip()
+        shown = {**chosen, "q": words, "status": status if status != self.waiting else ""}
+        return status, chosen, words, {name: value for name, value in shown.items() if value}
+
+    def _narrowed(self, chosen: Mapping[str, str], words: str, status: str) -> Select[Any]:
+        query = self.query().where(self.model.status == status)
+        for choice in self.filters:
+            if chosen[choice.name]:
+                value = choice.parse(chosen[choice.name])
+                query = query.where(choice.where(value) if choice.where else getattr(self.model, choice.name) == value)
+        return self.search(query, words) if words and self.search_hint else query
+
+    def _chips(self, chosen: Mapping[str, str], words: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
+        shown = [(choice.name, choice.in_words(chosen[choice.name])) for choice in self.filters if chosen[choice.name]]
+        if words:
+            shown.append(("q", f"Search: {words}"))
+        return [
+            {"label": label, "remove_href": self._address(asked={key: asked[key] for key in asked if key != name})}
+            for name, label in shown
+        ]
+
+    def _count(self, narrowed: Select[Any]) -> int:
+        counted = narrowed.with_only_columns(self._key(), maintain_column_froms=True).limit(self.count_cap + 1)
+        return db.session.scalar(select(func.count()).select_from(counted.subquery())) or 0
+
+    def _counted(self, count: int) -> str:
+        one, many = self._nouns()
+        if count > self.count_cap:
+            return f"{self.count_cap:,}+ {many}"
+        return f"{count:,} {one if count == 1 else many}"
+
+    def _nouns(self) -> tuple[str, str]:
+        return self.noun or (self.title.lower().removesuffix("s"), self.title.lower())
+
+    def _state(self, status: str) -> str:
+        return "Waiting" if status == self.waiting else status_label(status)
+
+    def _nothing(self, status: str, is_narrowed: bool) -> dict[str, str]:
+        if is_narrowed:
+            hint = "Take a filter away, or search for something else."
+            everything = self._address(asked={"status": status} if status != self.waiting else None)
+            return {"title": f"No {self._nouns()[1]} match", "hint": hint, "href": everything, "action": "Show all"}
+        if status == self.waiting:
+            return {"title": "Nothing waits", "hint": self.empty_hint}
+        return {"title": f"No {self._nouns()[1]} here", "hint": f"Nothing is {status_label(status).lower()}."}
+
+    # ---- the order ----
+
+    def _urgent_at(self) -> ColumnElement[datetime]:
+        """When an item would have come, had its urgency been waiting: a place in the queue that no clock moves."""
+        at: ColumnElement[datetime] = getattr(self.model, self.since)
+        for urgency in self.urgency:
+            at = at - case((urgency.when, timedelta(hours=urgency.hours)), else_=timedelta())
+        return at
+
+    def _order(self) -> list[ColumnElement[Any]]:
+        return [self._urgent_at(), self._key()]
+
+    def _key(self) -> ColumnElement[int]:
+        key: ColumnElement[int] = self.model.__table__.c.id
+        return key
+
+    def _page(self, narrowed: Select[Any], status: str) -> Sequence[Row[Any]]:
+        """Items and which urgencies each has, one more than a page where there is more: what waits by its urgency,
+        anything else newest first.
+        """
+        after, key = request.args.get("after"), self._key()
+        if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
+            raise Invalid.field("after", "This is not a place in this list.")
+        if status != self.waiting:
+            order: list[ColumnElement[Any]] = [key.desc()]
+            narrowed = narrowed.where(key < int(after)) if after else narrowed
+        else:
+            order = self._order()
+            narrowed = narrowed.where(tuple_(*order) > self._place(int(after))) if after else narrowed
+        columns = [urgency.when for urgency in self.urgency]
+        page = narrowed.add_columns(*columns).order_by(*order).limit(self.page_size + 1)
+        return db.session.execute(page).all()
+
+    def _place(self, row_id: int) -> Any:
+        """Where an item stands in the queue, or stood when it waited."""
+        found = db.session.execute(select(*self._order()).where(self._key() == row_id)).first()
+        if found is None:
+            raise Invalid.field("after", "This is not a place in this list.")
+        return tuple_(*found)
+
+    def _reasons(self, item: Any) -> list[str]:
+        reasons = [urgency.words for urgency, holds in zip(self.urgency, tuple(item)[1:], strict=True) if holds]
+        waited = utcnow() - getattr(item[0], self.since)
+        if waited >= self.patience:
+            reasons.append(f"Waits for {waited.days} {'day' if waited.days == 1 else 'days'}")
+        return reasons
+
+    def _others(self, row: Any, by: Actor, limit: int, *, backwards: bool = False) -> list[int]:
+        """The ids of what comes after an item, or before it, that no colleague is looking at; after the last one, the
+        first ones again.
+        """
+        _, chosen, words, _ = self._asked()
+        waiting = (
+            self._narrowed(chosen, words, self.waiting)
+            .with_only_columns(self._key(), maintain_column_froms=True)
+            .where(self._key() != row.id, not_(claims.is_somebody_elses(self.model, by=by)))
+        )
+        order, here = self._order(), self._place(row.id)
+        if backwards:
+            before = waiting.where(tuple_(*order) < here).order_by(*(column.desc() for column in order))
+            return list(db.session.scalars(before.limit(limit)))
+        following = list(db.session.scalars(waiting.where(tuple_(*order) > here).order_by(*order).limit(limit)))
+        if len(following) < limit:
+            first = waiting.where(tuple_(*order) < here).order_by(*order).limit(limit - len(following))
+            following += db.session.scalars(first)
+        return following
+
+    # ---- an item ----
+
+    @expose("/<int:row_id>/")  # type: ignore[untyped-decorator]
+    def show(self, row_id: int) -> str:
+        """One item, with what comes before and after it. Opening it claims it."""
+        return self._item(self._find(row_id), session.actor())
+
+    def _item(self, row: Any, by: Actor, *, refusal: Mapping[str, Any] | None = None) -> str:
+        _, chosen, words, asked = self._asked()
+        offered = self.offered(row, by)
+        is_waiting = row.status == self.waiting
+        if is_waiting and offered and not request.headers.get(LOOKING_AGAIN):
+            claims.take(self.model, row.id, by=by)
+        urgencies = select(self.model, *(urgency.when for urgency in self.urgency)).where(self._key() == row.id)
+        following, preceding = self._others(row, by, 1), self._others(row, by, 1, backwards=True)
+        entry = meanwhile.newest(row)
+        return str(
+            self.render(
+                "console/queue/item.html",
+                record=Record(
+                    title=self.heading(row),
+                    status=row.status,
+                    sub=self.sub(row),
+                    facts=self.facts(row),
+                    timeline=list(trail.moments({self.model.__tablename__: [row.id]}, titles=self.titles)),
+                ),
+                up={"label": self.title, "href": self._address(asked=asked)},
+                text=self.text(row),
+                reasons=self._reasons(db.session.execute(urgencies).one()) if is_waiting else (),
+                decisions=[(decision, self._address(row.id, decision.name, asked=asked)) for decision in offered],
+                seen=entry.id if entry else 0,
+                standing=self._what_happened([row.id]).get(row.id) if not is_waiting else None,
+                claim=claims.of(self.model, [row.id]).get(row.id) if is_waiting else None,
+                claim_href=self._address(row.id, "claim") if is_waiting and offered else None,
+                next_href=self._address(following[0], asked=asked) if following else None,
+                previous_href=self._address(preceding[0], asked=asked) if preceding else None,
+                waiting_label=f"{self._counted(self._count(self._narrowed(chosen, words, self.waiting)))} waiting",
+                undo=self._undo(by, but=row),
+                refusal=refusal,
+                me=by.id,
+            )
+        )
+
+    def _find(self, row_id: int) -> Any:
+        row = db.session.scalar(self.query().where(self._key() == row_id)) if row_id <= MAX_ID else None
+        if row is None:
+            raise NotFound(f"There is no {self._nouns()[0]} with this id.")
+        return row
+
+    def _what_happened(self, ids: Collection[int]) -> Mapping[int, str]:
+        """What was done last to each of these items, in a sentence."""
+        rows = db.session.scalars(select(self.model).where(self._key().in_(ids)))
+        entries = {row.id: meanwhile.newest(row) for row in rows}
+        return {row_id: meanwhile.told(entry, titles=self.titles) for row_id, entry in entries.items() if entry}
+
+    def _address(self, *parts: int | str, asked: Mapping[str, str] | None = None) -> str:
+        """The list, an item of it, or an action; with what the list is narrowed to."""
+        path = "/".join((self.url.rstrip("/"), *map(str, parts)))
+        # Pages end with a slash, actions with their name.
+        page = "" if parts and isinstance(parts[-1], str) else "/"
+        return f"{path}{page}?{urlencode(asked)}" if asked else f"{path}{page}"
+
+    def _here(self) -> dict[str, str]:
+        """What the list is narrowed to, and where in it one is."""
+        place = {name: request.args[name] for name in ("after", "before") if request.args.get(name)}
+        return {**self._asked()[-1], **place}
+
+    @expose("/<int:row_id>/claim", methods=["POST"])  # type: ignore[untyped-decorator]
+    def claim(self, row_id: int) -> Response:
+        """The page is open and somebody is at work on it."""
+        by = session.actor()
+        row = self._find(row_id)
+        if not self._may_decide(by):
+            raise NotAllowed("Your role decides nothing here.")
+        if row.status == self.waiting:
+            claims.take(self.model, row.id, by=by)
+        return redirect(self._address(row_id))
+
+    @expose("/<int:row_id>/<decision>", methods=["POST"])  # type: ignore[untyped-decorator]
+    def decide(self, row_id: int, decision: str) -> Response | tuple[str, int]:
+        """Decide, and go on to the next item. Where something happened to it meanwhile, that is said and no more."""
+        chosen, by = self._decision(decision), session.actor()
+        by.require(*chosen.may)
+        row, asked, seen = self._find(row_id), self._asked()[-1], _seen()
+        try:
+            with meanwhile.as_seen(self.model, row_id, seen, titles=self.titles):
+                chosen.verb(row_id, by=by, **_given(chosen))
+        except Conflict as conflict:
+            flash(f"{conflict.detail} Nothing was changed.", "refused")
+            return redirect(self._address(row_id, asked=asked))
+        except Invalid as refusal:
+            said = {"detail": refusal.detail, "decision": chosen.name, "typed": request.form}
+            return self._item(self._find(row_id), by, refusal=said), refusal.status
+        db.session.refresh(row, ["status"])
+        if not self.just_decided(by):
+            flash(f"{self._state(row.status)}: {self.heading(row)}", "done")
+        return redirect(self._address(row_id, asked=asked) if chosen.to == self.waiting else self._go_on_from(row, by))
+
+    def _go_on_from(self, row: Any, by: Actor) -> str:
+        """The next item, claimed already, so that two people who decide at once don't get the same one."""
+        asked = self._asked()[-1]
+        for next_id in self._others(row, by, _TRIED):
+            if claims.take(self.model, next_id, by=by).user_id == by.id:
+                return self._address(next_id, asked=asked)
+        claims.let_go(self.model, by=by)
+        return self._address(asked=asked)
+
+    # ---- many at once ----
+
+    @expose("/bulk", methods=["POST"])  # type: ignore[untyped-decorator]
+    def decide_many(self) -> Response | str | tuple[str, int]:
+        """Decide on all that were picked, after a page that asks for the reason where one is needed; says how many it
+        was and what became of the others.
+        """
+        decision, by = self._decision(request.form.get("decision", "")), session.actor()
+        by.require(*decision.may)
+        if decision.many is None:
+            raise NotFound("This is decided one by one.")
+        ids = [_whole(value, "id") for value in request.form.getlist("id")]
+        if not ids or len(ids) > self.page_size:
+            return self._list(by, refused=f"Pick 1 to {self.page_size} lines first.", picked=ids), Invalid.status
+        if decision.asks and "asked" not in request.form:
+            return self._ask(decision, ids)
+        try:
+            moved = set(decision.many(ids, by=by, **_given(decision)))
+        except Invalid as refusal:
+            return self._ask(decision, ids, error=refusal.detail), refusal.status
+        if moved and not self.just_decided(by):
+            flash(f"{self._state(decision.to)}: {self._counted(len(moved))}", "done")
+        if others := [row_id for row_id in ids if row_id not in moved]:
+            flash(self._passed_over(others), "refused")
+        line = request.form.get("line", "")
+        place = f"#line-{line}" if re.fullmatch("[0-9]{1,3}", line) else ""
+        return redirect(self._address(asked=self._here()) + place)
+
+    def _ask(self, decision: Decision, ids: Sequence[int], error: str | None = None) -> str:
+        first = self.query().where(self._key().in_(ids)).order_by(self._key()).limit(_NAMED)
+        headings = [self.heading(row) for row in db.session.scalars(first)]
+        return str(
+            self.render(
+                "console/queue/ask.html",
+                heading=f"{decision.label} {self._counted(len(ids))}",
+                decision=decision,
+                ids=ids,
+                headings=headings,
+                more=len(ids) - len(headings),
+                line=request.form.get("line", ""),
+                bulk_href=self._address("bulk", asked=self._here()),
+                up={"label": self.title, "href": self._address(asked=self._here())},
+                typed=request.form,
+                error=error,
+            )
+        )
+
+    def _passed_over(self, ids: Sequence[int]) -> str:
+        shown = ids[:_NAMED]
+        rows = self.query().where(self._key().in_(shown)).execution_options(populate_existing=True)
+        happened = self._what_happened(shown)
+        said = [f"{self.heading(row)}: {happened.get(row.id, '')}" for row in db.session.scalars(rows)]
+        more = f" And {len(ids) - len(shown):,} more." if len(ids) > len(shown) else ""
+        return f"Not changed, as something else happened meanwhile: {self._counted(len(ids))}. {' '.join(said)}{more}"
+
+    def _undo(self, by: Actor, but: Any = None) -> dict[str, Any] | None:
+        """What the person decided last, and the form that takes it back."""
+        rows = self.just_decided(by)
+        # On its own page, an item has the button among its others.
+        if not rows or (but is not None and [row.id for row in rows] == [but.id]):
+            return None
+        what = self.heading(rows[0]) if len(rows) == 1 else self._counted(len(rows))
+        return {
+            "words": f"{status_label(rows[0].status)}: {what}",
+            "href": self._address(rows[0].id, "undo") if len(rows) == 1 else self._address("bulk"),
+            "ids": [row.id for row in rows],
+            "until": rows[0].undo_until,
+            "seen": entry.id if len(rows) == 1 and (entry := meanwhile.newest(rows[0])) else 0,
+        }
+
+
+def _seen() -> int:
+    """Up to which entry of its history the person had seen the item that they decide on."""
+    return _whole(request.form.get("seen", ""), "seen")
+
+
+def _whole(value: str, name: str) -> int:
+    if not (value.isascii() and value.isdigit()) or int(value) > MAX_ID:
+        raise Invalid.field(name, "Load the page again: what it sent is not what it was given.")
+    return int(value)
+
+
+def _given(decision: Decision) -> dict[str, str]:
+    """The reason, as the decision's verbs take it."""
+    if isinstance(decision.reasons, Mapping):
+        return {"reason": request.form.get("reason", ""), "notes": request.form.get("note", "")}
+    return {"reason": reason_given()} if decision.asks else {}
