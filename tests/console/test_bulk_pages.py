@@ -6,11 +6,13 @@ import re
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
+from app.extensions import db
 from app.reviews import service as reviews
 from tests import factories, queued
 from tests.bulk.runs import Waiting, moderator, reread, started
@@ -49,7 +51,7 @@ def test_a_prepared_run_says_what_it_will_do_and_begins_when_told(app: Flask) ->
     run = bulk.freeze("reviews.approve", at_work.waiting.ids, by=at_work.by)
     page = at_work.page(run)
     assert "4 reviews will be approved" in words(page)
-    assert "Approved already 1" in words(page)
+    assert "Skipped 1: Approved already" in words(page)
     assert "undone for 30 seconds" in words(page)
     assert "data-watch=" not in page
     assert at_work.press(run, "start") == 302
@@ -141,3 +143,55 @@ def test_the_list_shows_ones_own_runs_and_admins_everybodys(app: Flask) -> None:
     assert f"/console/bulk/{mine.id}/" in page
     assert f"/console/bulk/{theirs.id}/" in page
     assert other.browser.get(f"/console/bulk/{mine.id}/").status_code == 404
+
+
+def test_all_that_match_are_kept_as_a_set_and_what_comes_in_later_is_not_in_it(app: Flask) -> None:
+    at_work = AtWork(app, 60)
+    queue = f"/console/reviews/?package_id={at_work.waiting.package_id}"
+    page = at_work.browser.get(queue).text
+    assert "All 60 reviews that match" in words(page)
+    action = f"/console/reviews/bulk?package_id={at_work.waiting.package_id}"
+    answer = at_work.browser.post(action, {"decision": "approve", "all": "yes"}, token_from=queue)
+    (run,) = runs_of(at_work.by)
+    assert (answer.status_code, answer.location) == (302, f"/console/bulk/{run.id}/")
+    late = at_work.waiting.more(1)
+    assert "60 reviews will be approved" in words(at_work.page(run))
+    assert at_work.press(run, "start") == 302
+    assert queued.work_off() == []
+    assert at_work.waiting.statuses() == dict.fromkeys(at_work.waiting.ids, "APPROVED") | {late[0]: "PENDING"}
+    page = at_work.page(run, "?show=DONE")
+    assert f'href="/console/reviews/{at_work.waiting.ids[0]}/"' in page
+
+
+def test_rejecting_all_that_match_asks_for_the_reason_first(app: Flask) -> None:
+    at_work = AtWork(app, 51)
+    queue = f"/console/reviews/?package_id={at_work.waiting.package_id}"
+    action = f"/console/reviews/bulk?package_id={at_work.waiting.package_id}"
+    wish = {"decision": "reject", "all": "yes"}
+    page = at_work.browser.post(action, wish, token_from=queue)
+    assert (page.status_code, runs_of(at_work.by)) == (200, [])
+    assert "Reject 51 reviews" in words(page.text)
+    refused = at_work.browser.post(action, {**wish, "asked": "yes", "reason": "other"}, token_from=queue)
+    assert (refused.status_code, runs_of(at_work.by)) == (422, [])
+    assert "Say what the reason is." in refused.text
+    answer = at_work.browser.post(action, {**wish, "asked": "yes", "reason": "fake"}, token_from=queue)
+    (run,) = runs_of(at_work.by)
+    assert (answer.status_code, run.arguments) == (302, {"reason": "fake", "notes": ""})
+    assert "51 reviews will be rejected" in words(at_work.page(run))
+
+
+def test_support_reads_the_queue_and_prepares_nothing(app: Flask) -> None:
+    waiting = Waiting(51)
+    person = factories.staff("support")
+    browser = Browser(app)
+    assert browser.sign_in(person).status_code == 302
+    queue = f"/console/reviews/?package_id={waiting.package_id}"
+    assert "that match" not in words(browser.get(queue).text)
+    answer = browser.post("/console/reviews/bulk", {"decision": "approve", "all": "yes"}, token_from=queue)
+    assert (answer.status_code, runs_of(factories.actor(person))) == (403, [])
+    assert waiting.counts() == {"PENDING": 51}
+
+
+def runs_of(by: Actor) -> list[Bulk]:
+    db.session.rollback()
+    return list(db.session.scalars(select(Bulk).where(Bulk.by_id == by.id)))
