@@ -68,7 +68,7 @@ def write_reviews(
     count: int,
     *,
     but_not_by: int,
-    moderator: int,
+    moderator: int | None,
     now: datetime,
     tell: Callable[[str], None],
 ) -> int:
@@ -95,7 +95,7 @@ def count_ratings(connection: Connection) -> None:
 
 
 def _rows(
-    rng: random.Random, stays: Stayed, count: int, but_not_by: int, moderator: int, now: datetime
+    rng: random.Random, stays: Stayed, count: int, but_not_by: int, moderator: int | None, now: datetime
 ) -> Iterator[dict[str, Any]]:
     ids = draw_ids(Review)
     places = stays.by_others_than(but_not_by)
@@ -143,7 +143,7 @@ _UNDECIDED: dict[str, Any] = {
 }
 
 
-def _moderated(rng: random.Random, number: int, at: float, moderator: int, now: datetime) -> dict[str, Any]:
+def _moderated(rng: random.Random, number: int, at: float, moderator: int | None, now: datetime) -> dict[str, Any]:
     decided_at = datetime.fromtimestamp(at + 86_400 * rng.uniform(*_MODERATED_AFTER_DAYS), UTC)
     if decided_at >= now:
         return _UNDECIDED

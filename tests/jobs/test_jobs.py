@@ -18,11 +18,14 @@ from app.logs import request_id
 from app.payments import inbox
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import QUEUES, Outbox
+from app.reviews import service as reviews
 from jobs import bookings as booking_jobs
 from jobs import job, schedule, sweeps, webhooks
+from jobs import reviews as review_jobs
 from jobs.audit import seal
 from tests import factories, queued
 from tests.conftest import wait_for
+from tests.reviews.deciding import window_over
 
 
 def resolve(name: str) -> Any:
@@ -189,6 +192,16 @@ def test_stays_are_completed_by_their_job(app: Flask) -> None:
         )
     booking_jobs.complete_stays()
     assert factories.reread(booking).status == "COMPLETED"
+
+
+def test_decisions_that_cannot_be_undone_any_more_take_effect_by_their_job(app: Flask) -> None:
+    late, open_still = factories.review(), factories.review()
+    reviews.approve_many([late.id, open_still.id], by=factories.moderator())
+    window_over(late)
+    for _ in range(2):
+        review_jobs.settle()
+        assert factories.reread(late).undo_until is None
+        assert factories.reread(open_still).undo_until is not None
 
 
 def test_the_trail_is_sealed_by_its_job(empty_app: Flask) -> None:

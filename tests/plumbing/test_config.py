@@ -75,6 +75,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"cors_origins": "https://shop.example.org:443"}, "CORS_ORIGINS: https://shop.example.org:443 is not"),
         ({"cors_origins": "null"}, "CORS_ORIGINS: null is not an origin"),
         ({"hold_minutes": 0}, "HOLD_MINUTES: Input should be greater than or equal to 1"),
+        ({"undo_seconds": -1}, "UNDO_SECONDS: Input should be greater than or equal to 0"),
         ({"commission_basis_points": 10_001}, "COMMISSION_BASIS_POINTS: Input should be less than or equal to 10000"),
         ({"sentry_traces_sample_rate": 2}, "SENTRY_TRACES_SAMPLE_RATE: Input should be less than or equal to 1"),
     ],
