@@ -14,6 +14,7 @@ from app.accounts.models import (
 )
 from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
+from app.bulk.models import Bulk, BulkChunk, BulkProblem
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
 from app.notifications.models import Notification
@@ -27,6 +28,9 @@ __all__ = [
     "Availability",
     "Booking",
     "BookingNote",
+    "Bulk",
+    "BulkChunk",
+    "BulkProblem",
     "Claim",
     "IdempotencyKey",
     "LedgerAccount",

@@ -23,8 +23,8 @@ from app.logs import request_id
 log = logging.getLogger(__name__)
 
 # By urgency; each has workers of its own, which listen to nothing else: one on several queues may lose a job (rq#1716).
-# Mail has one too, so that a mail server that is slow or gone holds up nothing else.
-QUEUES = ("urgent", "default", "mail", "slow")
+# Mail has one too, so that a mail server that is slow or gone holds up nothing else, and bulk runs, which are watched.
+QUEUES = ("urgent", "default", "mail", "bulk", "slow")
 
 JOB_TIMEOUT_SECONDS = 60
 LEASE = timedelta(seconds=30)

@@ -32,7 +32,14 @@ from dev.valkey import Valkey
 
 STRIPE_KEY, STRIPE_WEBHOOK_SECRET = "sk_test_tripdesk_demo", "whsec_tripdesk_demo"
 # Name of the process: the queue it works on.
-WORKERS = {"urgent-1": "urgent", "urgent-2": "urgent", "default": "default", "mail": "mail", "slow": "slow"}
+WORKERS = {
+    "urgent-1": "urgent",
+    "urgent-2": "urgent",
+    "default": "default",
+    "mail": "mail",
+    "bulk": "bulk",
+    "slow": "slow",
+}
 LOGINS = ("support", "moderator", "finance", "finance2", "admin", "traveller")
 READY_SECONDS = 60.0
 

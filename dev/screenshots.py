@@ -27,15 +27,19 @@ from urllib.parse import urlencode, urlsplit
 import pyotp
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, Page, Response, sync_playwright
+from sqlalchemy import select
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, RequestRedirect
 
 from app import create_app
 from app.accounts import links, staff, two_factor
 from app.accounts import service as accounts
-from app.accounts.models import ROLES
+from app.accounts.models import ROLES, User
 from app.audit.actor import SYSTEM
+from app.bulk import service as bulk
 from app.db import transaction, utcnow
+from app.extensions import db
+from app.reviews.models import Review
 from dev import environment
 from dev.children import last_lines, spawn, stop
 
@@ -96,6 +100,8 @@ def main(arguments: list[str]) -> int:
     with demo() as (settings, is_ours), sync_playwright() as playwright:
         app = create_app(**{name.lower(): value for name, value in settings.items()})
         outside = people_at_the_door(app, settings["DEMO_PASSWORD"]) if is_ours else {}
+        if is_ours:
+            prepare_bulk_run(app)
         routes = app.url_map.bind(urlsplit(settings["PUBLIC_URL"]).netloc)
         program = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
@@ -142,6 +148,14 @@ def people_at_the_door(app: Flask, password: str) -> dict[str, str]:
         assert enrolment is not None
         two_factor.confirm(guarded.id, pyotp.TOTP(enrolment.secret).now(), by=by)
     return mailed
+
+
+def prepare_bulk_run(app: Flask) -> None:
+    """A moderator has asked for something to be done to every review that waits."""
+    with app.app_context():
+        person = db.session.scalars(select(User).where(User.email == "moderator@demo.tripdesk.example")).one()
+        pending = select(Review.id).where(Review.status == "PENDING")
+        bulk.freeze("reviews.approve", pending, by=accounts.actor_of(person))
 
 
 def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder: Path, only: str) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from app.accounts.models import PasswordResetRequest
+from app.bulk.models import Bulk
 from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest)
+SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest, Bulk)
 
 
 @job
@@ -46,3 +47,9 @@ def notifications() -> None:
 def password_reset_requests() -> None:
     """Hand out the requests for a new password that nobody answered yet."""
     sweep_asked(PasswordResetRequest)
+
+
+@job
+def bulks() -> None:
+    """Hand out the bulk runs that go on."""
+    sweep_asked(Bulk)

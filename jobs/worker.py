@@ -10,10 +10,10 @@ from rq.serializers import JSONSerializer
 from app import create_app
 from app.config import SettingsError, settings
 from app.queue import QUEUES, connect
-from jobs import audit, bookings, notifications, payments, sweeps, webhooks
+from jobs import audit, bookings, bulk, notifications, payments, sweeps, webhooks
 
 # Loaded before the first job, so that one that doesn't import stops the start, not the job.
-MODULES = (audit, bookings, notifications, payments, sweeps, webhooks)
+MODULES = (audit, bookings, bulk, notifications, payments, sweeps, webhooks)
 
 
 def main(arguments: list[str]) -> int:

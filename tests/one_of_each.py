@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 from sqlalchemy import func, select, text
@@ -14,6 +15,8 @@ from app.accounts import links, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
+from app.bulk import service as bulk
+from app.bulk.models import Bulk
 from app.catalog import day_changes
 from app.catalog.day_changes import DayChange
 from app.db import transaction
@@ -24,6 +27,7 @@ from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from tests import factories
 from tests.accounts.codes import set_up
+from tests.bulk.runs import Waiting
 from tests.notifications.conftest import a_mail
 
 NOT_THERE = 2**62
@@ -311,6 +315,43 @@ def new_colleague(owner: Actor | None) -> Asked:
     return Asked({}, {"email": f"{uuid4().hex}@example.org", "name": "New", "roles": ["support"]})
 
 
+def bulk_run(owner: Actor | None) -> Asked:
+    return Asked({"bulk_id": prepared(owner).id if owner else NOT_THERE})
+
+
+def prepared(owner: Actor) -> Bulk:
+    """Asked for by somebody who was a moderator then."""
+    return bulk.freeze("reviews.approve", Waiting(2).ids, by=_moderator(owner.id))
+
+
+def running_run(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"bulk_id": NOT_THERE})
+    run = prepared(owner)
+    bulk.start(run.id, by=_moderator(owner.id))
+    return Asked({"bulk_id": run.id})
+
+
+def done_run(owner: Actor | None) -> Asked:
+    asked = running_run(owner)
+    if owner:
+        # Whoever may not do it any more, and the traveller, have somebody's help.
+        with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
+            bulk.work(asked.args["bulk_id"])
+    return asked
+
+
+def _moderator(person_id: int | None) -> Actor:
+    return Actor("staff", person_id, "Somebody", frozenset({"moderator"}))
+
+
+def stopped_run(owner: Actor | None) -> Asked:
+    asked = running_run(owner)
+    if owner:
+        bulk.cancel(asked.args["bulk_id"], by=owner)
+    return asked
+
+
 OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
@@ -320,5 +361,6 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),
+        *(bulk_run, running_run, done_run, stopped_run),
     )
 }

@@ -115,7 +115,7 @@ class Stack:
 
     def start_all(self) -> None:
         """Everything a running product has."""
-        for queue in ("urgent", "default", "mail", "slow"):
+        for queue in ("urgent", "default", "mail", "bulk", "slow"):
             self.start_worker(queue)
         self.start_scheduler()
         self.start_stripe()

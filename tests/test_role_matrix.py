@@ -89,6 +89,12 @@ mail.send                  POST   sent_mail     login  login     403     403    
 mail.templates             GET    -             login  login     200     403       403     200     -
 mail.template_page         GET    kind_of_mail  login  login     200     403       403     200     404
 mail.template_html         GET    kind_of_mail  login  login     200     403       403     200     404
+bulk.index                 GET    -             login  login     200     200       200     200     -
+bulk.show                  GET    bulk_run      login  login     200/404 200/404   200/404 200     404
+bulk.start                 POST   bulk_run      login  login     403/404 302/404   403/404 302/403 404
+bulk.cancel                POST   running_run   login  login     302/404 302/404   302/404 302     404
+bulk.undo                  POST   done_run      login  login     403/404 302/404   403/404 302/403 404
+bulk.take_up               POST   stopped_run   login  login     403/404 302/404   403/404 302     404
 settings.index             GET    -             login  login     403     403       403     200     -
 development.index          GET    -             login  login     200     200       200     200     -
 development.confirm        POST   intent        login  login     302     302       302     302     404

@@ -16,6 +16,7 @@ from app.console.account import AccountView
 from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
+from app.console.bulk import BulkView
 from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
@@ -54,7 +55,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 # The menu: its groups, and the addresses in each, in order. A page that isn't named comes last, under its category.
 MENU = {
-    "": ("", "bookings", "reviews", "tickets", "disputes"),
+    "": ("", "bookings", "reviews", "tickets", "disputes", "bulk"),
     "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
     "Catalogue": ("packages", "providers", "verification"),
     "People": ("users", "staff"),
@@ -86,6 +87,7 @@ def pages() -> list[Page]:
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         VerificationView("Verification", endpoint="verification", url="/console/verification"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
+        BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 

@@ -54,7 +54,11 @@ FAILED_COLUMNS = (
     Column("failed_at", "Failed", "time", "right"),
 )
 # Where the rows of an outbox whose tries are used up can be looked at.
-_OUTBOX_HREFS = {"webhook_events": "/console/webhooks/?status=FAILED", "payments": "/console/payments/"}
+_OUTBOX_HREFS = {
+    "webhook_events": "/console/webhooks/?status=FAILED",
+    "payments": "/console/payments/",
+    "bulks": "/console/bulk/",
+}
 
 
 class JobsView(Page):

@@ -21,6 +21,7 @@ from werkzeug.wrappers import Response
 from app.accounts import claims
 from app.audit import meanwhile, trail
 from app.audit.actor import Actor
+from app.bulk import service as bulk_runs
 from app.console import session
 from app.console.base import MAX_ID, Column, Filter, Page, reason_given
 from app.console.formatting import status_label
@@ -44,7 +45,8 @@ class Decision:
 
     `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
     with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
-    with it, the decision is in the bulk bar. `explain` says what it will do; `key` is as in `Action`, and `u` for an
+    with it, the decision is in the bulk bar; with the name of a kind of bulk run as `run`, it can be taken on all that
+    match, however many. `explain` says what it will do; `key` is as in `Action`, and `u` for an
     undo. `when` narrows further what the states and roles allow.
     """
 
@@ -56,6 +58,7 @@ class Decision:
     explain: str = ""
     key: str | None = None
     many: Callable[..., list[int]] | None = None
+    run: str | None = None
     sources: Collection[str] = ()
     reasons: Mapping[str, str] | Sequence[str] = ()
     needs_reason: bool = False
@@ -233,6 +236,7 @@ class QueueView(Page):
                 status=status if not is_waiting else "",
                 bulk_href=self._address("bulk", asked=self._here()),
                 bulk=[decision for decision in many if any(decision.name in names for names in offered.values())],
+                takes_all=is_waiting and any(decision.run for decision in many),
                 search={"value": words, "placeholder": self.search_hint} if self.search_hint else None,
                 filters=[(choice, chosen[choice.name]) for choice in self.filters],
                 chips=self._chips(chosen, words, asked),
@@ -486,6 +490,8 @@ class QueueView(Page):
         if decision.many is None:
             raise NotFound("This is decided one by one.")
         ids = [_whole(value, "id") for value in request.form.getlist("id")]
+        if "all" in request.form and decision.run:
+            return self._decide_on_all(decision, decision.run, by)
         if not ids or len(ids) > self.page_size:
             return self._list(by, refused=f"Pick 1 to {self.page_size} lines first.", picked=ids), Invalid.status
         if decision.asks and "asked" not in request.form:
@@ -502,13 +508,28 @@ class QueueView(Page):
         place = f"#line-{line}" if re.fullmatch("[0-9]{1,3}", line) else ""
         return redirect(self._address(asked=self._here()) + place)
 
+    def _decide_on_all(self, decision: Decision, run: str, by: Actor) -> Response | str | tuple[str, int]:
+        """Keep the set of all that match as it is now, and lead to the page that says what will be done to it."""
+        if decision.asks and "asked" not in request.form:
+            return self._ask(decision, [])
+        _, chosen, words, _ = self._asked()
+        ids = self._narrowed(chosen, words, self.waiting).with_only_columns(self._key(), maintain_column_froms=True)
+        try:
+            prepared = bulk_runs.freeze(run, ids, by=by, arguments=_given(decision))
+        except Invalid as refusal:
+            return self._ask(decision, [], error=refusal.detail), refusal.status
+        return redirect(f"/console/bulk/{prepared.id}/")
+
     def _ask(self, decision: Decision, ids: Sequence[int], error: str | None = None) -> str:
+        """The page that asks for the reason; without any ids it is about all that match."""
         first = self.query().where(self._key().in_(ids)).order_by(self._key()).limit(_NAMED)
         headings = [self.heading(row) for row in db.session.scalars(first)]
+        _, chosen, words, _ = self._asked()
+        about = self._counted(len(ids) or self._count(self._narrowed(chosen, words, self.waiting)))
         return str(
             self.render(
                 "console/queue/ask.html",
-                heading=f"{decision.label} {self._counted(len(ids))}",
+                heading=f"{decision.label} {about}",
                 decision=decision,
                 ids=ids,
                 headings=headings,

@@ -82,7 +82,7 @@ class Console:
 @pytest.fixture(scope="session")
 def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """One product for all tests here; asks for the browser first, so that nothing is started in vain."""
-    settings = {**settings_of_a_product(1), "app_env": "development"}
+    settings = {**settings_of_a_product(1), "app_env": "development", "undo_seconds": 600}
     with Stack(tmp_path_factory.mktemp("stack"), settings) as stack:
         stack.start_all()
         console = Console(stack)

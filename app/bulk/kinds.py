@@ -1,0 +1,102 @@
+"""What can be done to many rows at once. A kind is never renamed or taken out: the runs of old name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Select, func, select
+
+from app.audit.actor import Actor
+from app.extensions import db
+from app.reviews import service as reviews
+from app.reviews.models import Review
+from app.states import in_words
+
+# Row ids, or the SELECT of them: whatever `.in_()` takes.
+Ids = Collection[int] | Select[Any]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do now: to how many rows, and how many it would skip for which reason."""
+
+    will: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was done to a chunk: the rows that changed, and why each of the others did not."""
+
+    done: Sequence[int]
+    skipped: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BulkKind:
+    """One thing that can be done to many rows; `verb` and `past` say it, as in "approve" and "approved".
+
+    `apply_chunk` is called inside a transaction with some of the ids, in order; what it raises fails the row that makes
+    it raise. Without any ids it does nothing but raise what it has against the arguments. `undo_chunk` is given what
+    was done, and is None where there is no way back.
+    """
+
+    name: str
+    verb: str
+    past: str
+    nouns: tuple[str, str]
+    roles: frozenset[str]
+    table: str
+    preview: Callable[[Ids], Preview]
+    apply_chunk: Callable[[list[int], Mapping[str, Any], Actor], Outcome]
+    undo_chunk: Callable[[list[int], Actor], Outcome] | None = None
+
+    @property
+    def label(self) -> str:
+        """Such as "Approve reviews"."""
+        return f"{self.verb} {self.nouns[1]}".capitalize()
+
+
+def _preview_of_pending(ids: Ids) -> Preview:
+    states = select(Review.status, func.count()).where(Review.id.in_(ids)).group_by(Review.status)
+    counts = dict(db.session.execute(states).all())
+    will = counts.pop("PENDING", 0)
+    return Preview(
+        will, {f"{in_words(status).capitalize()} already": count for status, count in sorted(counts.items())}
+    )
+
+
+def _with_what_happened(ids: list[int], done: list[int]) -> Outcome:
+    others = sorted(set(ids) - set(done))
+    said = reviews.what_happened(others) if others else {}
+    return Outcome(done, {row_id: said.get(row_id, "It is not there any more.") for row_id in others})
+
+
+def _approve(ids: list[int], arguments: Mapping[str, Any], by: Actor) -> Outcome:
+    return _with_what_happened(ids, reviews.approve_many(ids, by=by, **arguments))
+
+
+def _reject(ids: list[int], arguments: Mapping[str, Any], by: Actor) -> Outcome:
+    return _with_what_happened(ids, reviews.reject_many(ids, by=by, **arguments))
+
+
+def _undo_decisions(ids: list[int], by: Actor) -> Outcome:
+    return _with_what_happened(ids, reviews.undo_many(ids, by=by))
+
+
+_REVIEWS: dict[str, Any] = {
+    "nouns": ("review", "reviews"),
+    "roles": frozenset(reviews.MAY_MODERATE),
+    "table": Review.__tablename__,
+    "preview": _preview_of_pending,
+    "undo_chunk": _undo_decisions,
+}
+KINDS = {
+    kind.name: kind
+    for kind in (
+        BulkKind("reviews.approve", "approve", "approved", apply_chunk=_approve, **_REVIEWS),
+        BulkKind("reviews.reject", "reject", "rejected", apply_chunk=_reject, **_REVIEWS),
+    )
+}

@@ -1,0 +1,393 @@
+"""Verbs of bulk work: freezing a set, working through it, stopping, undoing, and taking up what is left of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import BigInteger, Select, cast, func, insert, literal, select, union_all
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+
+from app.accounts import service as accounts
+from app.accounts.models import User
+from app.audit import history
+from app.audit import service as audit
+from app.audit.actor import SYSTEM, Actor
+from app.bulk.kinds import KINDS, BulkKind, Ids, Outcome, Preview
+from app.bulk.models import Bulk, BulkChunk, BulkProblem
+from app.db import lock, transaction, utcnow
+from app.errors import Conflict, Invalid, NotAllowed, NotFound, TripdeskError, Unavailable
+from app.extensions import db
+from app.logs import request_id
+from app.queue import LEASE
+from app.undo import window
+
+log = logging.getLogger(__name__)
+
+CHUNK_ROWS = 500
+MOST_ROWS = 1_000_000
+# Several runs share a worker: after so long, another has its turn.
+TURN_SECONDS = 5.0
+SEES_ALL = ("admin",)
+
+
+def freeze(kind_name: str, ids: Ids, *, by: Actor, arguments: Mapping[str, Any] | None = None) -> Bulk:
+    """Keep a set of rows as it is now, and what is to be done to it once it is started. What comes to match the SELECT
+    later is not in it.
+
+    Raises NotAllowed, Invalid for arguments that make no sense, for no rows, or more than MOST_ROWS.
+    """
+    with transaction():
+        return _freeze(_kind_named(kind_name), ids, dict(arguments or {}), by=by)
+
+
+def start(bulk_id: int, *, by: Actor) -> Bulk:
+    """Have a prepared run worked through. Raises NotFound, NotAllowed, Conflict when it was started or dropped."""
+    with transaction():
+        bulk = _own(bulk_id, by)
+        _start(bulk, by)
+    return bulk
+
+
+def cancel(bulk_id: int, *, by: Actor) -> Bulk:
+    """Stop a run after the chunk that is being done; what was done stays done. Whoever asked for it may, and an admin.
+
+    Raises NotFound, Conflict when it is over.
+    """
+    with transaction():
+        bulk = _locked(bulk_id, by)
+        history.move(bulk, "CANCELLED")
+        bulk.finished()
+        audit.record(by, "bulk.cancel", bulk)
+    return bulk
+
+
+def undo(bulk_id: int, *, by: Actor) -> Bulk:
+    """Change back what a run changed, as far as the time to undo it is not over; one that still runs is stopped.
+
+    Raises NotFound, NotAllowed for anybody but who asked for the run, Conflict when there is nothing to undo any more.
+    """
+    with transaction():
+        bulk = _own(bulk_id, by)
+        by.require(*sorted(KINDS[bulk.kind].roles))
+        refusal = why_no_undo(bulk)
+        if refusal is not None:
+            raise Conflict(refusal)
+        history.move(bulk, "UNDOING")
+        bulk.attempts, bulk.ended_because = 0, None
+        bulk.hand_out()
+        audit.record(by, "bulk.undo", bulk)
+    return bulk
+
+
+def take_up(bulk_id: int, *, by: Actor) -> Bulk:
+    """A new run, started, of the rows that failed in one that is over, and of those that it never got to.
+
+    Raises NotFound, NotAllowed, Conflict while it runs, when nothing is left of it or when that was done before.
+    """
+    with transaction():
+        old = _locked(bulk_id, by)
+        refusal = why_no_take_up(old)
+        if refusal is not None:
+            raise Conflict(refusal)
+        failed = select(BulkProblem.row_id).where(BulkProblem.bulk_id == old.id, BulkProblem.outcome == "FAILED")
+        unreached = select(func.unnest(BulkChunk.ids)).where(
+            BulkChunk.bulk_id == old.id, BulkChunk.settled_at.is_(None)
+        )
+        rest = select(union_all(failed, unreached).subquery().c.row_id)
+        new = _freeze(_kind_named(old.kind), rest, old.arguments, by=by, retry_of=old)
+        _start(new, by)
+    return new
+
+
+def why_no_undo(bulk: Bulk) -> str | None:
+    """Why a run can't be undone now, in words; None when it can."""
+    kind = KINDS[bulk.kind]
+    if kind.undo_chunk is None:
+        return f"What was {kind.past} stays so; this can't be undone."
+    if bulk.status == "PREPARED":
+        return "Nothing was done yet."
+    if bulk.status in ("UNDOING", "UNDONE"):
+        return "This was undone already."
+    if bulk.done - bulk.undone - bulk.kept == 0:
+        return "Nothing was done that could be undone."
+    if undoable(bulk) == 0:
+        return "The time to undo it is over."
+    return None
+
+
+def why_no_take_up(bulk: Bulk) -> str | None:
+    """Why the rest of a run can't be taken up by a new one, in words; None when it can."""
+    if bulk.status not in ("DONE", "CANCELLED", "FAILED") or bulk.started_at is None:
+        return "Only what is over, and was not undone, can be taken up again."
+    if bulk.failures + bulk.left == 0:
+        return "No row failed, and none is left."
+    newer = taken_up_by(bulk)
+    return None if newer is None else f"Run {newer} has taken this up already."
+
+
+def taken_up_by(bulk: Bulk) -> int | None:
+    """The run that has taken up what failed or was left of this one."""
+    return db.session.scalar(select(Bulk.id).where(Bulk.retry_of_id == bulk.id))
+
+
+def undoable(bulk: Bulk) -> int:
+    """How many rows of a run can still be changed back."""
+    rows = select(func.coalesce(func.sum(func.cardinality(BulkChunk.done)), 0)).where(
+        BulkChunk.bulk_id == bulk.id, BulkChunk.undone_at.is_(None), BulkChunk.settled_at > utcnow() - window()
+    )
+    return int(db.session.scalar(rows) or 0)
+
+
+def preview(bulk: Bulk) -> Preview:
+    """What a prepared run would do if it were started now."""
+    return KINDS[bulk.kind].preview(select(func.unnest(BulkChunk.ids)).where(BulkChunk.bulk_id == bulk.id))
+
+
+def find(bulk_id: int, *, by: Actor) -> Bulk:
+    """A run of one's own, or for admins anybody's. Raises NotFound."""
+    return _visible(db.session.get(Bulk, bulk_id), bulk_id, by)
+
+
+def rows(bulk: Bulk, outcome: str, *, after: int, most: int) -> list[tuple[int, str | None]]:
+    """The ids of a run's rows behind `after` that came out like this, and why: DONE, UNDONE, SKIPPED, FAILED, KEPT, or
+    LEFT for those without a result.
+    """
+    of_this = BulkChunk.bulk_id == bulk.id
+    arrays = {
+        "DONE": select(func.unnest(BulkChunk.done).label("id")).where(of_this),
+        "UNDONE": select(func.unnest(BulkChunk.undone).label("id")).where(of_this),
+        "LEFT": select(func.unnest(BulkChunk.ids).label("id")).where(of_this, BulkChunk.settled_at.is_(None)),
+    }
+    if outcome in arrays:
+        found = arrays[outcome].subquery()
+        ids = select(found.c.id).where(found.c.id > after).order_by(found.c.id).limit(most)
+        return [(row_id, None) for row_id in db.session.scalars(ids)]
+    problems = (
+        select(BulkProblem.row_id, BulkProblem.reason)
+        .where(BulkProblem.bulk_id == bulk.id, BulkProblem.outcome == outcome, BulkProblem.row_id > after)
+        .order_by(BulkProblem.row_id)
+        .limit(most)
+    )
+    return [(row_id, reason) for row_id, reason in db.session.execute(problems)]
+
+
+def work(bulk_id: int) -> None:
+    """Work through a run's chunks, each in a transaction of its own, until it is over or others have their turn.
+
+    May be called twice at once, and be killed at any moment: a chunk's results are committed with its effects.
+    """
+    turn_ends = monotonic() + TURN_SECONDS
+    while _work_chunk(bulk_id):
+        if monotonic() >= turn_ends:
+            with transaction():
+                bulk = lock(Bulk, bulk_id)
+                if bulk.due_at is not None:
+                    bulk.hand_out()
+            return
+
+
+def note_failure(bulk_id: int, error: Unavailable) -> None:
+    """Have a run that something was in the way of go on later, until its tries are used up."""
+    with transaction():
+        bulk = lock(Bulk, bulk_id)
+        if bulk.due_at is not None and not bulk.failed(error.detail):
+            _fail(bulk, f"It was tried too often. The last time: {error.detail}")
+
+
+def _freeze(kind: BulkKind, ids: Ids, arguments: dict[str, Any], *, by: Actor, retry_of: Bulk | None = None) -> Bulk:
+    by.require(*sorted(kind.roles))
+    if by.id is None:
+        raise NotAllowed("Bulk work is asked for by a person.")
+    kind.apply_chunk([], arguments, by)
+    bulk = Bulk(
+        kind=kind.name,
+        arguments=arguments,
+        by_id=by.id,
+        address=by.address,
+        request_id=request_id.get(),
+        retry_of_id=retry_of.id if retry_of else None,
+    )
+    db.session.add(bulk)
+    db.session.flush()
+    given = ids if isinstance(ids, Select) else select(func.unnest(cast(list(ids), ARRAY(BigInteger))).label("id"))
+    wanted = given.subquery()
+    row_id = next(iter(wanted.c))
+    distinct = select(row_id.label("id")).distinct().limit(MOST_ROWS + 1).subquery()
+    part = ((func.row_number().over(order_by=distinct.c.id) - 1) // CHUNK_ROWS).label("part")
+    numbered = select(distinct.c.id, part).subquery()
+    chunks = (
+        select(literal(bulk.id), func.array_agg(aggregate_order_by(numbered.c.id, numbered.c.id)))
+        .group_by(numbered.c.part)
+        .order_by(numbered.c.part)
+    )
+    written = insert(BulkChunk).from_select(["bulk_id", "ids"], chunks).returning(func.cardinality(BulkChunk.ids))
+    bulk.total = sum(db.session.scalars(written))
+    if bulk.total == 0:
+        raise Invalid(f"No {kind.nouns[1]} are selected. Select at least one.")
+    if bulk.total > MOST_ROWS:
+        raise Invalid(f"At most {MOST_ROWS:,} {kind.nouns[1]} can be worked through at once. Narrow the list first.")
+    audit.record(by, "bulk.prepare", bulk)
+    return bulk
+
+
+def _start(bulk: Bulk, by: Actor) -> None:
+    by.require(*sorted(KINDS[bulk.kind].roles))
+    history.move(bulk, "RUNNING")
+    bulk.hand_out()
+    audit.record(by, "bulk.start", bulk)
+
+
+def _kind_named(name: str) -> BulkKind:
+    if name not in KINDS:
+        raise Invalid(f"There is no bulk work called {name}.")
+    return KINDS[name]
+
+
+def _locked(bulk_id: int, by: Actor) -> Bulk:
+    return _visible(lock(Bulk, bulk_id), bulk_id, by)
+
+
+def _visible(bulk: Bulk | None, bulk_id: int, by: Actor) -> Bulk:
+    if bulk is None or not (bulk.by_id == by.id or by.has(SEES_ALL)):
+        raise NotFound(f"There is no bulk run {bulk_id} of yours.")
+    return bulk
+
+
+def _own(bulk_id: int, by: Actor) -> Bulk:
+    bulk = _locked(bulk_id, by)
+    if bulk.by_id != by.id:
+        raise NotAllowed("Only who asked for it may do this.")
+    return bulk
+
+
+def _work_chunk(bulk_id: int) -> bool:
+    """Do, or undo, the next chunk; False when there is nothing more to do."""
+    chunk_id = None
+    try:
+        with transaction():
+            bulk = lock(Bulk, bulk_id)
+            if bulk.due_at is None:
+                return False
+            chunk = _next_chunk(bulk)
+            if chunk is None:
+                _finish(bulk)
+                return False
+            by, refusal = _who_works(bulk)
+            if by is None:
+                _fail(bulk, refusal)
+                return False
+            chunk_id = chunk.id
+            _settle(bulk, chunk, _apply(bulk, chunk, by))
+            bulk.attempts, bulk.last_error = 0, None
+            bulk.leased_until = utcnow() + LEASE
+    except Unavailable:
+        raise
+    except Exception as error:
+        if chunk_id is None:
+            raise
+        _put_aside(bulk_id, chunk_id, error)
+    return True
+
+
+def _next_chunk(bulk: Bulk) -> BulkChunk | None:
+    # The run is locked, so nobody else is at its chunks.
+    chunks = select(BulkChunk).where(BulkChunk.bulk_id == bulk.id).order_by(BulkChunk.id).limit(1)
+    if bulk.status == "UNDOING":
+        chunks = chunks.where(BulkChunk.undone_at.is_(None), func.cardinality(BulkChunk.done) > 0)
+    else:
+        chunks = chunks.where(BulkChunk.settled_at.is_(None))
+    return db.session.scalar(chunks.execution_options(populate_existing=True))
+
+
+def _who_works(bulk: Bulk) -> tuple[Actor | None, str]:
+    """Whoever asked, with the roles they hold now; None, and why, when they may not do this any more."""
+    kind = KINDS[bulk.kind]
+    by = accounts.active_actor(bulk.by_id, bulk.address)
+    name = db.session.get_one(User, bulk.by_id).name
+    if by is None:
+        return None, f"The account of {name}, who asked for it, is deactivated."
+    if not by.has(kind.roles):
+        needed = " or ".join(sorted(kind.roles))
+        return None, f"{name}, who asked for it, does not hold the role {needed} any more."
+    return by, ""
+
+
+def _apply(bulk: Bulk, chunk: BulkChunk, by: Actor) -> Outcome:
+    kind = KINDS[bulk.kind]
+    if bulk.status != "UNDOING":
+        wanted, outcome = chunk.ids, kind.apply_chunk(list(chunk.ids), bulk.arguments, by)
+    elif kind.undo_chunk is not None:
+        wanted, outcome = chunk.done, kind.undo_chunk(list(chunk.done), by)
+    else:
+        raise RuntimeError(f"{kind.name} has no way back")
+    if sorted([*outcome.done, *outcome.skipped]) != sorted(wanted):
+        raise RuntimeError(f"{kind.name} does not say of each row what became of it")
+    return outcome
+
+
+def _settle(bulk: Bulk, chunk: BulkChunk, outcome: Outcome, *, failed: bool = False) -> None:
+    """Write down a chunk's results, in the transaction of its effects; `failed` says that its only row raised."""
+    now, done, skipped = utcnow(), sorted(outcome.done), outcome.skipped
+    if bulk.status == "UNDOING":
+        chunk.undone, chunk.undone_at = done, now
+        bulk.undone += len(done)
+        bulk.kept += len(skipped)
+        kind_of_problem = "KEPT"
+    else:
+        chunk.done, chunk.settled_at = done, now
+        bulk.done += len(done)
+        kind_of_problem = "FAILED" if failed else "SKIPPED"
+        if failed:
+            bulk.failures += len(skipped)
+        else:
+            bulk.skipped += len(skipped)
+    problems = [
+        {"bulk_id": bulk.id, "row_id": row_id, "outcome": kind_of_problem, "reason": reason}
+        for row_id, reason in sorted(skipped.items())
+    ]
+    if problems:
+        db.session.execute(insert(BulkProblem), problems)
+
+
+def _put_aside(bulk_id: int, chunk_id: int, error: Exception) -> None:
+    """A chunk raised, so nothing of it was done: halve it until the row that makes it raise stands alone, and fails."""
+    with transaction():
+        bulk, chunk = lock(Bulk, bulk_id), lock(BulkChunk, chunk_id)
+        is_undoing = bulk.status == "UNDOING"
+        ids = chunk.done if is_undoing else chunk.ids
+        if bulk.due_at is None or (chunk.undone_at if is_undoing else chunk.settled_at) is not None:
+            return
+        if len(ids) > 1:
+            _halve(chunk, ids[len(ids) // 2])
+            return
+        words = (
+            error.detail if isinstance(error, TripdeskError) else "Something unexpected went wrong; it is in the log."
+        )
+        if not isinstance(error, TripdeskError):
+            log.error("a row of a bulk run failed", extra={"bulk": bulk_id, "row": ids[0]}, exc_info=error)
+        _settle(bulk, chunk, Outcome([], {ids[0]: words}), failed=True)
+
+
+def _halve(chunk: BulkChunk, middle: int) -> None:
+    def split(ids: Sequence[int]) -> tuple[list[int], list[int]]:
+        return [row_id for row_id in ids if row_id < middle], [row_id for row_id in ids if row_id >= middle]
+
+    ids, done = split(chunk.ids), split(chunk.done)
+    chunk.ids, chunk.done = ids[0], done[0]
+    db.session.add(BulkChunk(bulk_id=chunk.bulk_id, ids=ids[1], done=done[1], settled_at=chunk.settled_at))
+
+
+def _finish(bulk: Bulk) -> None:
+    history.move(bulk, "UNDONE" if bulk.status == "UNDOING" else "DONE")
+    bulk.finished()
+    audit.record(SYSTEM, "bulk.finish", bulk)
+
+
+def _fail(bulk: Bulk, because: str) -> None:
+    history.move(bulk, "FAILED")
+    bulk.finished()
+    bulk.ended_because = because
+    audit.record(SYSTEM, "bulk.fail", bulk, reason=because)
