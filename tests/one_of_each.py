@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy import select, text
 
-from app.accounts import links, sessions, staff, tokens
+from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
@@ -135,6 +135,15 @@ def suspension(owner: Actor | None) -> Asked:
 
 def person(owner: Actor | None) -> Asked:
     return Asked({"user_id": factories.traveller().id if owner else NOT_THERE})
+
+
+def view_to_save(owner: Actor | None) -> Asked:
+    return Asked({}, {"page": "bookings" if owner else "nothing", "name": "Held", "query": "status=PENDING_PAYMENT"})
+
+
+def saved_view(owner: Actor | None) -> Asked:
+    kept = saved_views.save("bookings", f"View {uuid4().hex}", "", by=owner) if owner else None
+    return Asked({"view_id": kept.id if kept else NOT_THERE})
 
 
 def noted(owner: Actor | None) -> Asked:
@@ -275,6 +284,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(view_to_save, saved_view),
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),

@@ -27,6 +27,7 @@ from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
 from app.console.staff import StaffView
 from app.console.users import UsersView
+from app.console.views import SavedViewsView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
@@ -82,6 +83,7 @@ def pages() -> list[Page]:
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
+        SavedViewsView("Your views", endpoint="saved_views", url="/console/views"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
