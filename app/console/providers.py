@@ -72,7 +72,7 @@ class ProvidersView(RecordView):
         Column("packages", "Packages", "number", "right"),
         Column("published", "Published", "number", "right"),
         Column("external_id", "External id", "mono"),
-        Column("created_at", "Added", "time", "right", sort=Sort(Provider.created_at, follows_id=True)),
+        Column("created_at", "Added", "time", "right", sort=Sort(Provider.created_at)),
     )
     filters = (Filter("status", "State", {status: status_label(status) for status in Provider.MOVES}),)
 
