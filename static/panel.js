@@ -32,11 +32,11 @@
       heading.tabIndex = -1;
       title.replaceWith(heading);
     }
-    return [...main.childNodes];
+    return main;
   }
 
-  function show(nodes, href) {
-    body.replaceChildren(...nodes);
+  function show(content, href) {
+    body.replaceChildren(...content.childNodes);
     body.scrollTop = 0;
     full.href = href;
     for (const link of list.querySelectorAll("[aria-current]")) link.removeAttribute("aria-current");
@@ -46,12 +46,24 @@
     said.textContent = `${body.querySelector("h2")?.textContent ?? "The row"} is open beside the list.`;
   }
 
+  // Above what is shown, where there is something: what was typed into it is not lost.
   function refuse(words) {
-    const notice = document.createElement("p");
+    body.querySelector(":scope > [role=alert]")?.remove();
+    const notice = document.createElement("div");
+    notice.className = "notice";
+    notice.dataset.tone = "bad";
     notice.setAttribute("role", "alert");
-    notice.textContent = words;
-    body.replaceChildren(notice);
+    notice.append(document.createElement("p"));
+    notice.firstChild.textContent = words;
+    body.prepend(notice);
+    body.scrollTop = 0;
+    for (const button of body.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
   }
+
+  const refusalOf = (content) => {
+    const page = content.querySelector(".error-page");
+    return page && [...page.querySelectorAll("h2, h2 ~ p:not([class])")].map((part) => part.textContent).join(". ");
+  };
 
   async function load(href, options = {}) {
     loading?.abort();
@@ -62,13 +74,16 @@
     try {
       const response = await fetch(href, { ...options, signal: mine.signal });
       const html = await response.text();
-      const nodes = response.url.includes("/console/login") ? null : contentOf(html, response.url);
-      if (!nodes) return location.assign(options.method ? location.href : href);
-      show(nodes, options.method && response.redirected ? new URL(response.url).pathname : href);
+      const content = contentOf(html, response.url);
+      const isSignedOut = new URL(response.url).pathname.startsWith("/console/login");
+      if (!content || isSignedOut) return location.assign(options.method ? location.pathname : href);
+      const refusal = options.method && refusalOf(content);
+      if (refusal) refuse(refusal);
+      else show(content, options.method && response.redirected ? new URL(response.url).pathname : href);
       return response;
     } catch (error) {
       if (error.name === "AbortError") return;
-      refuse("This could not be loaded. Check the connection and open it again.");
+      refuse("Tripdesk could not be reached. Check the connection and try again.");
     } finally {
       if (mine === loading) panel.removeAttribute("aria-busy");
     }

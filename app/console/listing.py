@@ -14,7 +14,7 @@ from app.console.ordering import Order
 from app.extensions import db
 
 # Rows that are looked through for words before their index is asked.
-LOOKED_THROUGH = 5_000
+LOOKED_THROUGH = 2_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Listing:
 
     `match` says which rows have the words that were searched. A common word is found by looking through rows in the
     list's order until a page is full: its index would hand over most of the table. A rare one is found by its index:
-    looking through would go on to the table's end. Rows are looked through first, a few thousand at most.
+    looking through would go on to the table's end. Rows are looked through first, two thousand at most.
     """
 
     query: Select[Any]
