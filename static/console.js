@@ -56,9 +56,9 @@ function switchTheme(button) {
 
 // ---- copying ----
 
-function addCopyButtons() {
+function addCopyButtons(within = document) {
   if (!navigator.clipboard) return;
-  for (const source of document.querySelectorAll("[data-copy]")) {
+  for (const source of within.querySelectorAll("[data-copy]")) {
     const text = source.textContent;
     const button = document.createElement("button");
     button.type = "button";

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from sqlalchemy import func, select, text
 
-from app.accounts import links, sessions, staff, tokens
+from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
@@ -171,6 +171,15 @@ def last_entry(table: str, row_id: int) -> int:
 
 def person(owner: Actor | None) -> Asked:
     return Asked({"user_id": factories.traveller().id if owner else NOT_THERE})
+
+
+def view_to_save(owner: Actor | None) -> Asked:
+    return Asked({}, {"page": "bookings" if owner else "nothing", "name": "Held", "query": "status=PENDING_PAYMENT"})
+
+
+def saved_view(owner: Actor | None) -> Asked:
+    kept = saved_views.save("bookings", f"View {uuid4().hex}", "", by=owner) if owner else None
+    return Asked({"view_id": kept.id if kept else NOT_THERE})
 
 
 def noted(owner: Actor | None) -> Asked:
@@ -358,6 +367,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
+        *(view_to_save, saved_view),
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),

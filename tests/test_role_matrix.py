@@ -96,6 +96,9 @@ bulk.cancel                POST   running_run   login  login     302/404 302/404
 bulk.undo                  POST   done_run      login  login     403/404 302/404   403/404 302/403 404
 bulk.take_up               POST   stopped_run   login  login     403/404 302/404   403/404 302     404
 settings.index             GET    -             login  login     403     403       403     200     -
+saved_views.show           GET    -             login  login     200     200       200     200     -
+saved_views.save           POST   view_to_save  login  login     302     302       302     302     404
+saved_views.delete         POST   saved_view    login  login     302/404 302/404   302/404 302/404 404
 development.index          GET    -             login  login     200     200       200     200     -
 development.confirm        POST   intent        login  login     302     302       302     302     404
 
@@ -342,9 +345,11 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
 # Its button stands below the preview of what it would do.
 PREVIEWED = {"packages.change_days"}
+# Its button stands on every list.
+ON_LISTS = {"saved_views.save"}
 # Drawn by how far somebody's own password and second factor are, which their own tests follow.
 BY_STATE = {"account.change_password", "account.turn_off_two_factor", "two_factor.begin", "two_factor.confirm"}
-WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | BY_STATE]
+WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | ON_LISTS | BY_STATE]
 
 
 @pytest.mark.parametrize("role", CALLERS[2:])

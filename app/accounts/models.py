@@ -7,7 +7,17 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, LargeBinary, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.extensions import Model, words_index
@@ -33,6 +43,8 @@ class User(Model):
         CheckConstraint("email = lower(email)", name="email_lower"),
         words_index("users", "email"),
         words_index("users", "name"),
+        Index("ix_users_name", "name", "id"),
+        Index("ix_users_created_at", "created_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
@@ -140,6 +152,24 @@ class AccountLink(Model):
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+
+
+class SavedView(Model):
+    """A list of the console as one person wants to see it again: its page, and what its address asked for."""
+
+    __tablename__ = "saved_views"
+    __table_args__ = (
+        UniqueConstraint("user_id", "page", "name"),
+        CheckConstraint("length(name) BETWEEN 1 AND 60", name="name"),
+        CheckConstraint("length(query) <= 2000", name="query"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
+    page: Mapped[str]
+    name: Mapped[str]
+    query: Mapped[str]
+    saved_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
 
 
 class PasswordResetRequest(Outbox):

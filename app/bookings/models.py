@@ -49,6 +49,9 @@ class Booking(Stateful):
         Index("ix_bookings_package_id", "package_id", "starts_on"),
         Index("ix_bookings_provider_id", "provider_id", "id"),
         Index("ix_bookings_status", "status", "id"),
+        # By when they were made and when they begin, for the console's list.
+        Index("ix_bookings_created_at", "created_at", "id"),
+        Index("ix_bookings_starts_on", "starts_on", "id"),
         Index("ix_bookings_holds", "expires_at", postgresql_where=text("status = 'PENDING_PAYMENT'")),
         Index("ix_bookings_stays", "ends_on", postgresql_where=text("status = 'CONFIRMED'")),
     )

@@ -31,7 +31,12 @@ class Provider(Stateful):
     )
 
     __tablename__ = "providers"
-    __table_args__ = (status_check(MOVES), words_index("providers", "name"))
+    __table_args__ = (
+        status_check(MOVES),
+        words_index("providers", "name"),
+        Index("ix_providers_name", "name", "id"),
+        Index("ix_providers_created_at", "created_at", "id"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
     external_id: Mapped[str | None] = mapped_column(unique=True)
@@ -58,6 +63,8 @@ class Package(Stateful):
         CheckConstraint("capacity > 0 AND units > 0 AND min_nights > 0 AND duration_days > 0", name="counts"),
         CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="position"),
         Index("ix_packages_provider_id", "provider_id", "id"),
+        Index("ix_packages_name", "name", "id"),
+        Index("ix_packages_price_minor", "price_minor", "id"),
         words_index("packages", "name"),
         words_index("packages", "place"),
         words_index("packages", "city"),

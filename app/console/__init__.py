@@ -30,6 +30,7 @@ from app.console.reviews import ReviewsView
 from app.console.staff import StaffView
 from app.console.users import UsersView
 from app.console.verification import VerificationView
+from app.console.views import SavedViewsView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
 from app.logs import request_id
@@ -88,6 +89,7 @@ def pages() -> list[Page]:
         VerificationView("Verification", endpoint="verification", url="/console/verification"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
         BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
+        SavedViewsView("Your views", endpoint="saved_views", url="/console/views"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 

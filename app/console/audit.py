@@ -14,6 +14,7 @@ from app.accounts.models import User
 from app.audit import trail
 from app.audit.models import AuditEntry, AuditSeal
 from app.console.base import ADMIN, Column, Filter, RecordView, find
+from app.console.ordering import Sort
 from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
@@ -59,7 +60,7 @@ class AuditView(RecordView):
         Column("actor", "By"),
         Column("reason", "Reason"),
         Column("request_id", "Request", "mono"),
-        Column("at", "When", "time", "right"),
+        Column("at", "When", "time", "right", sort=Sort(AuditEntry.at, follows_id=True)),
     )
     filters = (
         Filter("actor_kind", "Who", _KINDS),

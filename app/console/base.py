@@ -10,11 +10,14 @@ from urllib.parse import urlencode
 
 from flask import flash, redirect, request
 from flask_admin import BaseView, expose
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, select
 from werkzeug.wrappers import Response
 
+from app.accounts import saved_views
 from app.accounts.models import ROLES
 from app.console import session
+from app.console.listing import Listing, Rows
+from app.console.ordering import Order, Sort
 from app.console.record import Record
 from app.console.words import letters_in
 from app.errors import Invalid, NotAllowed, NotFound
@@ -26,6 +29,13 @@ FINANCE = frozenset({"finance", "admin"})
 # PostgreSQL's bigint: what can't be an id isn't looked for.
 MAX_ID = 2**63 - 1
 _MOST_CHARACTERS = 2000
+
+# Ascending and descending.
+_WAYS = {
+    "text": ("A to Z", "Z to A"),
+    "day": ("earliest first", "latest first"),
+    "number": ("smallest first", "largest first"),
+}
 
 T = TypeVar("T", bound=Model)
 
@@ -55,6 +65,10 @@ class Column:
     label: str
     kind: Literal["text", "link", "chip", "money", "time", "day", "number", "mono"] = "text"
     align: Literal["left", "right"] = "left"
+    # What its header sorts by.
+    sort: Sort | None = None
+    # Otherwise only who chooses it sees it.
+    is_usual: bool = True
 
 
 def line(href: str | None = None, **cells: Any) -> dict[str, Any]:
@@ -100,7 +114,7 @@ class Filter:
 
 
 class RecordView(Page):
-    """A list of one model's rows, newest first, paged by key: page 10,000 costs what page 1 does.
+    """A list of one model's rows, paged by key: page 10,000 costs what page 1 does. Newest first, or as a header sorts.
 
     A subclass names the model, its columns and filters, and turns a row into cells. It reads only; every change is a
     verb with a route of its own.
@@ -117,7 +131,7 @@ class RecordView(Page):
     empty_hint: ClassVar[str] = ""
     template: ClassVar[str] = "console/list.html"
     page_size = 50
-    # Counting goes no further: beyond, a list says "10,000+" and stays quick.
+    # Counting goes no further: beyond, a list says about how many there are and stays quick.
     count_cap = 10_000
 
     def query(self) -> Select[Any]:
@@ -125,8 +139,14 @@ class RecordView(Page):
         return select(self.model)
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
-        """Narrow the query to what the words find, through an index."""
+        """Narrow the query to what the words find, through an index, where they are something whole: a reference."""
         raise NotImplementedError
+
+    def match(self, words: str) -> ColumnElement[bool] | None:
+        """Which rows have the words, where they are parts of a text, of which many rows may have some. Takes the place
+        of `search`; `Listing` says how they are found.
+        """
+        return None
 
     def cells(self, row: Any) -> dict[str, Any]:
         """A row's cells by column key."""
@@ -153,74 +173,119 @@ class RecordView(Page):
     def index(self) -> str:
         """One page of the list."""
         chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
-        words = request.args.get("q", "").strip()
-        narrowed = self._narrowed(chosen, words)
-        rows, newer, older = self._page(narrowed)
-        asked = {name: value for name, value in {**chosen, "q": words}.items() if value}
+        words = request.args.get("q", "").strip() if self.search_hint else ""
+        columns, (order, sorted_by) = self._columns_chosen(), self._order()
+        asked = {**chosen, "q": words, "sort": self._sort_asked(), "columns": self._columns_asked(columns)}
+        asked = {name: value for name, value in asked.items() if value}
+        listing = self._listing(chosen, words, order)
+        page = self._page(listing)
         return str(
             self.render(
                 self.template,
                 title=self.title,
                 intro=self.intro,
-                columns=self.columns,
-                rows=self.lines(rows),
+                columns=columns,
+                choices=[{"column": column, "is_chosen": column in columns} for column in self.columns[1:]],
+                sorts=self._sorts(order, sorted_by, asked),
+                sorted_by=_sort_name(sorted_by, descending=order.descending) if sorted_by else "",
+                goto=_goto(sorted_by),
+                asked=asked,
+                views=self._views(asked),
+                rows=self.lines(page.all),
                 search={"value": words, "placeholder": self.search_hint} if self.search_hint else None,
                 filters=[self._filter(choice, chosen[choice.name]) for choice in self.filters],
                 chips=self._chips(chosen, words, asked),
-                newer_href=_href(asked, after=newer) if newer else None,
-                older_href=_href(asked, before=older) if older else None,
-                count_label=self._count_label(narrowed),
-                empty=self._empty(bool(asked), words),
+                pager=_pager(page, order, asked),
+                count_label=self._count_label(listing),
+                empty=self._empty(any(chosen.values()) or bool(words), words),
                 **self.context(),
             )
         )
 
-    def _narrowed(self, chosen: dict[str, str], words: str) -> Select[Any]:
+    def _listing(self, chosen: dict[str, str], words: str, order: Order) -> Listing:
         query = self.query()
         for choice in self.filters:
             if chosen[choice.name]:
                 value = choice.parse(chosen[choice.name])
                 query = query.where(choice.where(value) if choice.where else getattr(self.model, choice.name) == value)
-        return self.search(query, words) if words and self.search_hint else query
+        match = self.match(words) if words else None
+        return Listing(self.search(query, words) if words and match is None else query, order, match)
 
-    def _page(self, query: Select[Any]) -> tuple[list[Any], int | None, int | None]:
-        key = self._key()
-        before, after = _id("before"), _id("after")
-        if after is not None:
-            rows = list(
-                reversed(db.session.scalars(query.where(key > after).order_by(key).limit(self.page_size + 1)).all())
-            )
-            more_newer, more_older = len(rows) > self.page_size, bool(rows)
-            rows = rows[-self.page_size :]
-        else:
-            rows = list(
-                db.session.scalars(
-                    (query if before is None else query.where(key < before))
-                    .order_by(key.desc())
-                    .limit(self.page_size + 1)
-                )
-            )
-            more_newer, more_older = before is not None and bool(rows), len(rows) > self.page_size
-            rows = rows[: self.page_size]
-        return rows, rows[0].id if more_newer else None, rows[-1].id if more_older else None
+    def _page(self, listing: Listing) -> Rows:
+        order, goto = listing.order, request.args.get("goto", "").strip()
+        for name in ("after", "before"):
+            if name in request.args:
+                greater = name == "after"
+                beyond = order.beyond(order.place(name, request.args[name]), greater=greater)
+                return listing.page(self.page_size, beyond, backwards=greater == order.descending)
+        return listing.page(self.page_size, order.onwards(goto) if goto else None, is_place=False)
 
-    def _count_label(self, query: Select[Any]) -> str:
-        capped = (
-            query.with_only_columns(self._key(), maintain_column_froms=True)
-            .order_by(None)
-            .limit(self.count_cap + 1)
-            .subquery()
-        )
-        count = db.session.scalar(select(func.count()).select_from(capped)) or 0
+    def _order(self) -> tuple[Order, Column | None]:
+        """How the list is sorted and by which column; without being asked the newest come first."""
+        key: ColumnElement[int] = self.model.__table__.c.id
+        asked = self._sort_asked()
+        if not asked:
+            newest = self._newest_first()
+            return Order(key, newest.sort if newest else None), newest
+        name = asked.removeprefix("-")
+        column = next((column for column in self.columns if column.sort and column.key == name), None)
+        if column is None:
+            raise Invalid.field("sort", f"This list can't be sorted by {name}.")
+        return Order(key, column.sort, descending=asked.startswith("-")), column
+
+    def _newest_first(self) -> Column | None:
+        return next((column for column in self.columns if column.sort and column.sort.follows_id), None)
+
+    def _sort_asked(self) -> str:
+        """The order asked for, with a minus where it is descending; empty for the one that needn't be asked for."""
+        asked, newest = request.args.get("sort", "").strip(), self._newest_first()
+        return "" if newest and asked == _sort_name(newest, descending=True) else asked
+
+    def _sorts(self, order: Order, sorted_by: Column | None, asked: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Where the headers lead that sort, by column: to the other way where the list is sorted by it already."""
+        sorts = {}
+        for column in self.columns:
+            if column.sort is None:
+                continue
+            is_sorted = column is sorted_by
+            down = not order.descending if is_sorted else column.sort.kind != "text"
+            sorts[column.key] = {
+                "label": column.label,
+                "href": _href({**asked, "sort": _sort_name(column, descending=down)}),
+                "options": [
+                    (_sort_name(column, descending=way == 1), words)
+                    for way, words in enumerate(_WAYS[column.sort.kind])
+                ],
+                "way": ("descending" if order.descending else "ascending") if is_sorted else None,
+            }
+        return sorts
+
+    def _columns_chosen(self) -> list[Column]:
+        """The first column, and the others that were chosen; a name that isn't known any more is passed over."""
+        asked = {key for keys in request.args.getlist("columns") for key in keys.split(",")}
+        chosen = [column for column in self.columns[1:] if (column.key in asked if asked else column.is_usual)]
+        return [self.columns[0], *chosen]
+
+    def _columns_asked(self, columns: Sequence[Column]) -> str:
+        is_usual = all((column in columns) is column.is_usual for column in self.columns[1:])
+        return "" if is_usual else ",".join(column.key for column in columns)
+
+    def _views(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """The views of this list that whoever looks at it has saved, and what saving this one would keep."""
+        query = urlencode(asked)
+        saved = saved_views.of(session.actor(), self.endpoint)
+        views = [{"name": view.name, "href": f"?{view.query}", "is_shown": view.query == query} for view in saved]
+        return {"page": self.endpoint, "query": query, "saved": views}
+
+    def _count_label(self, listing: Listing) -> str:
         one, many = self._nouns()
-        return f"{self.count_cap:,}+ {many}" if count > self.count_cap else f"{count:,} {one if count == 1 else many}"
+        count, is_exact = listing.count(self.count_cap)
+        if is_exact:
+            return f"{count:,} {one if count == 1 else many}"
+        return f"{self.count_cap:,}+ {many}" if count == self.count_cap else f"About {count:,} {many}"
 
     def _nouns(self) -> tuple[str, str]:
         return self.noun or (self.title.lower().removesuffix("s"), self.title.lower())
-
-    def _key(self) -> ColumnElement[int]:
-        key: ColumnElement[int] = self.model.__table__.c.id
-        return key
 
     @staticmethod
     def _filter(choice: Filter, value: str) -> dict[str, Any]:
@@ -264,13 +329,32 @@ class RecordView(Page):
         return {"title": f"No {self._nouns()[1]} yet", "hint": self.empty_hint}
 
 
-def _href(asked: Mapping[str, str], *, without: str | None = None, **more: int) -> str:
-    return "?" + urlencode({**{name: value for name, value in asked.items() if name != without}, **more})
+def _sort_name(column: Column, *, descending: bool) -> str:
+    return f"-{column.key}" if descending else column.key
 
 
-def _id(name: str) -> int | None:
-    value = request.args.get(name)
-    return None if value is None else _number(name, value, "This is not a place in this list.")
+def _href(asked: Mapping[str, str], *, without: str | None = None) -> str:
+    return "?" + urlencode({name: value for name, value in asked.items() if name != without})
+
+
+def _pager(page: Rows, order: Order, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The ways to the pages around: what the direction is called, and where it leads if there is one."""
+    by_time = order.sort is None or order.sort.follows_id
+    back, on = ("Newer", "Older") if by_time else ("Back", "On")
+    if by_time and not order.descending:
+        back, on = on, back
+    onwards, backwards = ("before", "after") if order.descending else ("after", "before")
+    return [
+        {"label": back, "rel": "prev", "href": _href({**asked, backwards: page.back}) if page.back else None},
+        {"label": on, "rel": "next", "href": _href({**asked, onwards: page.on}) if page.on else None},
+    ]
+
+
+def _goto(sorted_by: Column | None) -> dict[str, str] | None:
+    """The field that leads to a place in the order: a day, the beginning of a word, a number."""
+    if sorted_by is None or sorted_by.sort is None:
+        return None
+    return {"label": sorted_by.label, "kind": sorted_by.sort.kind, "value": request.args.get("goto", "").strip()}
 
 
 def _number(name: str, value: str, refusal: str) -> int:

@@ -19,6 +19,7 @@ from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
+from app.console.ordering import Sort
 from app.console.payments import money_lines
 from app.console.record import Action, Blocked, Phrase, Record
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
@@ -51,10 +52,12 @@ class BookingsView(RecordView):
         Column("status", "State", "chip"),
         Column("traveller", "Traveller"),
         Column("package", "Package"),
-        Column("starts_on", "From", "day"),
+        Column("starts_on", "From", "day", sort=Sort(Booking.starts_on)),
         Column("ends_on", "To", "day"),
         Column("total", "Total", "money", "right"),
-        Column("created_at", "Booked", "time", "right"),
+        Column("guests", "Guests", "number", "right", is_usual=False),
+        Column("units", "Units", "number", "right", is_usual=False),
+        Column("created_at", "Booked", "time", "right", sort=Sort(Booking.created_at, follows_id=True)),
     )
     filters = (
         Filter("status", "State", {status: status_label(status) for status in Booking.MOVES}),
@@ -206,6 +209,8 @@ def booking_cells(booking: Booking) -> dict[str, Any]:
         "starts_on": booking.starts_on,
         "ends_on": booking.ends_on,
         "total": Money(booking.total_minor, booking.currency).json(),
+        "guests": booking.guests,
+        "units": booking.units,
         "created_at": booking.created_at,
     }
 

@@ -16,6 +16,7 @@ from app.audit.trail import Moment
 from app.console import session
 from app.console.base import Column, Filter, RecordView, done, find
 from app.console.formatting import status_label
+from app.console.ordering import Sort
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.errors import Conflict, NotFound
 from app.logs import OUTSIDE_A_REQUEST
@@ -57,7 +58,7 @@ class MailView(RecordView):
         Column("status", "State", "chip"),
         Column("recipient", "To"),
         Column("subject", "Subject"),
-        Column("created_at", "Written", "time", "right"),
+        Column("created_at", "Written", "time", "right", sort=Sort(Notification.created_at, follows_id=True)),
         Column("sent_at", "Sent", "time", "right"),
     )
     filters = (

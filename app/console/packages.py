@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import flash, request
 from flask_admin import expose
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
@@ -27,6 +27,7 @@ from app.console.calendar import grid, month_of
 from app.console.day_form import SALES, DayForm
 from app.console.formatting import day as day_in_words
 from app.console.formatting import money, status_label
+from app.console.ordering import Sort
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.scope import PROVIDER
 from app.console.words import words_in
@@ -60,12 +61,12 @@ class PackagesView(RecordView):
     search_hint = "Name, place, city or country"
     empty_hint = "They come in with the command that imports a catalogue."
     columns = (
-        Column("name", "Package", "link"),
+        Column("name", "Package", "link", sort=Sort(Package.name)),
         Column("status", "State", "chip"),
         Column("what", "What"),
         Column("provider", "Provider"),
         Column("provider_status", "Provider's state", "chip"),
-        Column("price", "Price", "money", "right"),
+        Column("price", "Price", "money", "right", sort=Sort(Package.price_minor, is_money=True)),
         Column("units", "Units", "number", "right"),
     )
     filters = (
@@ -74,9 +75,9 @@ class PackagesView(RecordView):
         PROVIDER,
     )
 
-    def search(self, query: Select[Any], words: str) -> Select[Any]:
+    def match(self, words: str) -> ColumnElement[bool]:
         """By words of its name and of where it is."""
-        return query.where(words_in(words, Package.name, Package.place, Package.city, Package.country))
+        return words_in(words, Package.name, Package.place, Package.city, Package.country)
 
     def cells(self, row: Package) -> dict[str, Any]:
         """One package's line."""

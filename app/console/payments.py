@@ -14,6 +14,7 @@ from app.bookings.models import Booking
 from app.catalog.models import Provider
 from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
+from app.console.ordering import Sort
 from app.console.record import Fact, Group, Phrase, Record
 from app.extensions import db
 from app.money import Money
@@ -26,7 +27,7 @@ ENTRY_COLUMNS = (
     Column("amount", "Amount", "money", "right"),
     Column("source", "Source", "mono"),
     Column("booking", "Booking"),
-    Column("posted_at", "Posted", "time", "right"),
+    Column("posted_at", "Posted", "time", "right", sort=Sort(LedgerEntry.posted_at, follows_id=True)),
 )
 EVENT_COLUMNS = (
     Column("type", "Event", "link"),
@@ -34,7 +35,7 @@ EVENT_COLUMNS = (
     Column("object_id", "About", "mono"),
     Column("attempts", "Failed tries", "number", "right"),
     Column("last_error", "Error"),
-    Column("received_at", "Received", "time", "right"),
+    Column("received_at", "Received", "time", "right", sort=Sort(WebhookEvent.received_at, follows_id=True)),
 )
 
 
@@ -50,11 +51,11 @@ class PaymentsView(RecordView):
     columns = (
         Column("booking", "Booking", "link"),
         Column("status", "State", "chip"),
-        Column("amount", "Amount", "money", "right"),
+        Column("amount", "Amount", "money", "right", sort=Sort(Payment.amount_minor, is_money=True)),
         Column("refunded", "Refunded", "money", "right"),
         Column("intent", "Intent", "mono"),
         Column("failure", "Last refusal"),
-        Column("created_at", "Started", "time", "right"),
+        Column("created_at", "Started", "time", "right", sort=Sort(Payment.created_at, follows_id=True)),
     )
     filters = (Filter("status", "State", {status: status_label(status) for status in Payment.MOVES}),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from werkzeug.wrappers import Response
 
 from app.audit import trail
@@ -16,6 +16,7 @@ from app.console import session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, line, reason_given
 from app.console.bookings import bookings_of
 from app.console.formatting import status_label
+from app.console.ordering import Sort
 from app.console.packages import package_cells, package_href
 from app.console.record import Action, Fact, Group, Phrase, Record
 from app.console.words import words_in
@@ -66,18 +67,18 @@ class ProvidersView(RecordView):
     search_hint = "Name or external id"
     empty_hint = "They come in with the command that imports a catalogue."
     columns = (
-        Column("name", "Provider", "link"),
+        Column("name", "Provider", "link", sort=Sort(Provider.name)),
         Column("status", "State", "chip"),
         Column("packages", "Packages", "number", "right"),
         Column("published", "Published", "number", "right"),
         Column("external_id", "External id", "mono"),
-        Column("created_at", "Added", "time", "right"),
+        Column("created_at", "Added", "time", "right", sort=Sort(Provider.created_at)),
     )
     filters = (Filter("status", "State", {status: status_label(status) for status in Provider.MOVES}),)
 
-    def search(self, query: Select[Any], words: str) -> Select[Any]:
+    def match(self, words: str) -> ColumnElement[bool]:
         """By words of the name, or the whole external id."""
-        return query.where(words_in(words, Provider.name) | (Provider.external_id == words))
+        return words_in(words, Provider.name) | (Provider.external_id == words)
 
     def lines(self, rows: Any) -> list[dict[str, Any]]:
         """A page's providers with how many packages each has."""

@@ -15,6 +15,7 @@ from app.audit import trail
 from app.console import session
 from app.console.account import session_line
 from app.console.base import ADMIN, MAX_ID, Column, RecordView, done, reason_given
+from app.console.ordering import Sort
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.users import TITLES
 from app.errors import Conflict, Invalid, NotFound
@@ -41,12 +42,12 @@ class StaffView(RecordView):
     template = "console/staff/list.html"
     noun = ("member of staff", "members of staff")
     columns = (
-        Column("name", "Name", "link"),
-        Column("email", "E-mail"),
+        Column("name", "Name", "link", sort=Sort(User.name)),
+        Column("email", "E-mail", sort=Sort(User.email)),
         Column("state", "State", "chip"),
         Column("roles", "Roles"),
         Column("two_factor", "Signs in with"),
-        Column("created_at", "Since", "time", "right"),
+        Column("created_at", "Since", "time", "right", sort=Sort(User.created_at, follows_id=True)),
     )
 
     def query(self) -> Select[Any]:

@@ -16,6 +16,7 @@ from app.console import session
 from app.console.base import EVERYBODY, Column, RecordView, done, find, line
 from app.console.bookings import bookings_of
 from app.console.formatting import status_label
+from app.console.ordering import Sort
 from app.console.record import Action, Fact, Group, Phrase, Record
 from app.console.words import words_in
 from app.db import utcnow
@@ -65,22 +66,22 @@ class UsersView(RecordView):
     search_hint = "Name, e-mail or booking reference"
     empty_hint = "The first one shows here as soon as somebody registers."
     columns = (
-        Column("name", "Traveller", "link"),
-        Column("email", "E-mail"),
+        Column("name", "Traveller", "link", sort=Sort(User.name)),
+        Column("email", "E-mail", sort=Sort(User.email)),
         Column("status", "Account", "chip"),
         Column("bookings", "Bookings", "number", "right"),
         Column("last_booking", "Last booking", "time", "right"),
-        Column("created_at", "Registered", "time", "right"),
+        Column("created_at", "Registered", "time", "right", sort=Sort(User.created_at, follows_id=True)),
     )
 
     def query(self) -> Select[Any]:
         """Accounts of travellers."""
         return select(User).where(_is_traveller())
 
-    def search(self, query: Select[Any], words: str) -> Select[Any]:
+    def match(self, words: str) -> ColumnElement[bool]:
         """By words of name and address, or a whole booking reference."""
         by_reference = db.session.scalar(select(Booking.traveller_id).where(Booking.reference == words.upper()))
-        return query.where(User.id == by_reference if by_reference else words_in(words, User.name, User.email))
+        return User.id == by_reference if by_reference else words_in(words, User.name, User.email)
 
     def lines(self, rows: Any) -> list[dict[str, Any]]:
         """A page's travellers with how much each has booked."""

@@ -42,6 +42,7 @@ class Notification(Stateful, Outbox):
         Index("ix_notifications_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_notifications_object", "object_type", "object_id"),
         Index("ix_notifications_recipient", "recipient", "id"),
+        Index("ix_notifications_created_at", "created_at", "id"),
         Index("ix_notifications_status", "status", "id"),
         Index("ix_notifications_kind", "kind", "id"),
     )

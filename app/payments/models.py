@@ -46,6 +46,8 @@ class Payment(Stateful, Outbox):
         CheckConstraint("commission_minor BETWEEN 0 AND amount_minor", name="commission"),
         Index("ix_payments_booking_id", "booking_id", "id"),
         Index("uq_payments_live", "booking_id", unique=True, postgresql_where=text("status <> 'CANCELLED'")),
+        Index("ix_payments_created_at", "created_at", "id"),
+        Index("ix_payments_amount_minor", "amount_minor", "id"),
         Index("ix_payments_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
@@ -132,6 +134,7 @@ class WebhookEvent(Stateful, Outbox):
         status_check(MOVES),
         Index("ix_webhook_events_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_webhook_events_payment_intent_id", "stripe_payment_intent_id"),
+        Index("ix_webhook_events_received_at", "received_at", "id"),
         Index("ix_webhook_events_type", "type", "id"),
         Index("ix_webhook_events_failed", "id", postgresql_where=text("status = 'FAILED'")),
     )
