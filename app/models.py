@@ -3,6 +3,7 @@
 from app.accounts.models import (
     AccountLink,
     PasswordResetRequest,
+    RecentRecord,
     RecoveryCode,
     RefreshToken,
     SignInThrottle,
@@ -15,6 +16,7 @@ from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
+from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 from app.reviews.models import Review
@@ -29,11 +31,13 @@ __all__ = [
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
+    "NameWord",
     "Notification",
     "Package",
     "PasswordResetRequest",
     "Payment",
     "Provider",
+    "RecentRecord",
     "RecoveryCode",
     "RefreshToken",
     "Refund",

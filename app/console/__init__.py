@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from flask import Flask, Response, g, redirect, request
+from flask import Flask, Response, g, redirect, request, url_for
 from flask_admin import Admin
 
 from app.accounts.sessions import LIFETIME
@@ -25,6 +25,7 @@ from app.console.mail import MailView
 from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
+from app.console.search import SearchView
 from app.console.staff import StaffView
 from app.console.users import UsersView
 from app.console.webhooks import WebhooksView
@@ -82,6 +83,7 @@ def pages() -> list[Page]:
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
+        SearchView("Search", endpoint="search", url="/console/search"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
@@ -120,7 +122,7 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
         "environment": settings().app_env,
         "request_id": request_id.get(),
-        "search_url": None,
+        "search_url": url_for("search.index") if person else None,
     }
 
 

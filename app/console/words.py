@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, or_
 
-_MOST_WORDS = 6
+MOST_WORDS = 6
 # The index knows groups of three letters, the space before a word among them; with less to go by it would be read from
 # end to end.
 _INSIDE, _WORD_BEGINS = 3, 2
@@ -18,8 +19,13 @@ def words_in(typed: str, *columns: Any) -> ColumnElement[bool]:
     A word of three letters or more may be anywhere, one of two begins a word there, a single letter begins the column.
     Words without letters or digits are passed over, as the index doesn't know them; with no other, nothing is found.
     """
-    words = [word for word in typed.split() if letters_in(word)][:_MOST_WORDS]
-    return and_(*(or_(*(_has(column, word) for column in columns)) for word in words)) if words else false()
+    words = [word for word in typed.split() if letters_in(word)][:MOST_WORDS]
+    return either_in([[word] for word in words], *columns) if words else false()
+
+
+def either_in(words: Sequence[Sequence[str]], *columns: Any) -> ColumnElement[bool]:
+    """The same, where each word may be found in any of the ways that it might be spelt."""
+    return and_(*(or_(*(_has(column, way) for way in ways for column in columns)) for ways in words))
 
 
 def letters_in(typed: str) -> int:
