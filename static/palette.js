@@ -7,6 +7,7 @@
   const field = palette.querySelector("input");
   const list = document.getElementById("palette-found");
   const said = document.getElementById("palette-said");
+  const asPage = palette.querySelector(".palette-end a");
   const WAIT = 120; // ms; most people type a letter faster
   let timer, asking, awaited = null, shown = null;
 
@@ -52,7 +53,8 @@
       name.className = "hit-title";
       name.textContent = label(button);
       option.append(name);
-      option.press = () => { palette.close(); button.focus(); button.click(); };
+      // What acts without asking first is only gone to: one more Enter does it.
+      option.press = () => { palette.close(); button.focus(); if (button.hasAttribute("popovertarget")) button.click(); };
       return option;
     }));
     return group;
@@ -77,6 +79,7 @@
 
   async function look() {
     const typed = field.value.trim();
+    asPage.href = palette.dataset.url + (typed ? `?q=${encodeURIComponent(typed)}` : "");
     asking?.abort();
     asking = new AbortController();
     try {
@@ -107,6 +110,7 @@
     look();
   }
 
+  if (/Mac|iPhone|iPad/.test(navigator.platform)) document.querySelector("[data-search] ~ kbd").textContent = "⌘K";
   document.addEventListener("click", (event) => {
     const above = event.target.closest("[data-search]");
     if (!above) return;

@@ -320,7 +320,7 @@ def find(typed: str, pages: Sequence[Page]) -> Found:
     named = _named([[word] for word in words], kinds, typed)
     if named or commands:
         return Found([*commands, *named])
-    spellings = [[word, *spelt_like(word)] for word in words]
+    spellings = [list(dict.fromkeys([word.lower(), *spelt_like(word)])) for word in words]
     guessed = _named(spellings, kinds, None) if any(len(ways) > 1 for ways in spellings) else []
     return Found(guessed, is_guess=bool(guessed))
 
