@@ -77,16 +77,9 @@ function addCopyButtons() {
 
 let afterG = 0;
 
-// The box is static/palette.js's; a click on the field above every page opens it.
-function openPalette() {
-  const field = document.querySelector("[data-search]");
-  field?.click();
-  return Boolean(field);
-}
-
 function focusSearch() {
-  const field = document.querySelector("[data-list-search]");
-  if (!field) return openPalette();
+  const field = document.querySelector("[data-list-search]") || document.querySelector("[data-search]");
+  if (!field) return false;
   field.focus();
   field.select();
   return true;
@@ -126,11 +119,11 @@ function onKey(event) {
   const { key, target } = event;
   const typing = target.matches("input:not([type=radio], [type=checkbox]), select, textarea");
   if (key === "k" && (event.ctrlKey || event.metaKey)) {
-    if (openPalette()) event.preventDefault();
+    const field = document.querySelector("[data-search]");
+    if (field) { event.preventDefault(); field.focus(); field.select(); }
     return;
   }
   if (key === "Escape" && typing && !target.closest("[popover]")) return target.blur();
-  if (target.closest("dialog")) return;
   if (typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector(".dialog:popover-open")) return;
   const letter = /^[a-z0-9]$/.test(key) ? key : "";
   let done = false;

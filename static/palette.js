@@ -117,6 +117,16 @@
     event.preventDefault();
     open();
   });
+  // Before the page's own keys (static/console.js), which rest while the box is open.
+  addEventListener("keydown", (event) => {
+    const { key, target } = event;
+    const typing = target.matches("input:not([type=radio], [type=checkbox]), select, textarea");
+    const free = !typing && !event.altKey && !document.querySelector(".dialog:popover-open, [data-list-search]");
+    const isOurs = key.toLowerCase() === "k" ? event.ctrlKey || event.metaKey : key === "/" && free && !event.ctrlKey && !event.metaKey;
+    if (isOurs && !(key === "/" && palette.open)) { event.preventDefault(); open(); }
+    if (isOurs || (palette.open && !palette.contains(target))) event.stopImmediatePropagation();
+  }, true);
+  palette.addEventListener("keydown", (event) => event.stopPropagation());
   palette.addEventListener("click", (event) => {
     if (event.target === palette) return palette.close(); // beside the box
     event.target.closest(".hit")?.press?.();

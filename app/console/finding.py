@@ -31,6 +31,7 @@ from app.console.users import account_state, is_traveller, user_href
 from app.console.webhooks import event_href
 from app.console.words import MOST_WORDS, either_in, letters_in
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
 from app.money import written
 from app.names import spelt_like
 from app.notifications.kinds import title_of
@@ -361,7 +362,7 @@ def _exactly(typed: str, kinds: Sequence[tuple[Kind, Page]], pages: Sequence[Pag
 
 def _requests(typed: str, pages: Sequence[Page]) -> Iterator[Group]:
     page = next((page for page in pages if page.endpoint == "audit"), None)
-    if page is None or " " in typed or len(typed) > LONGEST:
+    if page is None or typed == OUTSIDE_A_REQUEST:
         return
     of_request = select(AuditEntry.id).where(AuditEntry.request_id == typed).limit(_MOST_COUNTED + 1)
     count = db.session.scalar(select(func.count()).select_from(of_request.subquery())) or 0
