@@ -4,6 +4,7 @@ from app.accounts.models import (
     AccountLink,
     Claim,
     PasswordResetRequest,
+    RecentRecord,
     RecoveryCode,
     RefreshToken,
     SavedView,
@@ -18,6 +19,7 @@ from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
 from app.catalog.models import Availability, Package, Provider
 from app.idempotency import IdempotencyKey
+from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 from app.reviews.models import RatingCount, Review
@@ -36,12 +38,14 @@ __all__ = [
     "IdempotencyKey",
     "LedgerAccount",
     "LedgerEntry",
+    "NameWord",
     "Notification",
     "Package",
     "PasswordResetRequest",
     "Payment",
     "Provider",
     "RatingCount",
+    "RecentRecord",
     "RecoveryCode",
     "RefreshToken",
     "Refund",

@@ -222,3 +222,14 @@ class Claim(Model):
     since: Mapped[datetime]
     seen_at: Mapped[datetime]
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class RecentRecord(Model):
+    """A record of the console that one of the staff opened lately; `kind` is the page it has, as the app names it."""
+
+    __tablename__ = "recent_records"
+
+    person_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    record_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    opened_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())

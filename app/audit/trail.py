@@ -58,9 +58,7 @@ def moments(
         return
     newest = select(AuditEntry).where(or_(*objects)).order_by(AuditEntry.id.desc()).limit(_MOST)
     for entry in reversed(db.session.scalars(newest).all()):
-        title, icon, tone = (titles or {}).get(
-            entry.action, (entry.action.replace(".", " ").capitalize(), "audit", None)
-        )
+        title, icon, tone = (titles or {}).get(entry.action, (action_in_words(entry.action), "audit", None))
         yield Moment(
             at=entry.at,
             icon=icon,
@@ -71,6 +69,11 @@ def moments(
             tone=tone,
             fields=_news(entry, currency) if entry.before is not None else (),
         )
+
+
+def action_in_words(action: str) -> str:
+    """An action that has no title: `booking.cancel` is "Booking cancel"."""
+    return action.replace(".", " ").replace("_", " ").capitalize()
 
 
 def changes(entry: AuditEntry) -> list[dict[str, Any]]:
@@ -87,7 +90,7 @@ def _failure(after: dict[str, Any]) -> str | None:
 def _news(entry: AuditEntry, currency: str) -> list[dict[str, Any]]:
     return [
         {
-            "name": _label(change["name"]),
+            "name": label_of(change["name"]),
             "before": _shown(change["name"], change["before"], currency),
             "after": _shown(change["name"], change["after"], currency),
         }
@@ -96,7 +99,8 @@ def _news(entry: AuditEntry, currency: str) -> list[dict[str, Any]]:
     ]
 
 
-def _label(column: str) -> str:
+def label_of(column: str) -> str:
+    """A column as people read it: `total_minor` is "Total"."""
     return column.removesuffix("_minor").replace("_", " ").capitalize()
 
 

@@ -33,7 +33,7 @@ class Story:
 
 
 # What an audit entry is called, its icon and tone; an action missing here is told by its own name.
-_ACTIONS: dict[str, tuple[str, str, str | None]] = {
+TITLES: dict[str, trail.Title] = {
     "booking.hold": ("Booked, stock held", "state", None),
     "booking.confirm": ("Confirmed", "state", "good"),
     "booking.expire": ("Hold ran out, stock freed", "state", "warn"),
@@ -61,7 +61,7 @@ def tell(booking: Booking, *, mail_href: Callable[[int], str] | None = None) -> 
     moments = [
         *trail.moments(
             {"bookings": [booking.id], "payments": payment_ids, "refunds": [refund.id for refund in refunds]},
-            titles=_ACTIONS,
+            titles=TITLES,
             currency=booking.currency,
         ),
         *_from_events([payment.stripe_payment_intent_id for payment in payments if payment.stripe_payment_intent_id]),
@@ -78,7 +78,7 @@ def tell_payment(payment: Payment) -> Story:
     moments = [
         *trail.moments(
             {"payments": [payment.id], "refunds": [refund.id for refund in refunds]},
-            titles=_ACTIONS,
+            titles=TITLES,
             currency=payment.currency,
         ),
         *_from_events([payment.stripe_payment_intent_id] if payment.stripe_payment_intent_id else []),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from flask import Flask, Response, g, redirect, request
+from flask import Flask, Response, g, redirect, request, url_for
 from flask_admin import Admin
 
 from app.accounts.sessions import LIFETIME
@@ -27,6 +27,7 @@ from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
 from app.console.reviews import ReviewsView
+from app.console.search import SearchView
 from app.console.staff import StaffView
 from app.console.users import UsersView
 from app.console.verification import VerificationView
@@ -90,6 +91,7 @@ def pages() -> list[Page]:
         UsersView("Travellers", endpoint="users", url="/console/users"),
         BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
         SavedViewsView("Your views", endpoint="saved_views", url="/console/views"),
+        SearchView("Search", endpoint="search", url="/console/search"),
         DevelopmentView("Confirm a payment", endpoint="development", url="/console/development"),
     ]
 
@@ -126,7 +128,7 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
         "environment": settings().app_env,
         "request_id": request_id.get(),
-        "search_url": None,
+        "search_url": url_for("search.index") if person else None,
     }
 
 

@@ -34,6 +34,10 @@ class AccountView(Page):
 
     roles = EVERYBODY
     icon = "settings"
+    commands = (
+        ("Change your password", "/console/account/", ""),
+        ("Set up two-factor sign-in", "/console/two-factor/", "second factor authenticator 2fa"),
+    )
 
     def is_visible(self) -> bool:
         """Reached by one's name, not from the menu."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from flask import current_app
 from flask_admin import expose
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, false, func, or_, select
 
 from app.accounts.models import User
 from app.audit import trail
+from app.audit.actor import STRIPE, SYSTEM
 from app.audit.models import AuditEntry, AuditSeal
+from app.console import finding
 from app.console.base import ADMIN, Column, Filter, RecordView, find
 from app.console.ordering import Sort
 from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
+from app.console.words import words_in
+from app.errors import Invalid
 from app.extensions import db
 
 # The pages of what entries are about, by table; one that isn't served is not linked to.
@@ -33,9 +38,49 @@ _PAGES = {
 _KINDS = {"staff": "Staff", "traveller": "Travellers", "stripe": "Stripe", "system": "Tripdesk itself"}
 
 
+# What entries are about; a table that isn't named here is found by a link to it.
+_OBJECTS = {
+    "bookings": "Bookings",
+    "reviews": "Reviews",
+    "payments": "Payments",
+    "refunds": "Refunds",
+    "webhook_events": "Stripe's events",
+    "packages": "Packages",
+    "providers": "Providers",
+    "users": "People",
+    "notifications": "Mail",
+}
+_MOST_PEOPLE = 20
+
+
+@dataclass(frozen=True)
+class _ObjectKind(Filter):
+    """What entries are about, by table."""
+
+    def parse(self, value: str) -> str:
+        """Any table."""
+        return value
+
+
 def _by_person(words: str) -> ColumnElement[bool]:
-    person = select(User.id).where(User.email == words.lower()).scalar_subquery()
-    return or_(AuditEntry.actor_id == person, AuditEntry.actor_label == words)
+    if "@" in words:
+        return AuditEntry.actor_id == select(User.id).where(User.email == words.lower()).scalar_subquery()
+    if words in (SYSTEM.label, STRIPE.label):
+        return AuditEntry.actor_label == words
+    named = select(User.id).where(words_in(words, User.name)).limit(_MOST_PEOPLE + 1)
+    people = db.session.scalars(named).all()
+    if len(people) > _MOST_PEOPLE:
+        raise Invalid.field(
+            "actor", f"More than {_MOST_PEOPLE} people have {words} in their name: give their e-mail address."
+        )
+    return or_(AuditEntry.actor_id.in_(people), AuditEntry.actor_label == words)
+
+
+def _by_object(typed: str) -> ColumnElement[bool]:
+    found = finding.known_as(typed)
+    return or_(
+        false(), *(and_(AuditEntry.object_type == table, AuditEntry.object_id == row_id) for table, row_id in found)
+    )
 
 
 def _by_action(words: str) -> ColumnElement[bool]:
@@ -64,9 +109,10 @@ class AuditView(RecordView):
     )
     filters = (
         Filter("actor_kind", "Who", _KINDS),
-        Filter("actor", "By", kind="text", where=_by_person, hint="E-mail or name"),
+        Filter("actor", "By", kind="text", where=_by_person, hint="Name or e-mail"),
         Filter("action", "Action", kind="text", where=_by_action, hint="booking.cancel"),
-        Filter("object_type", "Table", kind="text", hint="bookings"),
+        _ObjectKind("object_type", "About", _OBJECTS),
+        Filter("object", "Which", kind="text", where=_by_object, hint="Reference, e-mail, id of Stripe's"),
         Filter("object_id", "Id", kind="number"),
         Filter("request_id", "Request", kind="text", hint="req_…"),
         *period(AuditEntry.id, AuditEntry.at),

@@ -13,9 +13,9 @@ from flask_admin import BaseView, expose
 from sqlalchemy import ColumnElement, Select, select
 from werkzeug.wrappers import Response
 
-from app.accounts import saved_views
+from app.accounts import recent, saved_views
 from app.accounts.models import ROLES
-from app.console import session
+from app.console import history, session
 from app.console.listing import Listing, Rows
 from app.console.ordering import Order, Sort
 from app.console.record import Record
@@ -45,11 +45,17 @@ class Page(BaseView):  # type: ignore[misc]  # Flask-Admin is not typed
 
     roles: ClassVar[frozenset[str]] = frozenset()
     icon: ClassVar[str] = "circle-dot"
+    # What can be done from here, for the search box: what it is called, where it is, and other words for it.
+    commands: ClassVar[Sequence[tuple[str, str, str]]] = ()
 
     def is_accessible(self) -> bool:
         """Whether whoever is signed in holds one of the page's roles."""
         person = session.person()
         return person is not None and not self.roles.isdisjoint(person.roles)
+
+    def open_pages(self) -> list[Page]:
+        """Every page of the console that whoever is signed in may open."""
+        return [page for page in self.admin._views if isinstance(page, Page) and page.is_accessible()]
 
     def inaccessible_callback(self, name: str, **arguments: Any) -> Response:
         """Sent to sign in, or told that their role may not."""
@@ -167,6 +173,11 @@ class RecordView(Page):
     def render_record(self, record: Record, template: str = "console/record.html", **more: Any) -> str:
         """One record's page."""
         up = {"label": self.title, "href": self.url.rstrip("/") + "/"}
+        if record.about is not None and history.is_asked_for():
+            told = history.page_of(record, {page.endpoint for page in self.open_pages()})
+            return str(self.render("console/history.html", record=record, up=up, **told))
+        if record.about is not None:
+            recent.note(session.actor().id or 0, self.endpoint, record.about.id)  # type: ignore[attr-defined]  # as above
         return str(self.render(template, record=record, up=up, **more))
 
     @expose("/")  # type: ignore[untyped-decorator]

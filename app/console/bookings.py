@@ -97,6 +97,8 @@ class BookingsView(RecordView):
         return self.render_record(
             Record(
                 title=booking.reference,
+                about=booking,
+                titles=story.TITLES,
                 status=booking.status,
                 deadline=("hold ends", booking.expires_at) if booking.status == "PENDING_PAYMENT" else None,
                 sub=(

@@ -49,6 +49,7 @@ class MailView(RecordView):
     model = Notification
     title = "Mail"
     noun = ("mail", "mails")
+    commands = (("See every kind of mail", "/console/mail/templates/", "templates"),)
     intro = "What people were told. A mail that can't be sent is tried again by itself until its tries are used up."
     search_hint = "Recipient's e-mail address"
     empty_hint = "The first one shows here when there is something to tell."
@@ -102,6 +103,8 @@ class MailView(RecordView):
         return self.render_record(
             Record(
                 title=title_of(mail.kind),
+                about=mail,
+                titles=_TITLES,
                 status=mail.status,
                 lead=mail.subject or (shown.subject if shown else None),
                 sub=(Phrase("to", mail.recipient_name, aside=mail.recipient), Phrase("written", at=mail.created_at)),

@@ -195,6 +195,8 @@ def _record(package: Package, *, may_edit: bool) -> Record:
     titled = trail.moments({"packages": [package.id]}, titles=_TITLES, currency=package.currency)
     return Record(
         title=package.name,
+        about=package,
+        titles=_TITLES,
         status=package.status,
         sub=(
             Phrase(package.type.capitalize()),

@@ -106,6 +106,8 @@ class PaymentsView(RecordView):
         return self.render_record(
             Record(
                 title=f"Payment of {booking.reference}",
+                about=payment,
+                titles=story.TITLES,
                 status=payment.status,
                 sub=(
                     Phrase("for", booking.reference, href=f"/console/bookings/{booking.id}/"),

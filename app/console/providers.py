@@ -120,6 +120,8 @@ class ProvidersView(RecordView):
         return self.render_record(
             Record(
                 title=provider.name,
+                about=provider,
+                titles=_TITLES,
                 status=provider.status,
                 sub=(Phrase("added", at=provider.created_at),),
                 actions=_actions(provider, counts.published if counts else 0, to_come),

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from app.audit.trail import Moment
+from app.audit.trail import Moment, Title
+from app.extensions import Model
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Record:
     """Everything a record's page shows; what is empty is left out."""
 
     title: str
+    # The row that the page is about: with it, the page has a History tab, and its reader finds it again in the box.
+    about: Model | None = None
+    # What the actions of its history are called; an action without a title is told by its name.
+    titles: Mapping[str, Title] = field(default_factory=dict)
     status: str | None = None
     lead: str | None = None
     # Beside the state: until when it holds, as ("hold ends", time).

@@ -41,6 +41,7 @@ class StaffView(RecordView):
     empty_hint = "Invite somebody, or make an account with flask staff create."
     template = "console/staff/list.html"
     noun = ("member of staff", "members of staff")
+    commands = (("Invite a colleague", "/console/staff/invite", "add new staff"),)
     columns = (
         Column("name", "Name", "link", sort=Sort(User.name)),
         Column("email", "E-mail", sort=Sort(User.email)),
@@ -65,7 +66,7 @@ class StaffView(RecordView):
         return {
             "name": row.name,
             "email": row.email,
-            "state": _state(row),
+            "state": staff_state(row),
             "roles": ", ".join(sorted(row.roles)),
             "two_factor": "second factor" if row.two_factor_since else "password only",
             "created_at": row.created_at,
@@ -73,7 +74,7 @@ class StaffView(RecordView):
 
     def href(self, row: User) -> str:
         """Their page."""
-        return _href(row.id)
+        return staff_href(row.id)
 
     @expose("/invite")  # type: ignore[untyped-decorator]
     def invite_form(self) -> str:
@@ -92,7 +93,7 @@ class StaffView(RecordView):
             return self._invite_page({wrong.field: wrong.message for wrong in refusal.fields}, typed, roles), 422
         except Conflict as refusal:
             return self._invite_page({"email": refusal.detail}, typed, roles), 409
-        return done(f"{person.name} is invited; the mail to {person.email} is on its way.", _href(person.id))
+        return done(f"{person.name} is invited; the mail to {person.email} is on its way.", staff_href(person.id))
 
     @expose("/<int:person_id>/")  # type: ignore[untyped-decorator]
     def show(self, person_id: int) -> str:
@@ -101,7 +102,9 @@ class StaffView(RecordView):
         return self.render_record(
             Record(
                 title=person.name,
-                status=_state(person),
+                about=person,
+                titles=TITLES,
+                status=staff_state(person),
                 sub=(
                     Phrase(text=person.email),
                     Phrase(text=", ".join(sorted(person.roles))),
@@ -133,7 +136,7 @@ class StaffView(RecordView):
         )
         return done(
             f"{person.name} now holds: {', '.join(sorted(person.roles))}. It holds from their next click on.",
-            _href(person_id),
+            staff_href(person_id),
         )
 
     @expose("/<int:person_id>/deactivate", methods=["POST"])  # type: ignore[untyped-decorator]
@@ -141,14 +144,14 @@ class StaffView(RecordView):
     def deactivate(self, person_id: int) -> Response:
         """Keep them out."""
         person = staff.deactivate(_find(person_id).id, reason=reason_given(), by=session.actor())
-        return done(f"{person.name} is deactivated and signed out everywhere.", _href(person_id))
+        return done(f"{person.name} is deactivated and signed out everywhere.", staff_href(person_id))
 
     @expose("/<int:person_id>/reactivate", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
     def reactivate(self, person_id: int) -> Response:
         """Let them in again."""
         person = staff.reactivate(_find(person_id).id, reason=reason_given(), by=session.actor())
-        return done(f"{person.name} can sign in again.", _href(person_id))
+        return done(f"{person.name} can sign in again.", staff_href(person_id))
 
     @expose("/<int:person_id>/reset-two-factor", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
@@ -156,7 +159,7 @@ class StaffView(RecordView):
         """Take a lost second factor away."""
         person = staff.reset_two_factor(_find(person_id).id, reason=reason_given(), by=session.actor())
         return done(
-            f"{person.name} signs in with the password alone now, and is signed out everywhere.", _href(person_id)
+            f"{person.name} signs in with the password alone now, and is signed out everywhere.", staff_href(person_id)
         )
 
     @expose("/<int:person_id>/invite-again", methods=["POST"])  # type: ignore[untyped-decorator]
@@ -165,20 +168,20 @@ class StaffView(RecordView):
         """Mail a new link."""
         person = staff.invite_again(_find(person_id).id, by=session.actor())
         return done(
-            f"A new link is on its way to {person.email}; the one before does not work any more.", _href(person_id)
+            f"A new link is on its way to {person.email}; the one before does not work any more.", staff_href(person_id)
         )
 
     @expose("/<int:person_id>/end-sessions", methods=["POST"])  # type: ignore[untyped-decorator]
     def end_sessions(self, person_id: int) -> Response:
         """Sign them out everywhere."""
         staff.end_sessions(_find(person_id).id, by=session.actor())
-        return done("Signed out everywhere.", _href(person_id))
+        return done("Signed out everywhere.", staff_href(person_id))
 
     @expose("/<int:person_id>/sessions/<int:session_id>/end", methods=["POST"])  # type: ignore[untyped-decorator]
     def end_session(self, person_id: int, session_id: int) -> Response:
         """Sign one browser out."""
         sessions.end(session_id, of=_find(person_id).id, by=session.actor())
-        return done("That browser is signed out.", _href(person_id))
+        return done("That browser is signed out.", staff_href(person_id))
 
     def _invite_page(self, errors: dict[str, str], typed: dict[str, str], roles: list[str]) -> str:
         return str(
@@ -186,7 +189,8 @@ class StaffView(RecordView):
         )
 
 
-def _href(person_id: int) -> str:
+def staff_href(person_id: int) -> str:
+    """The page of a member of staff."""
     return f"/console/staff/{person_id}/"
 
 
@@ -198,7 +202,8 @@ def _find(person_id: int) -> User:
     return person
 
 
-def _state(person: User) -> str:
+def staff_state(person: User) -> str:
+    """Where their account stands, as a state."""
     if not person.is_active:
         return "DEACTIVATED"
     return "ACTIVE" if person.password_hash is not None else "INVITED"
@@ -210,7 +215,7 @@ def _roles(held: frozenset[str]) -> list[dict[str, Any]]:
 
 def _actions(person: User) -> list[Action]:
     """What an admin may do to somebody now; to themselves, next to nothing."""
-    href = _href(person.id)
+    href = staff_href(person.id)
     offered = []
     if person.is_active and person.password_hash is None:
         offered.append(

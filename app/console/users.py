@@ -49,7 +49,7 @@ TITLES: dict[str, trail.Title] = {
 }
 
 
-def _is_traveller() -> ColumnElement[bool]:
+def is_traveller() -> ColumnElement[bool]:
     """Whoever holds no role, and staff who booked something themselves."""
     holds_a_role = select(StaffRole.user_id).where(StaffRole.user_id == User.id).exists()
     has_booked = select(Booking.id).where(Booking.traveller_id == User.id).exists()
@@ -76,7 +76,7 @@ class UsersView(RecordView):
 
     def query(self) -> Select[Any]:
         """Accounts of travellers."""
-        return select(User).where(_is_traveller())
+        return select(User).where(is_traveller())
 
     def match(self, words: str) -> ColumnElement[bool]:
         """By words of name and address, or a whole booking reference."""
@@ -98,7 +98,7 @@ class UsersView(RecordView):
                 user_href(row.id),
                 name=row.name,
                 email=row.email,
-                status=_status(row),
+                status=account_state(row),
                 bookings=booked[row.id].count if row.id in booked else 0,
                 last_booking=booked[row.id].last if row.id in booked else None,
                 created_at=row.created_at,
@@ -110,7 +110,7 @@ class UsersView(RecordView):
     def show(self, user_id: int) -> str:
         """One traveller."""
         person = find(User, user_id, "traveller")
-        if db.session.scalar(select(User.id).where(User.id == person.id, _is_traveller())) is None:
+        if db.session.scalar(select(User.id).where(User.id == person.id, is_traveller())) is None:
             raise NotFound("There is no traveller with this id.")
         counts = db.session.execute(
             select(Booking.status, func.count().label("count"))
@@ -122,7 +122,9 @@ class UsersView(RecordView):
         return self.render_record(
             Record(
                 title=person.name,
-                status=_status(person),
+                about=person,
+                titles=TITLES,
+                status=account_state(person),
                 sub=(Phrase(text=person.email), Phrase("registered", at=person.created_at)),
                 actions=_actions(person),
                 facts=[
@@ -149,7 +151,8 @@ def user_href(user_id: int) -> str:
     return f"/console/users/{user_id}/"
 
 
-def _status(person: User) -> str:
+def account_state(person: User) -> str:
+    """Whether the account can be used, as a state."""
     return "ACTIVE" if person.is_active else "DEACTIVATED"
 
 

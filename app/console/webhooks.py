@@ -67,7 +67,7 @@ class WebhooksView(RecordView):
 
     def href(self, row: WebhookEvent) -> str:
         """Its page."""
-        return _href(row.id)
+        return event_href(row.id)
 
     @expose("/<int:event_id>/")  # type: ignore[untyped-decorator]
     def show(self, event_id: int) -> str:
@@ -80,6 +80,8 @@ class WebhooksView(RecordView):
         return self.render_record(
             Record(
                 title=event.type,
+                about=event,
+                titles=_TITLES,
                 status=event.status,
                 sub=(
                     Phrase(text=event.stripe_event_id),
@@ -123,10 +125,11 @@ class WebhooksView(RecordView):
     def replay(self, event_id: int) -> Response:
         """Work through it once more."""
         event = inbox.replay(event_id, by=session.actor())
-        return done(f"{event.stripe_event_id} is being worked through again.", _href(event.id))
+        return done(f"{event.stripe_event_id} is being worked through again.", event_href(event.id))
 
 
-def _href(event_id: int) -> str:
+def event_href(event_id: int) -> str:
+    """The page of one of Stripe's events."""
     return f"/console/webhooks/{event_id}/"
 
 
@@ -137,7 +140,7 @@ def _actions(event: WebhookEvent) -> list[Action]:
         Action(
             name="replay",
             label="Work through it again",
-            href=f"{_href(event.id)}replay",
+            href=f"{event_href(event.id)}replay",
             explain="A worker asks Stripe what is true now and does what is missing. What was done is not done twice.",
             key="r",
         )

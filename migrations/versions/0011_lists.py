@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0011"
-down_revision = "0008"
+down_revision = "0010"
 
 # Each is followed by the id: rows that are alike have an order too, and a page begins after one of them.
 SORTED = (

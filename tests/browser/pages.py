@@ -30,8 +30,10 @@ class ConsolePage:
 
     @property
     def is_in_the_menu(self) -> bool:
-        """Whether the menu should show it to whom it opens; one's own account is behind one's name."""
-        return self.route.endswith(".index") and self.route != "account.index"
+        """Whether the menu should show it to whom it opens; one's own account is behind one's name, and search is
+        above every page.
+        """
+        return self.route.endswith(".index") and self.route not in ("account.index", "search.index")
 
 
 def every_page(app: Flask) -> list[ConsolePage]:

@@ -110,6 +110,18 @@ def at_work(page: Page, console: Console) -> Iterator[str]:
     page.keyboard.press("?")
     page.get_by_role("dialog").wait_for()
     yield "the help"
+    page.goto(f"{booking.href}?tab=history")
+    page.locator("details summary").first.click()
+    yield "a history"
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("option").first).to_be_visible()
+    yield "the search box"
+    page.get_by_role("combobox").fill("zzzzzzzz")
+    expect(page.get_by_text("Nothing found for")).to_be_visible()
+    yield "the search box without a find"
+    for typed in ("book", "zzzzzzzz"):
+        page.goto(f"/console/search?q={typed}")
+        yield f"what is found for {typed}"
     page.goto("/console/bookings/?q=nothing&status=EXPIRED")
     yield "a list without a row"
     for status, address in ((404, "/console/bookings/999999999/"), (422, "/console/audit/?from=never")):

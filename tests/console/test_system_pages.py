@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import unescape
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -88,9 +89,31 @@ def test_the_trail_is_filtered_by_person_action_object_request_and_day(app: Flas
         page = unescape(browser.get(f"/console/audit/?{query}").text)
         assert f"For {held.reference}" in page, query
         assert f"For {theirs.reference}" not in page
+    for query in (
+        f"actor={person.name.lower()}",
+        f"actor={person.name.split()[1][:7]}&action=booking.cancel",
+        f"object={held.reference.lower()}&action=booking.cancel",
+        f"object_type=bookings&object={held.reference}",
+    ):
+        page = unescape(browser.get(f"/console/audit/?{query}").text)
+        assert f"For {held.reference}" in page, query
+        assert f"For {theirs.reference}" not in page
+    travellers = browser.get(f"/console/audit/?object={db.session.get_one(User, held.traveller_id).email}").text
+    assert "user.register" in travellers
+    assert "booking." not in re.sub(r"<form.*?</form>", "", travellers, flags=re.DOTALL)
+    for nobody in ("object=TD-00000-00000", "actor=nobody@example.org", "actor=--"):
+        assert "No entries match" in browser.get(f"/console/audit/?{nobody}").text, nobody
     for query in (f"actor={person.email}&action=booking.hold", "action=booking", "object_id=1&object_type=nothing"):
         assert "No entries match" in browser.get(f"/console/audit/?{query}").text
     assert browser.get("/console/audit/?object_id=x").status_code == 422
+
+
+def test_a_name_that_too_many_have_is_refused_rather_than_half_answered(app: Flask) -> None:
+    with transaction():
+        db.session.add_all(User(email=f"{uuid4().hex}@example.org", name=f"Commonest {n}") for n in range(21))
+    answer = signed_in(app, "admin").get("/console/audit/?actor=commonest")
+    assert answer.status_code == 422
+    assert "More than 20 people have commonest in their name" in answer.text
 
 
 def test_an_entry_shows_each_column_before_and_after_and_leads_to_what_it_is_about(app: Flask) -> None:
