@@ -121,7 +121,7 @@ class ProvidersView(RecordView):
             Record(
                 title=provider.name,
                 about=provider,
-                titles=_TITLES,
+                titles=TITLES,
                 status=provider.status,
                 sub=(Phrase("added", at=provider.created_at),),
                 actions=_actions(provider, counts.published if counts else 0, to_come),
