@@ -92,6 +92,7 @@ class QueueView(Page):
     noun: ClassVar[tuple[str, str] | None] = None
     intro: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column]]
+    # Choices, and records that links set.
     filters: ClassVar[Sequence[Filter]] = ()
     search_hint: ClassVar[str | None] = None
     empty_hint: ClassVar[str] = ""
