@@ -357,6 +357,13 @@ def test_reversing_later_needs_a_reason_and_puts_it_back(desk: Desk) -> None:
     assert status(review) == "PENDING"
 
 
+def test_what_a_colleague_looks_at_is_walked_past(desk: Desk, colleague: Desk) -> None:
+    first, second, third = (written(desk.review(title), hours) for title, hours in (("A", 9), ("B", 8), ("C", 7)))
+    colleague.open(second)
+    assert f'href="{desk.address(third)}" rel="next"' in desk.open(first)
+    assert f'href="{desk.address(first)}" rel="prev"' in desk.open(third)
+
+
 # --- Undo ------------------------------------------------------------------------------------------------------------
 
 
