@@ -319,7 +319,7 @@ def test_a_reason_that_lacks_its_note_is_asked_for_and_nothing_typed_is_lost(des
     assert as_it_is(review) == before
 
 
-@pytest.mark.parametrize("decision", ["applaud", "claim2"])
+@pytest.mark.parametrize("decision", ["applaud", "retract"])
 def test_there_is_no_decision_but_those_named(desk: Desk, decision: str) -> None:
     review = desk.review()
     before = as_it_is(review)
@@ -357,6 +357,13 @@ def test_reversing_later_needs_a_reason_and_puts_it_back(desk: Desk) -> None:
     assert status(review) == "PENDING"
 
 
+def test_what_a_colleague_looks_at_is_walked_past(desk: Desk, colleague: Desk) -> None:
+    first, second, third = (written(desk.review(title), hours) for title, hours in (("A", 9), ("B", 8), ("C", 7)))
+    colleague.open(second)
+    assert f'href="{desk.address(third)}" rel="next"' in desk.open(first)
+    assert f'href="{desk.address(first)}" rel="prev"' in desk.open(third)
+
+
 # --- Undo ------------------------------------------------------------------------------------------------------------
 
 
@@ -377,7 +384,7 @@ def test_the_next_page_offers_to_undo_and_it_waits_again(desk: Desk) -> None:
     assert f"Approved: A {desk.word}" in page
     form = undo_form(page)
     assert form
-    assert desk.browser.post(*form).location == f"{QUEUE}{first.id}/"
+    assert desk.browser.post(*form).location == desk.address(first)
     assert status(first) == "PENDING"
     assert undo_form(desk.open(second)) is None
 
