@@ -19,6 +19,7 @@ from sqlalchemy import (
     cast,
     update,
 )
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Mapped
 
 from app.db import require_transaction, utcnow
@@ -126,7 +127,9 @@ def moving(
     )
     moved = (
         update(model.__table__)  # type: ignore[arg-type]  # every model of ours is a plain table
-        .where(columns.id == locked.c.id)
+        # Each row by the index: to a plain equality the planner, who can't know how few are locked, may read the whole
+        # table.
+        .where(columns.id == any_(array([locked.c.id])))
         .values(after)
         .returning(columns.id, *(columns[name] for name in keep), *(locked.c[f"was_{name}"] for name in after))
     )

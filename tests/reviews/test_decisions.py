@@ -90,6 +90,15 @@ def test_of_many_reviews_of_one_stay_at_once_one_is_kept(app: Flask) -> None:
     assert reviews_of(stay) == 1
 
 
+def test_a_second_review_waits_for_the_first_and_is_refused(app: Flask) -> None:
+    stay = factories.completed_booking()
+    with transaction():
+        reviews.submit(stay.id, **WORDS, by=traveller_of(stay))
+        second = held_up(app, lambda: reviews.submit(stay.id, **WORDS, by=traveller_of(stay)))
+    assert str(second()) == "This booking has a review already."
+    assert reviews_of(stay) == 1
+
+
 def test_what_nobody_has_decided_on_can_be_withdrawn_by_its_traveller_alone(app: Flask) -> None:
     review = factories.review()
     before = as_it_is(review)
