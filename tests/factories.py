@@ -166,11 +166,13 @@ def completed_booking(**values: Any) -> Booking:
     return held
 
 
-def review(*, of: Package | None = None, rating: int = 4) -> Review:
+def review(
+    *, of: Package | None = None, rating: int = 4, title: str = "Would come back", content: str = "Quiet at night."
+) -> Review:
     """A review that waits for a moderator."""
     stay = completed_booking(of=of)
     by = Actor("traveller", stay.traveller_id, "The traveller")
-    return reviews.submit(stay.id, rating=rating, title="Would come back", content="Quiet at night.", by=by)
+    return reviews.submit(stay.id, rating=rating, title=title, content=content, by=by)
 
 
 def moderator() -> Actor:

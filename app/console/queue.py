@@ -391,6 +391,7 @@ class QueueView(Page):
                 record=Record(
                     title=self.heading(row),
                     status=row.status,
+                    lead=self._what_happened([row.id]).get(row.id) if not is_waiting else None,
                     sub=self.sub(row),
                     facts=self.facts(row),
                     timeline=list(trail.moments({self.model.__tablename__: [row.id]}, titles=self.titles)),
@@ -400,7 +401,6 @@ class QueueView(Page):
                 reasons=self._reasons(db.session.execute(urgencies).one()) if is_waiting else (),
                 decisions=[(decision, self._address(row.id, decision.name, asked=asked)) for decision in offered],
                 seen=entry.id if entry else 0,
-                standing=self._what_happened([row.id]).get(row.id) if not is_waiting else None,
                 claim=claims.of(self.model, [row.id]).get(row.id) if is_waiting else None,
                 claim_href=self._address(row.id, "claim") if is_waiting and offered else None,
                 next_href=self._address(following[0], asked=asked) if following else None,
@@ -413,7 +413,9 @@ class QueueView(Page):
         )
 
     def _find(self, row_id: int) -> Any:
-        row = db.session.scalar(self.query().where(self._key() == row_id)) if row_id <= MAX_ID else None
+        # Read afresh: what a verb did to it, or a colleague meanwhile, is seen.
+        wanted = self.query().where(self._key() == row_id).execution_options(populate_existing=True)
+        row = db.session.scalar(wanted) if row_id <= MAX_ID else None
         if row is None:
             raise NotFound(f"There is no {self._nouns()[0]} with this id.")
         return row
@@ -462,7 +464,7 @@ class QueueView(Page):
         except Invalid as refusal:
             said = {"detail": refusal.detail, "decision": chosen.name, "typed": request.form}
             return self._item(self._find(row_id), by, refusal=said), refusal.status
-        db.session.refresh(row, ["status"])
+        row = self._find(row_id)
         if not self.just_decided(by):
             flash(f"{self._state(row.status)}: {self.heading(row)}", "done")
         return redirect(self._address(row_id, asked=asked) if chosen.to == self.waiting else self._go_on_from(row, by))
@@ -550,7 +552,7 @@ class QueueView(Page):
 
     def _undo(self, by: Actor, but: Any = None) -> dict[str, Any] | None:
         """What the person decided last, and the form that takes it back."""
-        rows = self.just_decided(by)
+        rows = self.just_decided(by) if self._may_decide(by) else ()
         # On its own page, an item has the button among its others.
         if not rows or (but is not None and [row.id for row in rows] == [but.id]):
             return None

@@ -48,7 +48,7 @@ class Action:
 
     `explain` says what it will do, in numbers. The dialog sends `reason`, chosen of `reasons` where there are some,
     with a `note` beside it; `reason_hint` says where they are kept and who doesn't see them. `key` is one lower-case
-    letter or digit other than g, j, k, u and x.
+    letter or digit other than g, j, k, t, u and x.
     """
 
     name: str

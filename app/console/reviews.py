@@ -54,10 +54,11 @@ class ReviewsView(QueueView):
     model = Review
     title = "Reviews"
     intro = "Approved ones are shown to the public and count in a package's rating."
-    search_hint = "Words of what waits, a booking or an e-mail"
+    search_hint = "Words, a booking or an e-mail"
     empty_hint = "New reviews show here as soon as travellers write them."
     columns = (
         Column("title", "Review", "link"),
+        Column("content", "Text"),
         Column("rating", "Stars", "number", "right"),
         Column("package", "Package"),
         Column("created_at", "Written", "time", "right"),
@@ -128,7 +129,13 @@ class ReviewsView(QueueView):
 
     def cells(self, row: Review) -> dict[str, Any]:
         """One review's line."""
-        return {"title": row.title, "rating": row.rating, "package": row.package.name, "created_at": row.created_at}
+        return {
+            "title": row.title,
+            "content": row.content,
+            "rating": row.rating,
+            "package": row.package.name,
+            "created_at": row.created_at,
+        }
 
     def text(self, row: Review) -> str:
         """What the traveller wrote."""
