@@ -95,6 +95,7 @@ class QueueView(Page):
     noun: ClassVar[tuple[str, str] | None] = None
     intro: ClassVar[str] = ""
     columns: ClassVar[Sequence[Column]]
+    # Choices, and records that links set.
     filters: ClassVar[Sequence[Filter]] = ()
     search_hint: ClassVar[str | None] = None
     empty_hint: ClassVar[str] = ""
@@ -559,7 +560,7 @@ class QueueView(Page):
         what = self.heading(rows[0]) if len(rows) == 1 else self._counted(len(rows))
         return {
             "words": f"{status_label(rows[0].status)}: {what}",
-            "href": self._address(rows[0].id, "undo") if len(rows) == 1 else self._address("bulk"),
+            "href": self._address(*([rows[0].id, "undo"] if len(rows) == 1 else ["bulk"]), asked=self._asked()[-1]),
             "ids": [row.id for row in rows],
             "until": rows[0].undo_until,
             "seen": entry.id if len(rows) == 1 and (entry := meanwhile.newest(rows[0])) else 0,

@@ -319,7 +319,7 @@ def test_a_reason_that_lacks_its_note_is_asked_for_and_nothing_typed_is_lost(des
     assert as_it_is(review) == before
 
 
-@pytest.mark.parametrize("decision", ["applaud", "claim2"])
+@pytest.mark.parametrize("decision", ["applaud", "retract"])
 def test_there_is_no_decision_but_those_named(desk: Desk, decision: str) -> None:
     review = desk.review()
     before = as_it_is(review)
@@ -377,7 +377,7 @@ def test_the_next_page_offers_to_undo_and_it_waits_again(desk: Desk) -> None:
     assert f"Approved: A {desk.word}" in page
     form = undo_form(page)
     assert form
-    assert desk.browser.post(*form).location == f"{QUEUE}{first.id}/"
+    assert desk.browser.post(*form).location == desk.address(first)
     assert status(first) == "PENDING"
     assert undo_form(desk.open(second)) is None
 
