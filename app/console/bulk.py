@@ -198,7 +198,7 @@ def _progress(run: Bulk) -> dict[str, Any] | None:
     value, most = (run.undone + run.kept, run.done) if is_undone else (run.reached, run.total)
     if run.status not in _MOVING:
         return {"value": value, "most": most, "has_bar": value < most, "said": _became(run)}
-    said = f"{value:,} of {most:,} {'undone' if is_undone else KINDS[run.kind].past}" if value else "Waits for a worker"
+    said = f"{value:,} of {most:,} worked through" if value else "Waits for a worker"
     return {"value": value, "most": most, "has_bar": True, "said": said}
 
 
@@ -258,7 +258,7 @@ def _results(run: Bulk) -> dict[str, Any] | None:
 def _rows(run: Bulk, shown: str, after: int) -> dict[str, Any]:
     noun = KINDS[run.kind].nouns[0].capitalize()
     found = bulk.rows(run, shown, after=after, most=_ROWS_SHOWN + 1)
-    columns = [Column("row", noun, "link"), Column("reason", "What happened")]
+    columns = [Column("row", noun, "link"), Column("reason", "When its turn came")]
     return {
         "title": _OUTCOMES[shown],
         "columns": columns if shown in _TOLD else columns[:1],

@@ -553,7 +553,7 @@ class QueueView(Page):
 
     def _undo(self, by: Actor, but: Any = None) -> dict[str, Any] | None:
         """What the person decided last, and the form that takes it back."""
-        rows = self.just_decided(by)
+        rows = self.just_decided(by) if self._may_decide(by) else ()
         # On its own page, an item has the button among its others.
         if not rows or (but is not None and [row.id for row in rows] == [but.id]):
             return None
