@@ -299,7 +299,16 @@ class Mails(Kind):
 
 
 # In the order in which they are shown.
-KINDS: Sequence[Kind] = (*(Bookings(), Payments(), Events(), Travellers(), Staff(), Providers(), Packages(), Mails()),)
+KINDS: Sequence[Kind] = (
+    Bookings(),
+    Payments(),
+    Events(),
+    Travellers(),
+    Staff(),
+    Providers(),
+    Packages(),
+    Mails(),
+)
 
 
 def find(typed: str, pages: Sequence[Page]) -> Found:
