@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import defer
 
 from app.accounts import recent
@@ -437,7 +437,7 @@ def _likeliest(model: Any, name: Any, wanted: ColumnElement[bool], words: Words)
     return [row.id for row in sorted(found, key=place)]
 
 
-def _rows(query: Select[Any], model: Any, ids: Sequence[int]) -> list[Any]:
+def _rows(query: Any, model: Any, ids: Sequence[int]) -> list[Any]:
     if not ids:
         return []
     by_id = {row[0].id: row for row in db.session.execute(query.where(model.id.in_(ids)))}
