@@ -159,5 +159,6 @@
       palette.close();
     }
   });
+  addEventListener("pagehide", () => palette.close()); // not open when one comes back
   palette.addEventListener("close", () => { asking?.abort(); clearTimeout(timer); awaited = null; });
 }

@@ -112,7 +112,7 @@ class AuditView(RecordView):
         Filter("actor", "By", kind="text", where=_by_person, hint="Name or e-mail"),
         Filter("action", "Action", kind="text", where=_by_action, hint="booking.cancel"),
         _ObjectKind("object_type", "About", _OBJECTS),
-        Filter("object", "Which", kind="text", where=_by_object, hint="Reference, e-mail, id of Stripe's"),
+        Filter("object", "Which", kind="text", where=_by_object, hint="TD-…, e-mail, pi_…"),
         Filter("object_id", "Id", kind="number"),
         Filter("request_id", "Request", kind="text", hint="req_…"),
         *period(AuditEntry.id, AuditEntry.at),

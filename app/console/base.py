@@ -177,7 +177,7 @@ class RecordView(Page):
             told = history.page_of(record, {page.endpoint for page in self.open_pages()})
             return str(self.render("console/history.html", record=record, up=up, **told))
         if record.about is not None:
-            recent.note(session.actor().id or 0, self.endpoint, record.about.id)  # type: ignore[attr-defined]  # as above
+            recent.note(session.actor().id or 0, self.endpoint, record.about.id)  # type: ignore[attr-defined]  # every row of a page has one
         return str(self.render(template, record=record, up=up, **more))
 
     @expose("/")  # type: ignore[untyped-decorator]

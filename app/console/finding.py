@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.orm import defer
 
 from app.accounts import recent
@@ -299,7 +299,16 @@ class Mails(Kind):
 
 
 # In the order in which they are shown.
-KINDS: Sequence[Kind] = (*(Bookings(), Payments(), Events(), Travellers(), Staff(), Providers(), Packages(), Mails()),)
+KINDS: Sequence[Kind] = (
+    Bookings(),
+    Payments(),
+    Events(),
+    Travellers(),
+    Staff(),
+    Providers(),
+    Packages(),
+    Mails(),
+)
 
 
 def find(typed: str, pages: Sequence[Page]) -> Found:
@@ -390,12 +399,13 @@ def _named(words: Words, kinds: Sequence[tuple[Kind, Page]], typed: str | None) 
 def _commands(typed: str, pages: Sequence[Page]) -> list[Group]:
     """Pages and what can be done on them, by the beginnings of the words that they are called by."""
     wanted = typed.lower().split()
-    hits = []
-    for page in pages:
-        for label, href, also in ((page.name, f"{page.url.rstrip('/')}/", ""), *page.commands):
-            words = f"{label} {also}".lower().split()
-            if all(any(word.startswith(part) for word in words) for part in wanted):
-                hits.append(Hit(href, label))
+    known = [(page.name, f"{page.url.rstrip('/')}/", "") for page in pages]
+    known += [command for page in pages for command in page.commands]
+    hits = [
+        Hit(href, label)
+        for label, href, also in known
+        if all(any(word.startswith(part) for word in f"{label} {also}".lower().split()) for part in wanted)
+    ]
     return [Group("Go to", "chevron-right", hits)] if hits else []
 
 

@@ -89,7 +89,8 @@ def _told(entry: AuditEntry, record: Record, may_open: Collection[str]) -> dict[
 
 
 def _currency(row: Model | None) -> str:
-    return getattr(row, "currency", "USD")
+    currency: str = getattr(row, "currency", "USD")
+    return currency
 
 
 def _change(change: Mapping[str, Any], currency: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class SearchView(Page):
         typed = request.args.get("q", "").strip()
         if len(typed) > finding.LONGEST:
             raise Invalid.field("q", f"Search for at most {finding.LONGEST} characters.")
-        pages = self.open_pages()
+        pages = [page for page in self.open_pages() if page is not self]
         found = finding.find(typed, pages) if typed else finding.Found(finding.lately(session.actor().id or 0, pages))
         if "part" in request.args:
             return str(self.render("console/search/results.html", typed=typed, found=found))

@@ -17,8 +17,8 @@ def words_in(typed: str, *columns: Any) -> ColumnElement[bool]:
     """Rows where each typed word is found in one of the columns, whatever its case; their `words_index` finds them.
 
     A word of three letters or more may be anywhere, a shorter one begins a word there; a single letter alone begins the
-    column.
-    Words without letters or digits are passed over, as the index doesn't know them; with no other, nothing is found.
+    column. Words without letters or digits are passed over, as the index doesn't know them; with no other, nothing is
+    found.
     """
     words = [word for word in typed.split() if letters_in(word)][:MOST_WORDS]
     return either_in([[word] for word in words], *columns) if words else false()
