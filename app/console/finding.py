@@ -437,7 +437,7 @@ def _likeliest(model: Any, name: Any, wanted: ColumnElement[bool], words: Words)
     return [row.id for row in sorted(found, key=place)]
 
 
-def _rows(query: Select[*tuple[Any, ...]], model: Any, ids: Sequence[int]) -> list[Any]:
+def _rows(query: Any, model: Any, ids: Sequence[int]) -> list[Any]:
     if not ids:
         return []
     by_id = {row[0].id: row for row in db.session.execute(query.where(model.id.in_(ids)))}

@@ -230,7 +230,7 @@ def test_queues_workers_and_the_schedule_are_shown(app: Flask, a_worker: Worker)
     browser = signed_in(app, "admin")
     page = unescape(re.sub(r"\s+", " ", browser.get("/console/jobs/").text))
     assert "worker-of-a-" in page
-    assert "No worker listens to default, mail, slow" in page
+    assert "No worker listens to default, mail, bulk, slow" in page
     assert "None in the last day." in page
     assert re.search(r"jobs\.bookings\.expire_holds.*?10 s.*?–", page)
     queued.work_off()
