@@ -175,6 +175,13 @@ def test_a_name_that_was_changed_is_found_by_its_new_words(app: Flask) -> None:
     assert db.session.get(NameWord, "ltd") is not None, "the stop at its end is not part of it"
 
 
+def test_letters_that_changed_places_are_one_slip(app: Flask) -> None:
+    short = word()[:7]
+    factories.provider(name=short)
+    assert short in spelt_like(f"{short[:3]}{short[4]}{short[3]}{short[5:]}")
+    assert short not in spelt_like(f"{short[0]}zz{short[3:]}")
+
+
 def test_each_word_is_kept_once_however_many_bear_it(app: Flask) -> None:
     common = word()
     for _ in range(3):
