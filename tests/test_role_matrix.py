@@ -402,7 +402,9 @@ def test_the_menu_shows_each_role_its_pages_and_no_others(caller_of: Callable[[s
     pages = [
         row
         for row in CONSOLE
-        if row.method == "GET" and row.object == "-" and row.route.endswith(".index")
+        if row.method == "GET"
+        and row.object == "-"
+        and row.route.endswith(".index")
         # One's own account is behind one's name, searching is on top of every page.
         and row.route not in ("account.index", "search.index")
     ]
