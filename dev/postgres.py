@@ -276,7 +276,7 @@ class Postgres(Embedded):
             "unix_socket_directories": self._sockets,
             "shared_preload_libraries": "pg_stat_statements",
             "shared_buffers": "256MB",
-            "max_connections": 100,
+            "max_connections": 300,  # the tests run several whole products at once
             # Nobody replicates it, so an index that is made need not be in the log as well.
             "wal_level": "minimal",
             "max_wal_senders": 0,

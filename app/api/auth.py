@@ -11,13 +11,13 @@ from app.accounts.models import User
 from app.accounts.tokens import TokenPair
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import PlainText, Schema, Wish
+from app.api.schemas import Body, PlainText, Schema
 from app.errors import NotAllowed, NotSignedIn
 
 GROUP = "Accounts"
 
 
-class Registration(Wish):
+class Registration(Body):
     """A new traveller."""
 
     email: PlainText = Field(max_length=254, examples=["ada@example.org"])
@@ -25,7 +25,7 @@ class Registration(Wish):
     name: PlainText = Field(min_length=1, max_length=200, examples=["Ada Nordmann"])
 
 
-class Credentials(Wish):
+class Credentials(Body):
     """What a person logs in with."""
 
     email: PlainText = Field(max_length=254, examples=["ada@example.org"])
@@ -43,26 +43,26 @@ class CodeNeeded(NotSignedIn):
     title = accounts.CodeNeeded.title
 
 
-class Forgotten(Wish):
+class Forgotten(Body):
     """Whose password is to be reset."""
 
     email: PlainText = Field(max_length=254, examples=["ada@example.org"])
 
 
-class PasswordReset(Wish):
+class PasswordReset(Body):
     """The token of a mailed link, and the new password."""
 
     token: PlainText = Field(max_length=300, description="The last part of the mailed link.")
     password: str = Field(max_length=200, description="At least 10 characters.", examples=["correct horse battery"])
 
 
-class Verification(Wish):
+class Verification(Body):
     """The token of a mailed link."""
 
     token: PlainText = Field(max_length=300, description="The last part of the mailed link.")
 
 
-class RefreshWish(Wish):
+class RefreshWish(Body):
     """The refresh token to use."""
 
     refresh_token: PlainText = Field(max_length=200)

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Day, Id, MoneyOut, PageQuery, PlainText, Schema, Wish, decode_cursor, page
+from app.api.schemas import Body, Day, Id, MoneyOut, PageQuery, PlainText, Schema, decode_cursor, page
 from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
@@ -19,7 +19,7 @@ from app.extensions import db
 GROUP = "Bookings"
 
 
-class BookingWish(Wish):
+class BookingWish(Body):
     """Nights of a hotel package (`checkIn`, `checkOut`) or a departure of a tour package (`departure`)."""
 
     package_id: Id = Field(examples=[1])
@@ -30,7 +30,7 @@ class BookingWish(Wish):
     guests: int = Field(1, ge=1, le=1000)
 
 
-class CancelWish(Wish):
+class CancelWish(Body):
     """Why, if one likes to say."""
 
     reason: PlainText | None = Field(None, max_length=1000)

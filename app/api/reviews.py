@@ -9,7 +9,7 @@ from pydantic import Field
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Id, PageQuery, PlainText, Schema, Wish, decode_cursor, page
+from app.api.schemas import Body, Id, PageQuery, PlainText, Schema, decode_cursor, page
 from app.audit.actor import Actor
 from app.catalog import service as catalog
 from app.errors import NotFound
@@ -20,7 +20,7 @@ from app.reviews.models import Review
 GROUP = "Reviews"
 
 
-class ReviewWish(Wish):
+class ReviewWish(Body):
     """What a traveller says about a stay."""
 
     booking_id: Id = Field(examples=[1])
@@ -42,7 +42,7 @@ class ReviewOut(Schema):
     created_at: datetime
 
 
-class Decision(Wish):
+class Decision(Body):
     """What a moderator makes of a review."""
 
     decision: Literal["approve", "reject"]

@@ -30,7 +30,7 @@ def _written_as_a_day(value: Any) -> Any:
     # Left to itself, pydantic takes any number for the seconds since 1970.
     if not isinstance(value, str) or not _DAY.fullmatch(value):
         raise ValueError("must be a day such as 2027-03-12")
-    return value
+    return date.fromisoformat(value)
 
 
 PlainText = Annotated[str, AfterValidator(_without_control_characters)]
@@ -45,9 +45,15 @@ class Schema(BaseModel):
 
 
 class Wish(Schema):
-    """Base of request bodies and query strings: unknown names are refused, lest a typo pass for a default."""
+    """Base of query strings and, with `Body`, of request bodies: unknown names are refused, lest a typo pass for a default."""
 
     model_config = ConfigDict(extra="forbid", str_max_length=20_000)
+
+
+class Body(Wish):
+    """Base of request bodies: JSON has types of its own, so `true` is no number of guests, nor is "2"."""
+
+    model_config = ConfigDict(strict=True)
 
 
 class MoneyOut(Schema):

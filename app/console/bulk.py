@@ -18,7 +18,6 @@ from app.bulk.models import Bulk
 from app.console import session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line
 from app.console.formatting import status_label
-from app.console.ordering import Sort
 from app.console.record import Action, Phrase, Record
 from app.errors import Invalid, NotFound
 from app.undo import window
@@ -67,7 +66,7 @@ class BulkView(RecordView):
         Column("skipped", "Skipped", "number", "right"),
         Column("failures", "Failed", "number", "right"),
         Column("by", "By"),
-        Column("created_at", "Asked for", "time", "right", sort=Sort(Bulk.created_at, follows_id=True)),
+        Column("created_at", "Asked for", "time", "right"),
     )
     filters = (Filter("status", "State", {status: status_label(status) for status in Bulk.MOVES}),)
 

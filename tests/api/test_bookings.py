@@ -89,6 +89,8 @@ def test_too_contended_is_409_with_retry_after(caller: Caller, owner: Any) -> No
         ({"units": 10**30}, ["units"]),
         ({"units": 1.5}, ["units"]),
         ({"guests": -1}, ["guests"]),
+        ({"guests": True}, ["guests"]),
+        ({"units": "2"}, ["units"]),
         ({"guests": 3}, ["guests"]),
         ({"packageId": 0}, ["packageId"]),
         ({"packageId": 2**63}, ["packageId"]),

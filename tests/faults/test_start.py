@@ -88,7 +88,7 @@ def test_production_without_secrets_names_each(tmp_path: Path) -> None:
 def test_an_unknown_queue_is_said(services: Services, tmp_path: Path) -> None:
     ended = run([sys.executable, "-m", "jobs.worker", "urgnet"], tmp_path)
     assert ended.returncode == 2
-    assert "one of urgent, default, mail, slow" in ended.stderr
+    assert "one of urgent, default, mail, bulk, slow" in ended.stderr
 
 
 def test_a_start_while_the_database_is_down_waits_for_it(services: Services, tmp_path: Path) -> None:
