@@ -45,7 +45,7 @@ class Schema(BaseModel):
 
 
 class Wish(Schema):
-    """Base of query strings and, with `Body`, of request bodies: unknown names are refused, lest a typo pass for a default."""
+    """Base of query strings and of each `Body`: unknown names are refused, lest a typo pass for a default."""
 
     model_config = ConfigDict(extra="forbid", str_max_length=20_000)
 
