@@ -14,7 +14,6 @@ from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
 from app.bulk import spreadsheet
-from app.bulk.models import Bulk
 from app.catalog.models import Package, Provider
 from app.errors import Invalid
 from app.extensions import Model, db
@@ -321,22 +320,6 @@ EXPORTS = {
                 Field("request_id", "Request", AuditEntry.request_id),
                 Field("at", "When", AuditEntry.at),
             ),
-        ),
-        Export(
-            "bulk_runs",
-            ("bulk run", "bulk runs"),
-            _EVERYBODY,
-            Bulk,
-            (
-                Field("what", "Run", Bulk.kind),
-                Field("status", "State", Bulk.status),
-                Field("done", "Done", Bulk.done),
-                Field("skipped", "Skipped", Bulk.skipped),
-                Field("failures", "Failed", Bulk.failures),
-                Field("by", "By", User.name),
-                Field("created_at", "Asked for", Bulk.created_at),
-            ),
-            joined=lambda query: query.join(User, User.id == Bulk.by_id),
         ),
     )
 }

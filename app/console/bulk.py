@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import request, stream_with_context
+from flask import request
 from flask_admin import expose
 from sqlalchemy import Select, select
 from sqlalchemy.orm import joinedload
@@ -59,7 +59,6 @@ class BulkView(RecordView):
     icon = "checks"
     model = Bulk
     title = "Bulk runs"
-    exported_as = "bulk_runs"
     noun = ("bulk run", "bulk runs")
     intro = "What was done to many rows at once, and what became of each. A run goes on when you leave its page."
     empty_hint = "Select rows of a list that has actions for many, and choose one of them."
@@ -124,7 +123,8 @@ class BulkView(RecordView):
     def cancel(self, bulk_id: int) -> Response:
         """Stop it."""
         run = bulk.cancel(_id(bulk_id), by=session.actor())
-        words = "Stopped. What was done stays done." if run.started_at else "Dropped. Nothing was done."
+        stopped = "There is no file." if KINDS[run.kind].part_of else "What was done stays done."
+        words = f"Stopped. {stopped}" if run.started_at else "Dropped. Nothing was done."
         return done(words, _href(run.id))
 
     @expose("/<int:bulk_id>/undo", methods=["POST"])  # type: ignore[untyped-decorator]
@@ -137,7 +137,7 @@ class BulkView(RecordView):
     def download(self, bulk_id: int) -> Response:
         """The file that an export left."""
         found = exporting.download(_id(bulk_id), by=session.actor())
-        answer = Response(stream_with_context(found.content), content_type="text/csv; charset=utf-8; header=present")
+        answer = Response(found.content, content_type="text/csv; charset=utf-8; header=present")
         answer.headers.set("Content-Disposition", "attachment", filename=found.file_name)
         return answer
 
@@ -208,7 +208,7 @@ def _actions(run: Bulk, by: Actor, undoable: int) -> list[Action]:
     may, is_own = by.has(kind.roles), run.by_id == by.id
     offered = []
     if run.status == "RUNNING":
-        explain = "The rows that are done stay done; the others stay as they are."
+        explain = "There will be no file." if kind.part_of else "What is done stays done; the others stay as they are."
         offered.append(Action("cancel", "Stop", f"{href}cancel", explain, key="s"))
     if undoable and may and is_own:
         explain = f"{_counted(undoable, kind.nouns).capitalize()} will be as before, and nobody outside hears of it."

@@ -213,7 +213,7 @@ def test_what_a_killed_process_left_half_written_goes_after_a_day(
 
 
 def test_without_a_setting_files_are_kept_in_the_home(tmp_path: Path) -> None:
-    place = storage.connect(load(**_settings("nowhere", tripdesk_home=str(tmp_path))))
+    place = storage.connect(load(**_settings("nowhere", tripdesk_home=str(tmp_path), storage_url="")))
     assert isinstance(place, storage.Folder)
     assert place.path == tmp_path / "storage"
 
