@@ -21,7 +21,7 @@ from app.bulk import exporting, kinds
 from app.bulk import service as bulk
 from app.bulk.kinds import KINDS, Outcome
 from app.bulk.models import Bulk
-from app.db import transaction
+from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from app.reviews.models import Review
@@ -184,6 +184,25 @@ def test_a_part_that_was_written_twice_or_by_two_is_in_the_file_once(app: Flask,
     assert len(files(folder)) == 3
 
 
+def test_two_workers_at_one_part_count_its_rows_once(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, by = Waiting(4), somebody("moderator")
+    run = bulk.start(exporting.ask("reviews", backwards(waiting), by=by).id, by=by)
+    run_id, real, overtaken = run.id, storage.save, []
+
+    def overtaken_while_saving(key: str, blocks: Any) -> int:
+        if not overtaken:
+            overtaken.append(key)
+            bulk.work(run_id)
+        return real(key, blocks)
+
+    monkeypatch.setattr(storage, "save", overtaken_while_saving)
+    bulk.work(run_id)
+    run = reread(run)
+    assert overtaken
+    assert (run.status, run.done) == ("DONE", 4)
+    assert [int(row[0]) for row in rows(run, by)[1:]] == waiting.ids[::-1]
+
+
 def test_the_file_keeps_its_order_when_a_row_that_fails_is_found(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting, by = Waiting(7), somebody("moderator")
     real = KINDS["export.reviews"]
@@ -300,6 +319,16 @@ def test_who_was_demoted_since_gets_the_rest_masked_and_no_file_with_more(app: F
     assert downloads(done) == [by.id]
 
 
+def test_who_was_promoted_since_gets_what_the_page_said(app: Flask) -> None:
+    person, by = factories.traveller(), somebody("moderator")
+    run = exporting.ask("travellers", people(person), columns=["email"], by=by)
+    now = demoted(by, to="admin")
+    assert rows(exported(run, now), now) == [
+        ["Id", "E-mail (masked)"],
+        [str(person.id), f"{person.email[0]}…@example.org"],
+    ]
+
+
 def test_who_may_not_open_the_list_any_more_gets_nothing_of_it(app: Flask) -> None:
     by = somebody("admin")
     colleague = factories.staff("support")
@@ -368,6 +397,22 @@ def test_a_file_is_deleted_after_a_week_and_said_to_be(app: Flask, folder: Path)
     job.delete_files()
     deleted = "SELECT count(*) FROM audit_entries WHERE action = 'bulk.delete_file' AND object_id = :id"
     assert asked(deleted, id=run.id) == [(1,)]
+
+
+def test_the_week_begins_when_the_file_is_done_and_not_before(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    by = somebody("moderator")
+    monkeypatch.setattr(bulk, "TURN_SECONDS", 0.0)
+    run = bulk.start(exporting.ask("reviews", backwards(Waiting(4)), by=by).id, by=by)
+    job.work(run.id)
+    later(run, 8)
+    job.delete_files()
+    assert reread(run).file_deleted_at is None
+    for _ in range(2):
+        job.work(run.id)
+    run = reread(run)
+    assert run.status == "DONE"
+    assert run.file_until is not None
+    assert run.file_until > utcnow() + timedelta(days=6)
 
 
 def test_what_was_stopped_half_way_is_deleted_too(app: Flask, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
