@@ -560,6 +560,21 @@ def test_a_mail_that_others_put_off_while_the_server_was_slow_waits_its_time(
     assert state(mail) == ("QUEUED", True, 1)
 
 
+def test_who_fails_in_the_middle_of_handing_a_mail_over_does_not_hand_it_over_again(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = a_mail()
+
+    def fail() -> None:
+        raise KeyError("socket")
+
+    monkeypatch.setattr(notifications, "transport", lambda: Late(fail))
+    with pytest.raises(KeyError):
+        notifications.send(mail.id)
+    assert state(mail) == ("UNKNOWN", False, 0)
+    assert now(mail).last_error == "KeyError: 'socket'"
+
+
 def test_no_sweep_hands_out_a_mail_that_is_being_sent(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     mail = a_mail()
     with transaction():

@@ -48,6 +48,8 @@ FAULTS = {
         "UPDATE bookings SET expired_at = NULL WHERE status = 'EXPIRED'",
         "UPDATE bookings SET created_at = confirmed_at + interval '1 day' WHERE id = 7",
         "UPDATE bookings SET completed_at = created_at WHERE status = 'COMPLETED'",
+        "UPDATE bookings SET expired_at = expires_at WHERE status = 'PENDING_PAYMENT'",
+        "UPDATE bookings SET cancelled_at = confirmed_at WHERE status = 'CONFIRMED'",
     ),
     "kept longer than two minutes": (
         "UPDATE bookings SET expires_at = now() - interval '121 seconds' WHERE status = 'PENDING_PAYMENT'",
@@ -75,22 +77,30 @@ FAULTS = {
         "UPDATE payments SET fee_minor = NULL WHERE status = 'SUCCEEDED'",
         "UPDATE payments SET cancelled_at = NULL WHERE status = 'CANCELLED'",
         "UPDATE payments SET succeeded_at = created_at - interval '1 day' WHERE status = 'SUCCEEDED'",
+        "UPDATE payments SET cancelled_at = created_at - interval '1 second' WHERE status = 'CANCELLED'",
     ),
     "what its refunds have paid": (
         "UPDATE payments SET refunded_minor = 1 WHERE status = 'SUCCEEDED'",
         "UPDATE payments SET status = 'PARTIALLY_REFUNDED' WHERE status = 'REFUNDED'",
         "UPDATE refunds SET status = 'FAILED', failed_at = now()",
+        # A refund of what was never captured, with everything else about it in order.
+        "WITH moved AS (UPDATE refunds SET status = 'REJECTED',"
+        " payment_id = (SELECT min(id) FROM payments WHERE status = 'CANCELLED'))"
+        " UPDATE payments SET status = 'SUCCEEDED', refunded_minor = 0 WHERE status = 'REFUNDED'",
     ),
     "refund has the times": (
         "UPDATE refunds SET stripe_refund_id = NULL",
         "UPDATE refunds SET succeeded_at = created_at - interval '1 day'",
         "UPDATE refunds SET currency = 'EUR'",
+        "UPDATE refunds SET status = 'FAILED', failed_at = NULL",
+        "UPDATE refunds SET submitted_at = NULL",
     ),
     "says when it is due": (
         "UPDATE webhook_events SET status = 'RECEIVED'",
         "UPDATE webhook_events SET due_at = now()",
         "UPDATE refunds SET status = 'APPROVED'",
         "UPDATE payments SET due_at = now() WHERE status = 'SUCCEEDED'",
+        "UPDATE webhook_events SET processed_at = NULL WHERE status = 'PROCESSED'",
     ),
     "due for more than two minutes": (
         "UPDATE webhook_events SET due_at = now() - interval '121 seconds'",
