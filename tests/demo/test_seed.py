@@ -368,6 +368,20 @@ def test_production_is_refused_also_when_there_is_data(fresh: Flask) -> None:
     assert "refused in production" in result.output
 
 
+def test_only_an_admin_seeds(fresh: Flask) -> None:
+    with pytest.raises(NotAllowed):
+        demo.seed(SMALL, by=factories.actor(factories.staff("finance")), tell=quiet)
+    assert counts()["bookings"] == 0
+
+
+def test_of_two_seeds_at_once_one_is_told_of_the_other(fresh: Flask) -> None:
+    with closing(psycopg2.connect(fresh.extensions["settings"].database_owner_url)) as other:
+        other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (demo._SEEDING_LOCK,))
+        with pytest.raises(Conflict, match="Somebody else is seeding"):
+            demo.seed(SMALL, by=SYSTEM, tell=quiet)
+    assert set(counts().values()) == {0}
+
+
 def test_an_account_in_the_demos_name_is_in_the_way(fresh: Flask) -> None:
     factories.traveller(email=f"somebody@{people.DOMAIN}")
     with pytest.raises(Conflict, match="demo logins need that name"):

@@ -76,8 +76,10 @@ def test_it_comes_back_evenly(limiter: Limiter) -> None:
     assert [limiter.take(MANY, "one").allowed for _ in range(101)] == [True] * 100 + [False]
     let_pass(limiter, 2 * 36)
     assert [limiter.take(MANY, "one").allowed for _ in range(3)] == [True, True, False]
+    away = limiter._away
     let_pass(limiter, 2 * 3600)
     assert limiter.take(MANY, "one").remaining == 99
+    assert limiter._away is away, "what is whole for long is no error of Redis'"
 
 
 def test_a_quota_of_one_lets_one_pass(limiter: Limiter) -> None:
