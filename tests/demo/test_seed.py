@@ -247,6 +247,22 @@ def test_a_paid_booking_left_behind_what_the_verbs_leave(app: Flask, seeded_app:
         assert postings_of(made_up) == postings
 
 
+def test_what_is_worked_off_later_goes_on_under_the_request_that_asked_for_it(seeded: Flask) -> None:
+    asked = """
+    SELECT count(*), count(*) FILTER (WHERE a.request_id = p.request_id AND e.request_id = p.request_id)
+    FROM {table} p JOIN audit_entries e ON (e.object_type, e.object_id, e.action) = ('{table}', p.id, '{done}')
+    JOIN audit_entries a ON a.object_id = {of} AND a.action IN ({asked}) AND a.object_type = '{about}'
+    """
+    closed = {"table": "payments", "done": "payment.cancelled", "about": "bookings", "of": "p.booking_id"}
+    refunded = {"table": "refunds", "done": "refund.succeeded", "about": "refunds", "of": "p.id"}
+    for names in (
+        {**closed, "asked": "'booking.expire', 'booking.cancel'"},
+        {**refunded, "asked": "'refund.approve'"},
+    ):
+        rows, right = db.session.execute(text(asked.format(**names))).one()
+        assert rows == right > 0
+
+
 def test_fees_are_what_the_local_stripe_would_have_charged(seeded: Flask) -> None:
     paid = db.session.scalars(select(Payment).where(Payment.succeeded_at.is_not(None))).all()
     assert {p.id: p.fee_minor for p in paid} == {p.id: charges.fee(p.amount_minor, "pm_card_visa") for p in paid}
