@@ -63,7 +63,6 @@ class Bulk(Stateful, Outbox):
     by_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
     # Where they were when they asked, for the trail.
     address: Mapped[str | None]
-    request_id: Mapped[str]
     # The run whose failed and unreached rows this one takes up; each is taken up once.
     retry_of_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("bulks.id"), unique=True)
     total: Mapped[int] = mapped_column(default=0, server_default="0")
