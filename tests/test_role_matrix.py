@@ -44,6 +44,7 @@ sessions.sign_in           POST   wrong_login   403    403       403     403    
 sessions.sign_out          POST   -             302    302       302     302       302     302     -
 home.static                GET    admin_style   200    200       200     200       200     200     404
 home.index                 GET    -             login  login     200     200       200     200     -
+home.live                  GET    -             login  login     200     200       200     200     -
 search.index               GET    -             login  login     200     200       200     200     -
 bookings.index             GET    -             login  login     200     200       200     200     -
 bookings.show              GET    booking       login  login     200     200       200     200     404
