@@ -23,14 +23,18 @@
   async function ask(address, headers = {}) {
     const answer = await fetch(address, { headers, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT * 1000) });
     if (answer.type === "opaqueredirect") throw new SignedOut();
-    if (!answer.ok && answer.status !== 304) throw new Error(String(answer.status));
+    if (answer.status >= 500) throw new Error(String(answer.status));
     return answer;
   }
 
-  async function askPage() {
-    const answer = await ask(location.href, { "X-Looking-Again": "1" });
-    return new DOMParser().parseFromString(await answer.text(), "text/html");
+  // Null where there is no such page any more, or not for this person.
+  async function askPage(address) {
+    const answer = await ask(address, { "X-Looking-Again": "1" });
+    return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
   }
+
+  // After a refused form, the address is the form's.
+  const pageHere = () => document.querySelector("[data-live-queue]")?.dataset.livePage ?? location.href;
 
   // How long the queues are, and what the server would call what is shown here; unchanged since the last time costs no body.
   async function askAround() {
@@ -38,12 +42,12 @@
     const asked = new URLSearchParams(shown ? { queue: shown.liveQueue } : {});
     for (const id of shown?.liveIds ? shown.liveIds.split(" ") : []) asked.append("id", id);
     const answer = await ask(`${menu.dataset.ask}?${asked}`, known.etag ? { "If-None-Match": known.etag } : {});
-    if (answer.status !== 304) {
+    if (answer.ok) {
       known = { etag: answer.headers.get("ETag"), ...await answer.json() };
       const changed = showDepths(known.depths);
       if (shown ? changed.includes(shown.liveQueue) : changed.length) isStale = true;
     }
-    if (shown && known.mark !== shown.liveMark) isStale = true;
+    if (shown && known.mark && known.mark !== shown.liveMark) isStale = true;
   }
 
   // ---- showing ----
@@ -61,7 +65,9 @@
   // What somebody is at work in stays as it is, and its turn comes with the next look.
   function isBusy(part) {
     const selection = getSelection();
+    const isTyped = (field) => (field.matches("[type=radio], [type=checkbox]") ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
     return part.contains(document.activeElement) || part.querySelector(":popover-open, [aria-busy]")
+      || [...part.querySelectorAll("input, textarea")].some(isTyped)
       || (!selection.isCollapsed && part.contains(selection.anchorNode));
   }
 
@@ -72,7 +78,10 @@
       if (!now) showGone(part);
       else if (now.isEqualNode(part)) continue;
       else if (isBusy(part)) isStale = true;
-      else part.replaceWith(now);
+      else {
+        part.replaceWith(now);
+        addCopyButtons(now);
+      }
     }
     const here = document.querySelector("[data-live-queue]"), there = fresh.querySelector("[data-live-queue]");
     if (here && there && !isStale) here.replaceWith(there);
@@ -97,6 +106,7 @@
     const focused = region.contains(document.activeElement) ? document.activeElement : null;
     const key = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.dataset.key ? `[data-key="${focused.dataset.key}"]` : "");
     region.innerHTML = now.innerHTML;
+    addCopyButtons(region);
     if (focused) (key && region.querySelector(key) || region).focus({ preventScroll: true });
     // Told when the state changes, not at every step.
     const said = document.querySelector("[data-watch-said]");
@@ -108,7 +118,8 @@
   }
 
   // Signed in again, in another tab: the forms of this page go with the new sign-in, if it is the same person.
-  function adopt(fresh) {
+  async function adoptSignIn() {
+    const fresh = await askPage(document.querySelector(".brand").href);
     const name = (page) => page.querySelector(".person-roles")?.title;
     if (name(fresh) !== name(document)) return location.reload();
     const token = fresh.querySelector("[name=csrf_token]").value;
@@ -146,15 +157,17 @@
   // Whether there was an answer to somebody who is signed in. With `parts`, what changed is shown.
   async function look({ parts = true } = {}) {
     try {
+      if (isSignedOut) await adoptSignIn();
       const run = parts && document.querySelector("[data-watch]");
-      const fresh = run || isSignedOut ? await askPage() : null;
-      if (isSignedOut) adopt(fresh);
       if (run) {
+        const fresh = await askPage(location.href);
+        if (!fresh) return location.reload();
         showRun(run, fresh);
         showDepths(Object.fromEntries([...fresh.querySelectorAll("[data-depth]")].map((count) => [count.dataset.depth, count.textContent])));
       } else {
         await askAround();
-        if (parts && isStale && document.querySelector("[data-live]")) showParts(await askPage());
+        const fresh = parts && isStale && document.querySelector("[data-live]") && await askPage(pageHere());
+        if (fresh) showParts(fresh);
       }
       failures = 0;
       heardAt = Date.now();

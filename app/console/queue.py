@@ -261,7 +261,12 @@ class QueueView(Page):
                 undo=self._undo(by),
                 refused=refused,
                 me=by.id,
-                live={"queue": self.endpoint, "ids": [row.id for row in rows], "mark": mark},
+                live={
+                    "queue": self.endpoint,
+                    "page": self._address(asked=self._here()),
+                    "ids": [row.id for row in rows],
+                    "mark": mark,
+                },
             )
         )
 
@@ -426,7 +431,12 @@ class QueueView(Page):
                 undo=self._undo(by, but=row),
                 refusal=refusal,
                 me=by.id,
-                live={"queue": self.endpoint, "ids": [row.id], "mark": _mark({row.id: version}, held)},
+                live={
+                    "queue": self.endpoint,
+                    "page": self._address(row.id, asked=asked),
+                    "ids": [row.id],
+                    "mark": _mark({row.id: version}, held),
+                },
             )
         )
 

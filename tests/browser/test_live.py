@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from app.reviews import service as reviews
 from tests import factories
 from tests.browser.conftest import Console, SignIn, type_in
 from tests.browser.test_queues import Queue, on
@@ -92,6 +93,24 @@ def test_a_list_shows_who_came_to_look_and_what_is_gone_and_nothing_moves(sign_i
     colleague.close()
 
 
+def test_a_page_that_refused_a_form_still_sees_what_a_colleague_does(sign_in: SignIn, console: Console) -> None:
+    queue = Queue(console, "Refused")
+    page = sign_in("moderator")
+    page.goto(queue.item("Refused"))
+    on(page, queue, "Refused")
+    page.keyboard.press("r")
+    dialog = page.get_by_role("dialog", name="Reject")
+    expect(dialog.get_by_label("Insults, threats or hatred")).to_be_focused()
+    page.keyboard.press("6")
+    page.watch.expect(422)  # type: ignore[attr-defined]
+    page.keyboard.press("Enter")
+    expect(dialog.get_by_text("Say what the reason is.")).to_be_visible()
+    with console.stack.app():
+        reviews.approve(queue.ids["Refused"], by=factories.moderator())
+    ask_now(page)
+    expect(page.locator(".record-title .chip")).to_have_text("Approved")
+
+
 def test_an_empty_list_fills_by_itself(sign_in: SignIn, console: Console) -> None:
     queue = Queue(console)
     page = sign_in("moderator")
@@ -108,7 +127,7 @@ def test_a_page_nobody_sees_asks_for_nothing_until_somebody_does(sign_in: SignIn
     page.clock.install()
     page.reload()
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: asked.append(request.url) if "/console/" in request.url else None)
     with page.expect_response(LIVE):
         page.clock.run_for(17_000)
     page.evaluate(_HIDE, True)
@@ -193,6 +212,8 @@ def test_whoever_was_signed_out_is_told_and_sends_the_form_after_signing_in_agai
     other.wait_for_url("**/console/")
     ask_now(page)
     expect(banner).to_be_hidden()
+    # The click beside the dialog closed it; what stands in it is still there.
+    page.keyboard.press("r")
     expect(page.get_by_role("textbox", name="Note")).to_have_value("Written before.")
     reject.click()
     on(page, queue, "Next")

@@ -101,6 +101,7 @@ def test_the_mark_is_the_one_on_the_page_until_something_happens_to_an_item(app:
     for address in pages:
         page = browser.client.get(address, headers={"X-Looking-Again": "1"}).text
         assert f'data-live-ids="{review.id}" data-live-mark="{mark(browser, review)}"' in page
+        assert f'data-live-page="{address}"' in page
     marks = [mark(browser, review)]
 
     def changed() -> bool:
