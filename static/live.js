@@ -81,6 +81,7 @@
       else {
         part.replaceWith(now);
         addCopyButtons(now);
+        window.offerDrafts?.(now);
       }
     }
     const here = document.querySelector("[data-live-queue]"), there = fresh.querySelector("[data-live-queue]");
@@ -107,6 +108,7 @@
     const key = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.dataset.key ? `[data-key="${focused.dataset.key}"]` : "");
     region.innerHTML = now.innerHTML;
     addCopyButtons(region);
+    window.offerDrafts?.(region);
     if (focused) (key && region.querySelector(key) || region).focus({ preventScroll: true });
     // Told when the state changes, not at every step.
     const said = document.querySelector("[data-watch-said]");

@@ -28,6 +28,7 @@ from app.console.mail import MailView
 from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
+from app.console.queue import LOOKING_AGAIN
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
 from app.console.staff import StaffView
@@ -126,7 +127,10 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
     shown = [page for page in menu if person and page.is_visible() and page.is_accessible()]
     waiting = depths(shown)
     groups = groupby(shown, key=_group)
+    # What is said once is said to whoever reads the page, not to a page that looks whether something changed.
+    unsaid = {"get_flashed_messages": lambda **_: []} if request.headers.get(LOOKING_AGAIN) else {}
     return {
+        **unsaid,
         "nav": [{"label": label, "items": [_menu_item(page, waiting) for page in group]} for label, group in groups],
         "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
         "environment": settings().app_env,

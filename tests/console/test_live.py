@@ -137,6 +137,17 @@ def test_no_more_items_are_asked_about_than_a_page_has(app: Flask) -> None:
     assert browser.get(f"{LIVE}?queue=reviews&{'&'.join(ids)}").status_code == 422
 
 
+def test_a_page_that_only_looks_again_does_not_take_what_is_said_once(app: Flask) -> None:
+    browser = signed_in(app, "moderator")
+    review = factories.review()
+    reviews.approve(review.id, by=factories.moderator())
+    browser.post(f"/console/reviews/{review.id}/reverse", {"seen": "0", "reason": "Wrong one"})
+    looked = browser.client.get("/console/reviews/", headers={"X-Looking-Again": "1"}).text
+    assert "Nothing was changed." not in looked
+    assert "Nothing was changed." in browser.get("/console/reviews/").text
+    assert "Nothing was changed." not in browser.get("/console/reviews/").text
+
+
 def test_asking_is_no_sign_that_somebody_reads(app: Flask) -> None:
     browser = signed_in(app, "moderator")
     review = factories.review()
