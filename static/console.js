@@ -183,7 +183,9 @@ async function lookAgain() {
   if (!fresh) return;
   for (const part of parts) {
     const now = fresh.getElementById(part.id);
-    if (now && !part.contains(document.activeElement) && !part.querySelector(":popover-open")) part.replaceWith(now);
+    if (!now || part.contains(document.activeElement) || part.querySelector(":popover-open")) continue;
+    part.replaceWith(now);
+    window.offerDrafts?.(now);
   }
   writeTimes();
 }
@@ -274,7 +276,14 @@ function onSubmit(event) {
   button.setAttribute("aria-busy", "true");
 }
 
+// What can't be taken back is confirmed by typing what it is done to; the server looks as well.
+function judgeTyped(field) {
+  const isRight = field.value.trim().toLowerCase() === field.dataset.mustBe.toLowerCase();
+  field.setCustomValidity(isRight ? "" : `Type ${field.dataset.mustBe} to confirm`);
+}
+
 document.addEventListener("keydown", onKey);
+document.addEventListener("input", ({ target }) => { if (target.matches("[data-must-be]")) judgeTyped(target); });
 for (const sign of ["keydown", "pointerdown", "pointermove", "wheel"]) {
   document.addEventListener(sign, () => { isActive = true; }, { passive: true });
 }
@@ -294,6 +303,7 @@ addEventListener("pageshow", () => {
   if (bulk) showPicked();
   goOn();
   document.querySelector("[data-reopen]")?.click();
+  document.querySelector('[aria-invalid="true"]')?.focus();
   // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
   if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });

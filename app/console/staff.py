@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from app.accounts import sessions, staff, tokens, two_factor
 from app.accounts.models import ROLES, StaffRole, User
 from app.audit import trail
-from app.console import session
+from app.console import confirmation, session
 from app.console.account import session_line
 from app.console.base import ADMIN, MAX_ID, Column, RecordView, done, reason_given
 from app.console.ordering import Sort
@@ -154,6 +154,7 @@ class StaffView(RecordView):
         return done(f"{person.name} can sign in again.", staff_href(person_id))
 
     @expose("/<int:person_id>/reset-two-factor", methods=["POST"])  # type: ignore[untyped-decorator]
+    @confirmation.typed(lambda person_id: _find(person_id).email)
     @session.confirmed
     def reset_two_factor(self, person_id: int) -> Response:
         """Take a lost second factor away."""
@@ -262,6 +263,7 @@ def _dangers(person: User, href: str) -> list[Action]:
                 " until they set up another. Signs them out everywhere.",
                 danger=True,
                 needs_reason=True,
+                typed=person.email,
             )
         )
     if person.is_active:
