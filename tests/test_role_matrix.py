@@ -52,12 +52,16 @@ bookings.complete          POST   ended_stay    login  login     302     403    
 bookings.add_note          POST   noted         login  login     302     403       403     302     404
 packages.index             GET    -             login  login     200     200       200     200     -
 packages.show              GET    package       login  login     200     200       200     200     404
+packages.edit              GET    package       login  login     403     403       403     200     404
+packages.edit              POST   edited_package login login     403     403       403     302     404
 packages.publish           POST   draft         login  login     403     403       403     302     404
 packages.unpublish         POST   on_sale       login  login     403     403       403     302     404
 packages.days              GET    days          login  login     403     403       403     200     404
 packages.change_days       POST   changed_days  login  login     403     403       403     302     404
 providers.index            GET    -             login  login     200     200       200     200     -
 providers.show             GET    provider      login  login     200     200       200     200     404
+providers.edit             GET    provider      login  login     403     403       403     200     404
+providers.edit             POST   edited_provider login login    403     403       403     302     404
 providers.decide           POST   suspension    login  login     403     403       403     302     404
 verification.index         GET    -             login  login     200     200       200     200     -
 verification.show          GET    new_provider  login  login     200     200       200     200     404

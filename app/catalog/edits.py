@@ -140,6 +140,9 @@ def _as_imported(name: str, write: Callable[[Any], str] = str) -> Editable:
 
 def _imported(text: str, *, name: str, field: str) -> Any:
     """What a cell with this text would say in an import of the field `name`; refused in a sentence, as `field`."""
+    if not text.strip() and FIELDS[name].empty not in (None, "", []):
+        # A file may leave out what has a usual value; whoever empties a field of a form didn't mean that.
+        raise Invalid.field(field, "This is missing.")
     try:
         return FIELDS[name].value(text)
     except Wrong as wrong:

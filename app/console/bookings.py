@@ -123,7 +123,7 @@ class BookingsView(RecordView):
         )
 
     @expose("/<int:booking_id>/cancel/<on_behalf_of>", methods=["POST"])  # type: ignore[untyped-decorator]
-    @confirmation.typed(lambda booking_id, **_: _find(booking_id).reference)
+    @confirmation.typed(bookings.MAY_CANCEL, lambda booking_id, **_: _find(booking_id).reference)
     def cancel(self, booking_id: int, on_behalf_of: str) -> Response:
         """Cancel before payment, for the provider or as support."""
         if on_behalf_of not in CANCEL_REASONS:
@@ -132,7 +132,7 @@ class BookingsView(RecordView):
         return done(f"{booking.reference} is cancelled, its stock is free again.", booking_href(booking.id))
 
     @expose("/<int:booking_id>/complete", methods=["POST"])  # type: ignore[untyped-decorator]
-    @confirmation.typed(lambda booking_id: _find(booking_id).reference)
+    @confirmation.typed(bookings.MAY_COMPLETE, lambda booking_id: _find(booking_id).reference)
     def complete(self, booking_id: int) -> Response:
         """Complete a stay on its last day, without waiting for the clock."""
         booking = bookings.complete(booking_id, by=session.actor(), reason=reason_given())

@@ -5,23 +5,25 @@ The route is declared so, its `Action` shows the field, and a test holds the two
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
 from flask import request
 
+from app.console import session
 from app.errors import Invalid
 
 
-def typed(name_of: Callable[..., str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def typed(may: Collection[str], name_of: Callable[..., str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Have a page's POST go through only where `typed` is what `name_of` gives for the route's arguments, in whatever
-    case. Raises Invalid by field, before anything is done.
+    case. Raises NotAllowed for who holds none of the roles `may`, else Invalid by field; nothing is done then.
     """
 
     def declare(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def serve(*arguments: Any, **named: Any) -> Any:
+            session.actor().require(*may)
             wanted = name_of(**named)
             if request.form.get("typed", "").strip().casefold() != wanted.casefold():
                 raise Invalid.field("typed", f"Type {wanted} to confirm it. Nothing was done.")

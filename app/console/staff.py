@@ -154,8 +154,8 @@ class StaffView(RecordView):
         return done(f"{person.name} can sign in again.", staff_href(person_id))
 
     @expose("/<int:person_id>/reset-two-factor", methods=["POST"])  # type: ignore[untyped-decorator]
-    @confirmation.typed(lambda person_id: _find(person_id).email)
     @session.confirmed
+    @confirmation.typed(ADMIN, lambda person_id: _find(person_id).email)
     def reset_two_factor(self, person_id: int) -> Response:
         """Take a lost second factor away."""
         person = staff.reset_two_factor(_find(person_id).id, reason=reason_given(), by=session.actor())
