@@ -92,7 +92,7 @@ def serve(page: Page, form: EditForm, may: Collection[str]) -> Answer:
         errors = {wrong.field: wrong.message for wrong in refusal.fields}
         texts = {**edits.texts_of(form.row, form.fields), **typed}
         return _page(page, form, seen, texts, _Refusal(refusal.status, _counted(refusal.fields), errors))
-    return done(f"{form.name} is saved.", form.back)
+    return done("Your changes are saved.", form.back)
 
 
 def _choices(form: EditForm) -> tuple[list[str], dict[str, str]]:
@@ -133,6 +133,7 @@ def _page(
             refusal=refusal,
             errors=errors,
             first_error=next((name for name in inputs if name in errors), None),
+            first_clash=next((clash.field for clash in meanwhile.clashes), None) if meanwhile and not errors else None,
             clashes={clash.field: clash for clash in meanwhile.clashes} if meanwhile else {},
             followed=[inputs[name].label for name in meanwhile.followed] if meanwhile else [],
             kept=_choices(form)[1] if meanwhile else {},

@@ -47,7 +47,7 @@ UNPUBLISH_REASONS = (
 )
 _SHOWN_DAYS = 62
 _EDIT_INTRO = "It is published: travellers see what is saved at once. Bookings that were made keep what they were sold."
-_PRICE_HINT = "Of a unit for a night or departure. Days with a price of their own keep it."
+_PRICE_HINT = "Days with a price of their own keep it."
 _WHAT = (
     Input("name", "Name"),
     Input("description", "Description", "text", most=MAX_DESCRIPTION, is_optional=True),
@@ -202,7 +202,13 @@ def _edit_form(package: Package) -> EditForm:
         else Input("min_nights", "Minimum nights", "whole", most=4, hint="Days may have their own.")
     )
     sale = (
-        Input("price", f"Price in {package.currency}", "decimal", most=12, hint=_PRICE_HINT),
+        Input(
+            "price",
+            f"{'Departure' if is_tour else 'Night'} in {package.currency}",
+            "decimal",
+            most=12,
+            hint=_PRICE_HINT,
+        ),
         Input("units", "Units a day", "whole", most=5, hint="Days with as many as before follow."),
         Input("capacity", "Guests a unit", "whole", most=4),
         length,
