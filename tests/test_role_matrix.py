@@ -75,6 +75,8 @@ reviews.decide             POST   approval      login  login     403     302    
 reviews.decide_many        POST   approvals     login  login     403     302       403     302     302
 users.index                GET    -             login  login     200     200       200     200     -
 users.show                 GET    person        login  login     200     200       200     200     404
+users.edit                 GET    person        login  login     403     403       403     200     404
+users.save                 POST   edited_person login  login     403     403       403     302     404
 users.mail_verification    POST   person        login  login     302     403       403     302     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
@@ -130,6 +132,8 @@ staff.index                GET    -             login     login     403       40
 staff.invite_form          GET    -             login     login     403       403       403       200       -
 staff.invite               POST   new_colleague login     login     403       403       403       302       302
 staff.show                 GET    colleague     login     login     403       403       403       200       404
+staff.edit                 GET    colleague     login     login     403       403       403       200       404
+staff.save                 POST   edited_colleague login  login     403       403       403       302       404
 staff.set_roles            POST   colleague     login     login     403       403       403       302       404
 staff.deactivate           POST   colleague     login     login     403       403       403       302       404
 staff.reactivate           POST   former        login     login     403       403       403       302       404

@@ -16,7 +16,7 @@ from werkzeug.wrappers import Response
 from app.audit import edits
 from app.audit.edits import Fields, SavedMeanwhile
 from app.console import session
-from app.console.base import MAX_ID, Page, done
+from app.console.base import MAX_ID, Page, done, reason_given
 from app.errors import FieldError, Invalid
 from app.extensions import Model
 
@@ -43,7 +43,8 @@ class Input:
 class EditForm:
     """One record's form. `fields` are the verb's, `groups` how they are shown, under their headings.
 
-    `save` takes what was typed by field, `seen`, the version that the form was opened at, and `by`.
+    `save` takes what was typed by field, `seen`, the version that the form was opened at, and `by`; where the form
+    `asks_reason`, also a `reason`.
     """
 
     row: Model
@@ -53,6 +54,7 @@ class EditForm:
     fields: Fields
     groups: Mapping[str, Sequence[Input]]
     save: Callable[..., Any]
+    asks_reason: bool = False
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -84,7 +86,7 @@ def serve(page: Page, form: EditForm, may: Collection[str]) -> Answer:
         seen = _version("against")
         typed = {name: text for name, text in typed.items() if kept.get(name) != "theirs"}
     try:
-        form.save(typed, seen=seen, by=by)
+        form.save(typed, seen=seen, by=by, **({"reason": reason_given()} if form.asks_reason else {}))
     except SavedMeanwhile as refusal:
         errors = {name: "Choose which of the two to keep." for name in clashed if name not in kept}
         return _page(page, form, seen, refusal.texts, _Refusal(refusal.status, refusal.detail, errors), refusal)
@@ -130,6 +132,7 @@ def _page(
             seen=seen,
             against=meanwhile.version if meanwhile else None,
             texts=texts,
+            reason=request.form.get("reason", ""),
             refusal=refusal,
             errors=errors,
             first_error=next((name for name in inputs if name in errors), None),
