@@ -196,19 +196,14 @@ def package_href(package_id: int) -> str:
 
 def _edit_form(package: Package) -> EditForm:
     is_tour = package.type == "tour"
+    unit = "Departure" if is_tour else "Night"
     length = (
         Input("duration_days", "Days it takes", "whole", most=3)
         if is_tour
         else Input("min_nights", "Minimum nights", "whole", most=4, hint="Days may have their own.")
     )
     sale = (
-        Input(
-            "price",
-            f"{'Departure' if is_tour else 'Night'} in {package.currency}",
-            "decimal",
-            most=12,
-            hint=_PRICE_HINT,
-        ),
+        Input("price", f"{unit} in {package.currency}", "decimal", most=12, hint=_PRICE_HINT),
         Input("units", "Units a day", "whole", most=5, hint="Days with as many as before follow."),
         Input("capacity", "Guests a unit", "whole", most=4),
         length,
