@@ -141,6 +141,14 @@ def edited_provider(owner: Actor | None) -> Asked:
     return Asked(provider(owner).args, {"seen": "0", "name": "Another name"})
 
 
+def edited_person(owner: Actor | None) -> Asked:
+    return Asked(person(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
+def edited_colleague(owner: Actor | None) -> Asked:
+    return Asked(colleague(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
 def provider(owner: Actor | None) -> Asked:
     return Asked({"provider_id": factories.provider().id if owner else NOT_THERE})
 
