@@ -181,6 +181,7 @@ async function lookAgain() {
   } catch { /* The connection is lost: said below, until it is there again. */ }
   document.getElementById("connection").hidden = Boolean(fresh);
   if (!fresh) return;
+  window.forgetDrafts?.(fresh); // what is said once may be said to this look
   for (const part of parts) {
     const now = fresh.getElementById(part.id);
     if (!now || part.contains(document.activeElement) || part.querySelector(":popover-open")) continue;

@@ -62,12 +62,12 @@
   }
 
   // What the server says of forms that were sent, and of who signed out.
-  function obey(within) {
+  window.forgetDrafts = (within) => {
     for (const told of within.querySelectorAll("[data-saved]")) localStorage.removeItem(`${PREFIX}${person}:${told.dataset.saved}`);
     for (const told of within.querySelectorAll("[data-signed-out]")) {
       for (const key of keys()) if (key.startsWith(`${PREFIX}${told.dataset.signedOut}:`)) localStorage.removeItem(key);
     }
-  }
+  };
 
   // ---- giving back ----
 
@@ -107,7 +107,7 @@
   }
 
   window.offerDrafts = (within) => {
-    obey(within);
+    window.forgetDrafts(within);
     if (person) for (const form of within.querySelectorAll("form")) if (isKept(form)) offer(form);
   };
 

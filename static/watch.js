@@ -23,6 +23,7 @@ async function look(region) {
   if (answer.redirected || answer.status === 401 || answer.status === 403) return location.reload();
   if (!answer.ok) throw new Error(`${answer.status}`);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  window.forgetDrafts?.(page); // what is said once may be said to this look
   // Somebody is about to press one of its buttons, or selects text of it: the next look is soon.
   const isBusy = region.querySelector("[aria-busy]") || (!getSelection().isCollapsed && region.contains(getSelection().anchorNode));
   if (!isBusy) swap(region, page.getElementById(region.id));

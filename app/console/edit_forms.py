@@ -93,7 +93,9 @@ def serve(page: Page, form: EditForm, may: Collection[str]) -> Answer:
     except Invalid as refusal:
         errors = {wrong.field: wrong.message for wrong in refusal.fields}
         texts = {**edits.texts_of(form.row, form.fields), **typed}
-        return _page(page, form, seen, texts, _Refusal(refusal.status, _counted(refusal.fields), errors))
+        return _page(
+            page, form, seen, texts, _Refusal(refusal.status, _counted(refusal.fields) or refusal.detail, errors)
+        )
     return done("Your changes are saved.", form.back)
 
 
@@ -112,7 +114,9 @@ def _version(name: str) -> int:
 
 
 def _counted(wrong: Sequence[FieldError]) -> str:
-    return "One field needs another look." if len(wrong) == 1 else f"{len(wrong)} fields need another look."
+    if len(wrong) > 1:
+        return f"{len(wrong)} fields need another look."
+    return "One field needs another look." if wrong else ""
 
 
 def _page(

@@ -46,7 +46,9 @@ UNPUBLISH_REASONS = (
     "Closed for good",
 )
 _SHOWN_DAYS = 62
-_EDIT_INTRO = "It is published: travellers see what is saved at once. Bookings that were made keep what they were sold."
+_PUBLISHED = "It is published: travellers see what is saved at once. Bookings that were made keep what they were sold."
+_DRAFT = "Nobody but staff sees it before it is published."
+_IMPORTED = " It came with an import; the next one that has it replaces what it gives."
 _PRICE_HINT = "Days with a price of their own keep it."
 _WHAT = (
     Input("name", "Name"),
@@ -196,14 +198,14 @@ def package_href(package_id: int) -> str:
 
 def _edit_form(package: Package) -> EditForm:
     is_tour = package.type == "tour"
-    unit = "Departure" if is_tour else "Night"
+    unit = "departure" if is_tour else "night"
     length = (
         Input("duration_days", "Days it takes", "whole", most=3)
         if is_tour
         else Input("min_nights", "Minimum nights", "whole", most=4, hint="Days may have their own.")
     )
     sale = (
-        Input("price", f"{unit} in {package.currency}", "decimal", most=12, hint=_PRICE_HINT),
+        Input("price", f"Price of a {unit}", "decimal", most=12, hint=f"In {package.currency}. {_PRICE_HINT}"),
         Input("units", "Units a day", "whole", most=5, hint="Days with as many as before follow."),
         Input("capacity", "Guests a unit", "whole", most=4),
         length,
@@ -214,7 +216,7 @@ def _edit_form(package: Package) -> EditForm:
     return EditForm(
         row=package,
         name=package.name,
-        intro=_EDIT_INTRO if package.status == "PUBLISHED" else "Nobody but staff sees it before it is published.",
+        intro=(_PUBLISHED if package.status == "PUBLISHED" else _DRAFT) + (_IMPORTED if package.external_id else ""),
         back=package_href(package.id),
         fields=edits.package_fields(package),
         groups={"What it is": _WHAT, "Where": _WHERE, "Sale": sale},

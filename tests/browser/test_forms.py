@@ -73,18 +73,19 @@ def test_a_draft_survives_a_reload_and_a_closed_tab_and_goes_when_it_is_saved(
 
     tab = page.context.new_page()
     tab.goto(package.form)
-    expect(tab.get_by_label("Description")).to_have_value("New words,\nand more")
-    tab.get_by_label("Name").fill("Typed right before the tab is closed")
-    tab.close(run_before_unload=False)
+    tab.get_by_label("Description").fill("Written in a tab")
+    tab.wait_for_function("Object.values(localStorage).some((draft) => draft.includes('in a tab'))")
+    tab.close()
     page.goto(package.form)
-    expect(page.get_by_label("Description")).to_have_value("New words,\nand more")
+    expect(page.get_by_label("Description")).to_have_value("Written in a tab")
+    expect(page.get_by_label("Cancellation")).to_have_value("strict")
     page.get_by_role("button", name="Save changes").click()
     page.wait_for_url(f"**{package.page}")
     expect(page.get_by_text("Your changes are saved.")).to_be_visible()
     kept(page, 0)
     page.goto(package.form)
     expect(page.get_by_text("Draft from")).to_have_count(0)
-    assert value(console, package, "description") == "New words,\nand more"
+    assert value(console, package, "description") == "Written in a tab"
 
 
 def test_a_draft_is_discarded_by_whoever_does_not_want_it(sign_in: SignIn, package: Edited) -> None:
@@ -228,7 +229,7 @@ def test_errors_are_at_their_fields_and_the_first_has_the_focus(
     page.watch.expect(422)  # type: ignore[attr-defined]
     page.get_by_label("Description").fill("Kept words")
     page.get_by_label("Latitude").fill("91")
-    page.get_by_label("Night in USD").fill("nothing")
+    page.get_by_label("Price of a night").fill("nothing")
     page.get_by_role("button", name="Save changes").click()
     expect(page.get_by_role("alert")).to_have_text("2 fields need another look.")
     latitude = page.get_by_label("Latitude")
