@@ -249,3 +249,22 @@ def test_signing_out_tells_the_browser_whose_drafts_to_drop(app: Flask) -> None:
     browser.post("/console/logout", token_from="/console/")
     assert f'data-signed-out="{person.id}"' in browser.get("/console/login").text
     assert "data-signed-out" not in browser.get("/console/login").text
+
+
+def test_the_timeline_tells_lists_in_words_and_how_a_long_text_begins(app: Flask) -> None:
+    package = factories.package(description="Old words", amenities=["Wi-Fi", "Spa"])
+    browser = signed_in(app, "admin")
+    long = "Begins here. " + "x" * 400
+    form = {**opened(browser, package), "description": long, "amenities": "Wi-Fi\nSauna"}
+    assert send(browser, package, form).status_code == 302
+    shown = browser.get(page_of(package)).text
+    timeline = words_of_part(shown, "timeline")
+    assert "Wi-Fi, Spa → Wi-Fi, Sauna" in timeline
+    assert "Begins here." in timeline
+    assert "x" * 301 not in timeline
+    assert long in words_of(browser.get(f"{page_of(package)}?tab=history"))
+
+
+def words_of_part(page: str, name: str) -> str:
+    part = page[page.index(f'class="panel {name}"') :]
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", part[: part.index("</section>")])))
