@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0013"
+down_revision = "0020"
 
 COLUMNS = ("contact_name", "email", "phone", "address", "country")
 
