@@ -132,7 +132,9 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
     return {
         **unsaid,
         "nav": [{"label": label, "items": [_menu_item(page, waiting) for page in group]} for label, group in groups],
-        "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
+        "person": {"id": person.id, "name": person.name, "email": person.email, "roles": sorted(person.roles)}
+        if person
+        else None,
         "environment": settings().app_env,
         "request_id": request_id.get(),
         "search_url": url_for("search.index") if person else None,
