@@ -99,10 +99,10 @@ def pages() -> list[Page]:
 def register(app: Flask) -> None:
     """Serve the console."""
     admin = Admin(app, name="Tripdesk", url="/console", index_view=HomeView("Home", endpoint="home", url="/console"))
-    found = pages()
+    found = sorted(pages(), key=_place)
     for page in found:
         admin.add_view(page)
-    menu = sorted([admin.index_view, *found], key=_place)
+    menu = [admin.index_view, *found]
     for blueprint in (session.sessions, two_factor.two_factor_setup, mailed_links.mailed_links):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
