@@ -138,7 +138,26 @@ def suspension(owner: Actor | None) -> Asked:
 
 
 def new_provider(owner: Actor | None) -> Asked:
-    return Asked({"row_id": factories.provider(status="PENDING").id if owner else NOT_THERE})
+    return Asked({"row_id": factories.complete(factories.provider(status="PENDING")).id if owner else NOT_THERE})
+
+
+def open_item(owner: Actor | None) -> Asked:
+    provider_id = factories.provider(status="PENDING").id if owner else NOT_THERE
+    return Asked({"provider_id": provider_id, "item": "legal_name", "decision": "accept"})
+
+
+def paper(owner: Actor | None) -> Asked:
+    asked = open_item(owner).args
+    return Asked(
+        {"provider_id": asked["provider_id"], "item": "bank_account"}, {"file": (factories.pdf(), "statement.pdf")}
+    )
+
+
+def kept_paper(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"document_id": NOT_THERE}, {"reason": "Added by mistake"})
+    document = factories.document(factories.provider(status="PENDING"))
+    return Asked({"document_id": document.id}, {"reason": "Added by mistake"})
 
 
 def verified(owner: Actor | None) -> Asked:
@@ -366,6 +385,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(open_item, paper, kept_paper),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
         *(style, admin_style, wrong_login, new_person, refresh_token),
