@@ -17,8 +17,9 @@ from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
-from app.catalog import day_changes
+from app.catalog import checklist, day_changes
 from app.catalog.day_changes import DayChange
+from app.catalog.models import Provider
 from app.db import transaction
 from app.extensions import db
 from app.notifications import service as notifications
@@ -147,17 +148,21 @@ def open_item(owner: Actor | None) -> Asked:
 
 
 def paper(owner: Actor | None) -> Asked:
-    asked = open_item(owner).args
-    return Asked(
-        {"provider_id": asked["provider_id"], "item": "bank_account"}, {"file": (factories.pdf(), "statement.pdf")}
-    )
+    about = {"provider_id": shown_its_name().id if owner else NOT_THERE, "item": "proof_of_registration"}
+    return Asked(about, {"file": (factories.pdf(), "extract.pdf")})
 
 
 def kept_paper(owner: Actor | None) -> Asked:
-    if owner is None:
-        return Asked({"document_id": NOT_THERE}, {"reason": "Added by mistake"})
-    document = factories.document(factories.provider(status="PENDING"))
-    return Asked({"document_id": document.id}, {"reason": "Added by mistake"})
+    document = factories.document(shown_its_name()) if owner else None
+    provider_id, document_id = (document.provider_id, document.id) if document else (NOT_THERE, NOT_THERE)
+    return Asked({"provider_id": provider_id, "document_id": document_id}, {"reason": "Added by mistake"})
+
+
+def shown_its_name() -> Provider:
+    """A provider whose next item on the checklist needs a document."""
+    waiting = factories.provider(status="PENDING")
+    checklist.accept(waiting.id, "legal_name", document_id=None, by=factories.admin())
+    return waiting
 
 
 def verified(owner: Actor | None) -> Asked:

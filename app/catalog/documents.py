@@ -180,7 +180,7 @@ def sweep_files() -> int:
     last day is left alone, as its row may be on its way.
     """
     swept = 0
-    found = list(storage.keys(_FOLDER, older_than=utcnow() - _GRACE))
+    found = list(storage.older(_FOLDER, utcnow() - _GRACE))
     for first in range(0, len(found), _BATCH):
         batch = found[first : first + _BATCH]
         kept = select(ProviderDocument.storage_key).where(

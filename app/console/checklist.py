@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from flask import Response as Answer
-from flask import flash, redirect, request, stream_with_context
+from flask import flash, redirect, request
 from flask_admin import expose
 from werkzeug.wrappers import Response
 
@@ -91,35 +91,28 @@ class ChecklistRoutes:
         flash(f"A document for {checklist.find(item).label} was added.", "done")
         return redirect(_back(provider_id, item=item))
 
-    @expose("/documents/<int:document_id>")  # type: ignore[untyped-decorator]
-    def document(self, document_id: int) -> Response:
+    @expose("/<int:provider_id>/documents/<int:document_id>")  # type: ignore[untyped-decorator]
+    def document(self, provider_id: int, document_id: int) -> Response:
         """A document's file, to be saved: nothing that came from outside is shown inside the console."""
-        if document_id > MAX_ID:
-            raise NotFound("There is no document with this id.")
+        _require_document(provider_id, document_id)
         document = documents.opened(document_id, by=session.actor())
         leave_database()
-        chunks = storage.read(document.storage_key)
-        first = next(chunks, b"")
-        answer = Answer(stream_with_context(chain([first], chunks)), content_type=document.content_type)
+        answer = Answer(storage.read(document.storage_key), content_type=document.content_type)
         answer.headers.set("Content-Disposition", "attachment", filename=documents.download_name(document))
         answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         answer.content_length = document.size
         return answer
 
-    @expose("/documents/<int:document_id>/remove", methods=["POST"])  # type: ignore[untyped-decorator]
-    def remove_document(self, document_id: int) -> Response:
+    @expose("/<int:provider_id>/documents/<int:document_id>/remove", methods=["POST"])  # type: ignore[untyped-decorator]
+    def remove_document(self, provider_id: int, document_id: int) -> Response:
         """Take a document away for good."""
-        if document_id > MAX_ID:
-            raise NotFound("There is no document with this id.")
-        by = session.actor()
-        by.require(*documents.MAY_OPEN)
-        document = documents.find(document_id)
+        item = _require_document(provider_id, document_id).item
         try:
-            documents.remove(document_id, reason=reason_given(), by=by)
+            documents.remove(document_id, reason=reason_given(), by=session.actor())
         except (Conflict, Invalid) as refusal:
-            return _refused(refusal, document.provider_id, document.item)
+            return _refused(refusal, provider_id, item)
         flash("The document is removed, and its file deleted.", "done")
-        return redirect(_back(document.provider_id, item=document.item))
+        return redirect(_back(provider_id, item=item))
 
 
 def panel(provider: Provider) -> dict[str, Any]:
@@ -206,7 +199,9 @@ def _facts(document: ProviderDocument) -> dict[str, Any]:
         "expires_on": document.expires_on,
         "status": document.status,
         "removal_reason": document.removal_reason,
-        "href": f"/console/providers/documents/{document.id}" if document.status != "REMOVED" else None,
+        "href": f"/console/providers/{document.provider_id}/documents/{document.id}"
+        if document.status != "REMOVED"
+        else None,
     }
 
 
@@ -220,6 +215,15 @@ def _refused(refusal: TripdeskError, provider_id: int, item: str, **typed: str) 
     flash(f"{refusal.detail} Nothing was changed.", "refused")
     kept = {name: value for name, value in typed.items() if value}
     return redirect(_back(provider_id, item=item, **kept))
+
+
+def _require_document(provider_id: int, document_id: int) -> ProviderDocument:
+    """The document of an address, for whom it may be shown. Raises NotAllowed, NotFound."""
+    session.actor().require(*documents.MAY_OPEN)
+    document = documents.find(document_id) if document_id <= MAX_ID else None
+    if document is None or document.provider_id != provider_id:
+        raise NotFound("There is no document with this id.")
+    return document
 
 
 def _document_seen() -> int | None:
