@@ -117,15 +117,18 @@ class Standing:
             return None
         days = (today - last).days
         if days > _LONG_AGO_DAYS:
-            return f"{self.item.label} expired on {last.day} {last:%b %Y}"
-        return f"{self.item.label} expired {'yesterday' if days == 1 else f'{days} days ago'}"
+            return f"expired on {last.day} {last:%b %Y}"
+        return "expired yesterday" if days == 1 else f"expired {days} days ago"
 
     def lacks(self, today: date) -> str | None:
         """Why it keeps the provider from being verified, in words; None when it doesn't."""
         if not self.item.is_required:
             return None
+        expired = self.expired(today)
+        if expired:
+            return f"{self.item.label} {expired}"
         if self.status == "ACCEPTED":
-            return self.expired(today)
+            return None
         if self.status == "OPEN" and self.item.needs_document and self.document is None:
             return f"{self.item.label} has no document"
         return f"{self.item.label} is {in_words(self.status)}"
@@ -258,7 +261,7 @@ def accept(provider_id: int, key: str, *, document_id: int | None, by: Actor) ->
             raise Conflict(f"{standing.item.label} has no document yet. Add one first.")
         expired = standing.expired(utcnow().date())
         if expired:
-            raise Conflict(f"{expired}. Add a newer one first.")
+            raise Conflict(f"{standing.item.label} {expired}. Add a newer document first.")
         decide(check, "ACCEPTED", by=by)
         note(by, "accept_item", provider, check, was="OPEN")
     return Standing(standing.item, check, standing.document)

@@ -20,7 +20,7 @@ from app.audit import service as audit
 from app.audit.actor import Actor
 from app.catalog import checklist
 from app.catalog.models import Provider, ProviderDocument
-from app.db import keep_before, leave_database, lock, transaction, utcnow
+from app.db import keep_before, leave_database, transaction, utcnow
 from app.errors import Conflict, Invalid, NotFound, Unavailable
 from app.extensions import db
 from app.states import move
@@ -118,9 +118,9 @@ def remove(document_id: int, *, reason: str | None, by: Actor) -> ProviderDocume
     by.require(*MAY_OPEN)
     reason = reasons.given(reason)
     with transaction():
-        found = find(document_id)
-        provider, standing = checklist.locked(found.provider_id, found.item)
-        document = lock(ProviderDocument, document_id)
+        document = find(document_id)
+        provider, standing = checklist.locked(document.provider_id, document.item)
+        document = find(document_id)  # now that nobody else can change it
         was_current = document.status == "CURRENT"
         if was_current and standing.item.needs_document:
             checklist.require_not_verified(provider)
@@ -220,7 +220,9 @@ def _check_last_day(item: checklist.Item, expires_on: date | None) -> None:
     if not item.expires and expires_on is not None:
         raise Invalid.field("expires_on", f"{item.label} has no last day. Leave it empty.")
     if expires_on is not None and expires_on < utcnow().date():
-        raise Invalid.field("expires_on", f"This expired on {expires_on:%d %b %Y}. Ask for one that holds.")
+        raise Invalid.field(
+            "expires_on", f"This expired on {expires_on.day} {expires_on:%b %Y}. Ask for one that holds."
+        )
 
 
 def _type_of(stream: BinaryIO) -> str:
@@ -267,5 +269,6 @@ def _decide_anew(provider: Provider, standing: checklist.Standing, by: Actor) ->
 def in_words(document: ProviderDocument) -> str:
     """A document for those who may not open it: without its name, which may be a person's."""
     kind = ENDINGS[document.content_type][0][1:].upper()
-    until = f", until {document.expires_on}" if document.expires_on else ""
+    last = document.expires_on
+    until = f", until {last.day} {last:%b %Y}" if last else ""
     return f"{kind} of {max(1, document.size // 1000):,} KB{until}"

@@ -172,7 +172,7 @@ def _in_full(provider: Provider, standing: Standing, today: date) -> dict[str, A
     if standing.item.needs_document and standing.document is None:
         why_not = "There is no document to look at yet."
     else:
-        why_not = f"{expired}: a newer one is needed." if expired else ""
+        why_not = f"It {expired}: a newer one is needed." if expired else ""
     former = documents.former(provider.id, standing.item.key)
     return {
         "may_reopen": standing.status != "OPEN" and provider.status != "VERIFIED",

@@ -23,7 +23,8 @@ _verify, _reject = (partial(providers.decide, decision=decision) for decision in
 
 def _expired(provider: Provider) -> str:
     today = utcnow().date()
-    return "; ".join(words for standing in _checklist(provider) if (words := standing.expired(today)))
+    standings = _checklist(provider)
+    return "; ".join(f"{standing.item.label} {words}" for standing in standings if (words := standing.expired(today)))
 
 
 def _to_read(provider: Provider) -> str:

@@ -122,7 +122,7 @@ class Papers:
         }
         self._documents.add(row)
         kind = name.rsplit(".", 1)[1].upper()
-        until = f", until {last_day}" if item.expires else ""
+        until = f", until {last_day.day} {last_day:%b %Y}" if item.expires else ""
         told = f"{kind} of {max(1, len(content) // 1000):,} KB{until}"
         self._enter(at, "provider.add_document", seller, ({item.key: None}, {item.key: told}))
 
