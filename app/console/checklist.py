@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from itertools import chain
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from unicodedata import normalize
+from urllib.parse import quote, urlencode, urlsplit
 
 from flask import Response as Answer
 from flask import flash, redirect, request
 from flask_admin import expose
+from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response
 
 from app import storage
+from app.audit.actor import Actor
 from app.audit.trail import Title
 from app.catalog import checklist, documents
 from app.catalog.checklist import Standing
@@ -56,9 +59,9 @@ class ChecklistRoutes:
     @expose("/<int:provider_id>/checklist/<item>/<decision>", methods=["POST"])  # type: ignore[untyped-decorator]
     def decide_item(self, provider_id: int, item: str, decision: str) -> Response:
         """Accept, refuse, or open again."""
+        given: dict[str, Any] = {"by": _who_decides()}
         if decision not in _VERBS:
             raise NotFound("There is no such action.")
-        given: dict[str, Any] = {"by": session.actor()}
         if decision != "reopen":
             given["document_id"] = _document_seen()
         if decision != "accept":
@@ -73,6 +76,7 @@ class ChecklistRoutes:
     @expose("/<int:provider_id>/checklist/<item>/documents", methods=["POST"])  # type: ignore[untyped-decorator]
     def add_document(self, provider_id: int, item: str) -> Response:
         """Take in a document, or a newer one."""
+        by = _who_decides()
         file, typed = request.files.get("file"), request.form.get("expires_on", "").strip()
         try:
             if file is None:
@@ -84,7 +88,7 @@ class ChecklistRoutes:
                 file_name=file.filename or "",
                 expires_on=_day(typed) if typed else None,
                 replaces=_document_seen(),
-                by=session.actor(),
+                by=by,
             )
         except (Conflict, Invalid) as refusal:
             return _refused(refusal, provider_id, item, expires_on=typed[:20])
@@ -94,11 +98,12 @@ class ChecklistRoutes:
     @expose("/<int:provider_id>/documents/<int:document_id>")  # type: ignore[untyped-decorator]
     def document(self, provider_id: int, document_id: int) -> Response:
         """A document's file, to be saved: nothing that came from outside is shown inside the console."""
+        by = _who_decides()
         _require_document(provider_id, document_id)
-        document = documents.opened(document_id, by=session.actor())
+        document = documents.opened(document_id, by=by)
         leave_database()
         answer = Answer(storage.read(document.storage_key), content_type=document.content_type)
-        answer.headers.set("Content-Disposition", "attachment", filename=documents.download_name(document))
+        answer.headers["Content-Disposition"] = _attachment(documents.download_name(document))
         answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
         answer.content_length = document.size
         return answer
@@ -106,9 +111,10 @@ class ChecklistRoutes:
     @expose("/<int:provider_id>/documents/<int:document_id>/remove", methods=["POST"])  # type: ignore[untyped-decorator]
     def remove_document(self, provider_id: int, document_id: int) -> Response:
         """Take a document away for good."""
+        by = _who_decides()
         item = _require_document(provider_id, document_id).item
         try:
-            documents.remove(document_id, reason=reason_given(), by=session.actor())
+            documents.remove(document_id, reason=reason_given(), by=by)
         except (Conflict, Invalid) as refusal:
             return _refused(refusal, provider_id, item)
         flash("The document is removed, and its file deleted.", "done")
@@ -205,6 +211,12 @@ def _facts(document: ProviderDocument) -> dict[str, Any]:
     }
 
 
+def _attachment(name: str) -> str:
+    """Content-Disposition for a name in any script (RFC 6266, 4.3): for what knows no better, its ASCII letters."""
+    plain = normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return dump_options_header("attachment", {"filename": plain, "filename*": f"UTF-8''{quote(name, safe='')}"})
+
+
 def _back(provider_id: int, **more: str) -> str:
     """The page that the form stood on, with what is to be shown there."""
     page = session.inside(request.form.get("back")) or f"/console/providers/{provider_id}/"
@@ -217,9 +229,15 @@ def _refused(refusal: TripdeskError, provider_id: int, item: str, **typed: str) 
     return redirect(_back(provider_id, item=item, **kept))
 
 
+def _who_decides() -> Actor:
+    """Whoever is signed in, before anything else is said to them. Raises NotAllowed."""
+    by = session.actor()
+    by.require(*checklist.MAY_DECIDE)
+    return by
+
+
 def _require_document(provider_id: int, document_id: int) -> ProviderDocument:
-    """The document of an address, for whom it may be shown. Raises NotAllowed, NotFound."""
-    session.actor().require(*documents.MAY_OPEN)
+    """The document of an address. Raises NotFound."""
     document = documents.find(document_id) if document_id <= MAX_ID else None
     if document is None or document.provider_id != provider_id:
         raise NotFound("There is no document with this id.")

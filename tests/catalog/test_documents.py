@@ -20,6 +20,7 @@ from app.catalog.models import Provider, ProviderDocument
 from app.db import utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotFound, Unavailable
 from app.extensions import db
+from app.storage import Folder
 from tests import factories
 from tests.concurrency import at_once
 
@@ -29,6 +30,13 @@ JPEG = b"\xff\xd8\xff\xe0" + bytes(20)
 
 def waiting() -> Provider:
     return factories.provider(status="PENDING")
+
+
+@pytest.fixture(autouse=True)
+def folder(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The storage of this test alone: the others share one."""
+    monkeypatch.setitem(app.extensions, "storage", Folder(tmp_path))
+    return tmp_path
 
 
 def files(app: Flask) -> set[str]:
@@ -260,30 +268,29 @@ def test_a_lost_file_is_said_and_nobody_is_written_down(app: Flask) -> None:
 # ------------------------------------------------------------------ files without a document
 
 
-def age(app: Flask, key: str, hours: int) -> None:
+def age(file: Path, hours: int) -> None:
     """Make a file so many hours old."""
     at = utcnow().timestamp() - 3600 * hours
-    os.utime(Path(app.extensions["settings"].tripdesk_home) / "storage" / key, (at, at))
+    os.utime(file, (at, at))
 
 
-def test_files_without_a_document_are_swept_after_a_day(app: Flask) -> None:
+def test_files_without_a_document_are_swept_after_a_day(app: Flask, folder: Path) -> None:
     current, replaced_by = (factories.document(waiting()) for _ in range(2))
     newer = factories.document(db.session.get_one(Provider, replaced_by.provider_id), replaces=replaced_by.id)
     orphan, young, elsewhere = "documents/orphan", "documents/young", "exports/1/0001.csv"
     for key in (orphan, young, elsewhere):
         storage.save(key, [b"x"])
     for key in (orphan, elsewhere, current.storage_key, replaced_by.storage_key, newer.storage_key):
-        age(app, key, 25)
-    age(app, young, 23)
+        age(folder / key, 25)
+    age(folder / young, 23)
     documents.sweep_files()
     left = {key for key in (orphan, young, elsewhere) if storage.exists(key)}
     assert left == {young, elsewhere}
     assert all(storage.exists(document.storage_key) for document in (current, replaced_by, newer))
-    storage.delete([young, elsewhere])
 
 
 def test_the_file_of_a_removed_document_is_swept_when_it_could_not_be_deleted(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
+    app: Flask, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = factories.document(waiting())
 
@@ -295,7 +302,7 @@ def test_the_file_of_a_removed_document_is_swept_when_it_could_not_be_deleted(
         documents.remove(document.id, reason="Added by mistake", by=factories.admin())
     assert factories.reread(document).status == "REMOVED"
     assert storage.exists(document.storage_key)
-    age(app, document.storage_key, 25)
+    age(folder / document.storage_key, 25)
     documents.sweep_files()
     assert not storage.exists(document.storage_key)
 
