@@ -169,20 +169,21 @@ def _pdf(lines: Sequence[str]) -> bytes:
     return body + b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1) + table + end
 
 
-_WIDTH, _HEIGHT = 320, 200
+_WIDTH, _HEIGHT, _LINE = 320, 200, 24
 
 
 def _png(rng: random.Random) -> bytes:
     """A card with a picture on it and lines beside it, in shades of grey (RFC 2083)."""
-    shade = rng.randrange(90, 170)
+    shade, lengths = rng.randrange(90, 170), [rng.randrange(90, 160) for _ in range(_HEIGHT // _LINE + 1)]
     rows = []
     for y in range(_HEIGHT):
         row = bytearray([235]) * _WIDTH
         if 30 <= y < 150:
             row[24:120] = bytes([shade]) * 96
-        if y % 24 < 4 and 30 <= y < 180:
-            row[140 : 140 + rng.randrange(90, 160)] = bytes([60]) * 90
-        rows.append(b"\0" + bytes(row[:_WIDTH]).ljust(_WIDTH, b"\xeb"))
+        if y % _LINE < 4 and 30 <= y < 180:
+            length = lengths[y // _LINE]
+            row[140 : 140 + length] = bytes([60]) * length
+        rows.append(b"\0" + row)
     header = _WIDTH.to_bytes(4) + _HEIGHT.to_bytes(4) + bytes([8, 0, 0, 0, 0])
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in parts)

@@ -1,4 +1,4 @@
-"""A provider's checklist: what is asked of whom, items accepted and refused, who was first, and what verification needs."""
+"""A provider's checklist: what is asked of whom, items accepted and refused, who was first, what verification needs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from tests import factories
+from tests.catalog.listings import MAPPING, Listings
 from tests.concurrency import at_once
 
 ASKED_OF_ALL = ["legal_name", "proof_of_registration", "identity", "bank_account", "insurance"]
@@ -247,7 +248,7 @@ def test_nobody_is_reinstated_on_papers_that_expired(app: Flask, days: int, word
 
 def test_under_a_verified_provider_no_item_is_opened(app: Flask) -> None:
     provider, by = factories.provider(), factories.admin()
-    with pytest.raises(Conflict, match="is verified, and that stands on its papers. Suspend it first"):
+    with pytest.raises(Conflict, match="is verified, and that stands on its papers"):
         checklist.reopen(provider.id, "identity", reason="Looks altered", by=by)
     assert standing(provider, "identity").status == "ACCEPTED"
     providers.decide(provider.id, "suspend", by=by, reason="Suspected fraud")
@@ -293,3 +294,23 @@ def test_who_is_complete_or_has_something_to_read_or_expired_is_found_by_the_dat
     assert found(checklist.has_expired(within_days=30)) == set()
     expire(document, -29)
     assert found(checklist.has_expired(within_days=30)) == {expired.id}
+
+
+# ------------------------------------------------------------------ who comes in with a catalogue
+
+
+@pytest.mark.parametrize("status", list(Provider.MOVES))
+def test_who_is_imported_as_verified_counts_as_checked_elsewhere(listings: Listings, status: str) -> None:
+    listings.mapping.write_text(MAPPING.replace("VERIFIED", status))
+    listings.write(listings.row("a"), listings.row("b"))
+    listings.run_well("--rate", "1")
+    provider = listings.packages()["a"].provider
+    assert provider.status == status
+    is_trusted = status in ("VERIFIED", "SUSPENDED")
+    assert (checklist.lacking(checklist.of(provider.id)) == []) is is_trusted
+    checks = db.session.scalars(select(ProviderCheck).where(ProviderCheck.provider_id == provider.id)).all()
+    assert {(check.reason, check.decided_by_id) for check in checks} == (
+        {("Verified elsewhere: came in so with an imported catalogue.", None)} if is_trusted else set()
+    )
+    # A second import has nothing to add.
+    listings.run_well("--rate", "1")

@@ -1,4 +1,4 @@
-"""Documents that providers show: what is taken in, what replaces what, what is removed, and what becomes of the files."""
+"""Documents that providers show: what is taken in, what replaces what, what is removed, and what becomes of files."""
 
 from __future__ import annotations
 
