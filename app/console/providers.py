@@ -68,6 +68,7 @@ class ProvidersView(checklist_page.ChecklistRoutes, RecordView):
     icon = "building-store"
     model = Provider
     title = "Providers"
+    exported_as = "providers"
     search_hint = "Name or external id"
     empty_hint = "They come in with the command that imports a catalogue."
     columns = (

@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 from flask import g
+from sqlalchemy import ColumnElement, Text, cast, func, select
 
+from app.audit.models import AuditEntry
 from app.catalog import checklist, providers
 from app.catalog.checklist import Standing
 from app.catalog.models import Provider
@@ -40,6 +42,7 @@ class VerificationView(QueueView):
     model = Provider
     title = "Verification"
     intro = "A provider is verified when everything required of it is accepted; its packages go on sale then."
+    exported_as = "providers"
     noun = ("provider", "providers")
     columns = (
         Column("name", "Provider", "link"),
@@ -72,6 +75,11 @@ class VerificationView(QueueView):
     def prepare(self, rows: Sequence[Provider]) -> None:
         """The checklists of a page's providers."""
         g.checklists = checklist.of_many([row.id for row in rows])
+
+    def _version(self) -> ColumnElement[str]:
+        # What is done to its checklist and documents is no change of the provider's row, but of its history.
+        of_it = (AuditEntry.object_type == Provider.__tablename__, AuditEntry.object_id == Provider.id)
+        return select(cast(func.max(AuditEntry.id), Text)).where(*of_it).scalar_subquery()
 
     def cells(self, row: Provider) -> dict[str, Any]:
         """One provider's line."""

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 
 # The items that there were when this was written. Whoever was verified by then was verified without them, and stays so.
 _ITEMS = ("legal_name", "proof_of_registration", "identity", "bank_account", "insurance", "tour_licence")
