@@ -79,7 +79,8 @@ class VerificationView(QueueView):
     def _version(self) -> ColumnElement[str]:
         # What is done to its checklist and documents is no change of the provider's row, but of its history.
         of_it = (AuditEntry.object_type == Provider.__tablename__, AuditEntry.object_id == Provider.id)
-        return select(cast(func.max(AuditEntry.id), Text)).where(*of_it).scalar_subquery()
+        newest = select(cast(func.coalesce(func.max(AuditEntry.id), 0), Text)).where(*of_it)
+        return newest.correlate(Provider).scalar_subquery()
 
     def cells(self, row: Provider) -> dict[str, Any]:
         """One provider's line."""
