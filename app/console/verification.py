@@ -15,7 +15,7 @@ from app.catalog.checklist import Standing
 from app.catalog.models import Provider
 from app.console import checklist as checklist_page
 from app.console.base import EVERYBODY, Column
-from app.console.providers import REASONS, TITLES, provider_href
+from app.console.providers import REASONS, TITLES, contact_of, provider_href
 from app.console.queue import Decision, QueueView, Urgency
 from app.console.record import Fact, Group, Phrase
 from app.db import utcnow
@@ -98,9 +98,9 @@ class VerificationView(QueueView):
         )
 
     def facts(self, row: Provider) -> Sequence[Group]:
-        """What it is known by."""
+        """What it is known by, and how it is reached."""
         facts = [Fact("External id", row.external_id, "mono"), Fact("Added", row.created_at, "time")]
-        return [Group("Facts", facts)]
+        return [Group("Facts", facts), Group("How to reach it", contact_of(row))]
 
     def context(self, row: Provider) -> dict[str, Any]:
         """The checklist, in full."""
