@@ -11,6 +11,7 @@ from flask import Flask, Response, g, redirect, request, url_for
 from flask_admin import Admin
 
 from app.accounts.sessions import LIFETIME
+from app.catalog.documents import MOST_BYTES
 from app.config import settings
 from app.console import errors, formatting, mailed_links, session, two_factor
 from app.console.account import AccountView
@@ -74,6 +75,10 @@ _PLACE = {
 }
 
 
+# Bytes that a page takes where it is more than others do: a file may be somewhat too large and still be told how large.
+_TAKES_MORE = {"providers.add_document": 2 * MOST_BYTES}
+
+
 def pages() -> list[Page]:
     """Every page; where it stands in the menu, MENU says."""
     return [
@@ -117,6 +122,7 @@ def register(app: Flask) -> None:
 
 def begin() -> None:
     """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid."""
+    request.max_content_length = _TAKES_MORE.get(request.endpoint or "")
     if any("\0" in value for value in request.values.values()):
         raise Invalid("What was sent contains a NUL character. Leave it out.")
 
