@@ -46,6 +46,15 @@ STOCK = 1_000_000  # units a day, so that nothing is sold out within a run
 
 
 @dataclass(frozen=True)
+class Services:
+    """The app on services of its own, and the environment that its server is started with."""
+
+    app: Flask
+    env: dict[str, str]
+    postgres: Postgres
+
+
+@dataclass(frozen=True)
 class Market:
     """A marketplace with a traveller per client, the app on it, and the environment its server is started with."""
 
@@ -143,8 +152,8 @@ def constant(_: int) -> bytes:
 
 
 @contextmanager
-def market(*, clients: int) -> Iterator[Market]:
-    """Start PostgreSQL and Valkey as durable as the demo's, migrate, fill the tables; all is gone at the end."""
+def services() -> Iterator[Services]:
+    """Start PostgreSQL and Valkey as durable as the demo's, and migrate; all is gone at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tripdesk-bench-")))
         if os.geteuid() == 0:
@@ -164,13 +173,21 @@ def market(*, clients: int) -> Iterator[Market]:
         logging.disable(logging.INFO)
         with app.app_context():
             upgrade(str(ROOT / "migrations"))
-            check_in = utcnow().date() + timedelta(days=30)
-            package_ids = _fill_catalogue(check_in)
-            access_tokens = [tokens.issue(_traveller(number)).access_token for number in range(clients)]
-        yield Market(app, env, package_ids, access_tokens, check_in)
+        yield Services(app, env, postgres)
         with app.app_context():
             for engine in db.engines.values():
                 engine.dispose()
+
+
+@contextmanager
+def market(*, clients: int) -> Iterator[Market]:
+    """A marketplace on services of its own."""
+    with services() as found:
+        with found.app.app_context():
+            check_in = utcnow().date() + timedelta(days=30)
+            package_ids = _fill_catalogue(check_in)
+            access_tokens = [tokens.issue(_traveller(number)).access_token for number in range(clients)]
+        yield Market(found.app, found.env, package_ids, access_tokens, check_in)
 
 
 def _traveller(number: int) -> User:

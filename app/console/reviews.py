@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
 from app.accounts.models import User
@@ -24,7 +24,7 @@ from app.console.words import words_in
 from app.db import utcnow
 from app.extensions import db
 from app.reviews import service as reviews
-from app.reviews.models import Review
+from app.reviews.models import CONTACT, Review, ReviewText
 
 _TITLES: dict[str, trail.Title] = {
     "review.submit": ("Written", "note", None),
@@ -35,7 +35,6 @@ _TITLES: dict[str, trail.Title] = {
     "review.withdraw": ("Withdrawn", "state", None),
 }
 _STARS = {str(stars): f"{stars} {'star' if stars == 1 else 'stars'}" for stars in (1, 2, 3, 4, 5)}
-_CONTACT = r"https?://|www\.|[[:alnum:]._-]+@[[:alnum:]-]+\.|\+?\d[\d ()/-]{7,}\d"
 
 
 def _may_be_undone(review: Review, by: Actor) -> bool:
@@ -70,7 +69,7 @@ class ReviewsView(QueueView):
     )
     titles = _TITLES
     urgency = (
-        Urgency("Has an address, a link or a number in it", Review.content.regexp_match(_CONTACT), hours=48),
+        Urgency("Has an address, a link or a number in it", Review.content.regexp_match(CONTACT), hours=48),
         Urgency("One star", Review.rating == 1, hours=24),
         Urgency("Two stars", Review.rating == 2, hours=12),
     )
@@ -112,20 +111,18 @@ class ReviewsView(QueueView):
     def query(self) -> Select[Any]:
         """Reviews with what they are about and who wrote them."""
         return select(Review).options(
-            joinedload(Review.package), joinedload(Review.traveller), joinedload(Review.booking)
+            joinedload(Review.package),
+            joinedload(Review.traveller).raiseload(User.staff_roles),
+            joinedload(Review.booking),
         )
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
-        """By a whole booking reference or address; what waits, which is never much, also by words."""
-        by_booking = select(Booking.id).where(Booking.reference == words.upper())
-        by_traveller = select(User.id).where(User.email == words.lower())
-        return query.where(
-            or_(
-                Review.booking_id.in_(by_booking),
-                Review.traveller_id.in_(by_traveller),
-                and_(Review.status == "PENDING", words_in(words, Review.title, Review.content)),
-            )
-        )
+        """By a whole booking reference or address, or by words."""
+        if booking_id := db.session.scalar(select(Booking.id).where(Booking.reference == words.upper())):
+            return query.where(Review.booking_id == booking_id)
+        if traveller_id := db.session.scalar(select(User.id).where(User.email == words.lower())):
+            return query.where(Review.traveller_id == traveller_id)
+        return query.where(Review.id.in_(select(ReviewText.review_id).where(words_in(words, ReviewText.words))))
 
     def cells(self, row: Review) -> dict[str, Any]:
         """One review's line."""

@@ -1,0 +1,133 @@
+"""What the workbench is measured on: a million reviews on Tripdesk's own schema, joined to travellers and packages.
+
+The texts have words as life has them: a few are in every third text, most in a handful. The newest fifth waits for a
+decision, which is a queue at its worst.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import psycopg2
+
+REVIEWS, WAITING = 1_000_000, 200_000
+TRAVELLERS, PACKAGES = 100_000, 5_000
+# So many different words, the second half as common as the first, the third a third as common (Zipf's law).
+VOCABULARY = 100_000
+SENTENCES, TITLES = 100_000, 30_000
+_BLOCK = 50_000
+_NEWEST = datetime(2026, 11, 22, tzinfo=UTC)
+_ONSETS = ("", *"bcdfghklmnprstvw", "bl", "br", "ch", "cl", "dr", "fl", "gr", "pl", "sh", "sl", "st", "str", "th", "tr")
+_VOWELS = (*"aeiou", "ai", "ea", "ee", "ie", "oa", "oo", "ou")
+_CODAS = ("", "", *"dklmnprst", "ck", "ll", "nd", "ng", "nt", "rn", "ss", "st")
+_STARS = (5, 4, 4, 5, 3, 5, 4, 2, 5, 1)
+
+_PEOPLE = f"""
+INSERT INTO users (email, name)
+SELECT 'traveller-' || n || '@example.org', 'Traveller ' || n FROM generate_series(1, {TRAVELLERS}) n;
+INSERT INTO providers (name, status) SELECT 'Provider ' || n, 'VERIFIED' FROM generate_series(1, 200) n;
+INSERT INTO packages (provider_id, type, status, name, place, city, country, time_zone, latitude, longitude,
+                      price_minor, capacity, units)
+SELECT 1 + n % 200, 'hotel', 'PUBLISHED', 'Apartment ' || n || ' by the river', 'Grünerløkka', 'Oslo', 'Norway',
+       'Europe/Oslo', 59.92, 10.76, 10000, 4, 10
+FROM generate_series(1, {PACKAGES}) n;
+"""
+_BOOKINGS = """
+INSERT INTO bookings (id, reference, status, traveller_id, package_id, provider_id, package_name, starts_on, ends_on,
+                      time_zone, units, guests, nights, total_minor, currency, policy, expires_at, created_at,
+                      completed_at)
+SELECT r.booking_id, 'TD-' || r.booking_id, 'COMPLETED', r.traveller_id, r.package_id, p.provider_id, p.name,
+       r.created_at::date - 3, r.created_at::date - 1, p.time_zone, 1, 2,
+       jsonb_build_array(jsonb_build_object('date', r.created_at::date - 3, 'price', 10000)),
+       10000, 'USD', '{}', r.created_at - interval '9 days', r.created_at - interval '9 days',
+       r.created_at - interval '1 day'
+FROM reviews r JOIN packages p ON p.id = r.package_id;
+INSERT INTO rating_counts (package_id, rating, reviews)
+SELECT package_id, rating, count(*) FROM reviews WHERE status = 'APPROVED' GROUP BY package_id, rating;
+SELECT setval('reviews_id_seq', max(id)), setval('bookings_id_seq', max(id)) FROM reviews;
+"""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Two words of the texts: one that few have, and one that many have."""
+
+    rare: str
+    common: str
+
+
+def fill(superuser_url: str) -> Corpus:
+    """Fill empty tables, indexes last, as a restore does."""
+    rng = random.Random(20_261_122)
+    vocabulary = list(itertools.islice(_words(rng), VOCABULARY))
+    weights = list(itertools.accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
+
+    def phrases(count: int, words: int) -> list[str]:
+        drawn = iter(rng.choices(vocabulary, cum_weights=weights, k=count * words))
+        return [" ".join(itertools.islice(drawn, words)).capitalize() for _ in range(count)]
+
+    sentences, titles = phrases(SENTENCES, 10), phrases(TITLES, 3)
+    with closing(psycopg2.connect(superuser_url)) as connection, connection, connection.cursor() as cursor:
+        # Right by construction: the keys need no check a row.
+        cursor.execute("SET session_replication_role = replica; SET maintenance_work_mem = '512MB'")
+        cursor.execute(_PEOPLE)
+        indexes = _without_indexes(cursor, "reviews", "bookings")
+        for begin in range(1, REVIEWS + 1, _BLOCK):
+            lines = StringIO("".join(_line(rng, n, titles, sentences) for n in range(begin, begin + _BLOCK)))
+            cursor.copy_expert(
+                "COPY reviews (id, booking_id, package_id, traveller_id, status, rating, title, content, created_at,"
+                " moderated_at) FROM STDIN",
+                lines,
+            )
+        cursor.execute(_BOOKINGS)
+        for definition in indexes:
+            cursor.execute(definition)
+    with closing(psycopg2.connect(superuser_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
+    return Corpus(rare=vocabulary[-1], common=vocabulary[19])
+
+
+def _line(rng: random.Random, n: int, titles: list[str], sentences: list[str]) -> str:
+    """A review, as COPY reads it: one a minute, and a few packages have most of them."""
+    package, traveller = 1 + int(PACKAGES * rng.random() ** 3), 1 + int(TRAVELLERS * rng.random() ** 2)
+    status = "PENDING" if n > REVIEWS - WAITING else "REJECTED" if n % 40 == 0 else "APPROVED"
+    written = (_NEWEST - timedelta(minutes=REVIEWS - n)).isoformat()
+    decided = r"\N" if status == "PENDING" else written
+    title, content = rng.choice(titles), ". ".join(rng.choices(sentences, k=4))
+    fields = (n, n, package, traveller, status, _STARS[n % len(_STARS)], title, content, written, decided)
+    return "\t".join(map(str, fields)) + "\n"
+
+
+def _words(rng: random.Random) -> Iterator[str]:
+    """Words of one to three syllables, each different; the common ones are short."""
+    known: set[str] = set()
+    while True:
+        count = 1 + (len(known) > 300) + (len(known) > 20_000)
+        word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(count))
+        if len(word) > 2 and word not in known:
+            known.add(word)
+            yield word
+
+
+def _without_indexes(cursor: Any, *tables: str) -> list[str]:
+    """Take the tables' indexes away, but for the keys; returns what makes them again."""
+    cursor.execute(
+        """
+        SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+        WHERE indrelid = ANY(%s::regclass[]) AND NOT indisunique
+        """,
+        (list(tables),),
+    )
+    found = cursor.fetchall()
+    for name, _ in found:
+        cursor.execute(f"DROP INDEX {name}")
+    return [definition for _, definition in found]
