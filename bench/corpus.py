@@ -100,8 +100,8 @@ def fill(found: Services) -> Corpus:
         cursor.execute(_STAYS)
         slowing.restore()
     engine.dispose()
-    with closing(psycopg2.connect(found.postgres.url(SUPERUSER))) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
+    with closing(psycopg2.connect(found.postgres.url(SUPERUSER))) as superuser, superuser.cursor() as cursor:
+        superuser.autocommit = True
         cursor.execute("VACUUM ANALYZE")
         cursor.execute("CHECKPOINT")
     used = Counter(itertools.chain.from_iterable(sentences))

@@ -11,7 +11,7 @@ from flask import Flask
 from flask_admin import Admin
 from flask_admin.contrib.sqla import ModelView
 
-from app.db import connect_args, engine_url
+from app.db import engine_url
 from app.extensions import db
 from app.models import Review  # every table with it, as relationships need them
 from bench.market import PAGE_SIZE
@@ -22,7 +22,7 @@ class Stock(ModelView):  # type: ignore[misc]  # Flask-Admin is not typed
 
     can_create = can_edit = can_delete = False
     column_list = ("id", "title", "content", "rating", "status", "traveller.email", "package.name", "created_at")
-    column_select_related_list = ("traveller", "package")
+    column_select_related_list = (Review.traveller, Review.package)
     column_searchable_list = ("title", "content")
     column_filters = ("status",)
     column_default_sort = ("id", True)
@@ -39,7 +39,6 @@ app = Flask(__name__)
 app.config.update(
     SECRET_KEY=os.urandom(32),
     SQLALCHEMY_DATABASE_URI=engine_url(os.environ["DATABASE_URL"]),
-    SQLALCHEMY_ENGINE_OPTIONS={"connect_args": connect_args()},
 )
 db.init_app(app)
 admin = Admin(app, url="/console")

@@ -121,6 +121,10 @@ class QueueView(Page):
         """The items, with what the cells need."""
         return select(self.model)
 
+    def item_query(self) -> Select[Any]:
+        """The items, with what the page of one needs."""
+        return self.query()
+
     def search(self, query: Select[Any], words: str) -> Select[Any]:
         """Narrow the query to what the words find."""
         raise NotImplementedError
@@ -427,7 +431,7 @@ class QueueView(Page):
 
     def _find(self, row_id: int) -> Any:
         # Read afresh: what a verb did to it, or a colleague meanwhile, is seen.
-        wanted = self.query().where(self._key() == row_id).execution_options(populate_existing=True)
+        wanted = self.item_query().where(self._key() == row_id).execution_options(populate_existing=True)
         row = db.session.scalar(wanted) if row_id <= MAX_ID else None
         if row is None:
             raise NotFound(f"There is no {self._nouns()[0]} with this id.")

@@ -12,6 +12,7 @@ from app.accounts.models import User
 from app.audit import trail
 from app.audit.actor import Actor
 from app.bookings.models import Booking
+from app.catalog.models import Package
 from app.console.base import EVERYBODY, Column, Filter
 from app.console.bookings import booking_href
 from app.console.packages import package_href
@@ -109,11 +110,15 @@ class ReviewsView(QueueView):
     )
 
     def query(self) -> Select[Any]:
+        """Reviews with the name of what they are about."""
+        return select(Review).options(
+            joinedload(Review.package, innerjoin=True).load_only(Package.name).raiseload(Package.provider)
+        )
+
+    def item_query(self) -> Select[Any]:
         """Reviews with what they are about and who wrote them."""
         return select(Review).options(
-            joinedload(Review.package),
-            joinedload(Review.traveller).raiseload(User.staff_roles),
-            joinedload(Review.booking),
+            joinedload(Review.package), joinedload(Review.traveller), joinedload(Review.booking)
         )
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:

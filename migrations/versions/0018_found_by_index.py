@@ -1,4 +1,4 @@
-"""The order of the review queue as an index, and the words that reviews are found by."""
+"""The order of the review queue as an index, the words that reviews are found by, and what is rare in the ledger."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,7 @@ down_revision = "0013"
 URGENT_AT = r"""(timezone('UTC', created_at) - make_interval(0, 0, 0, 0,
     CASE WHEN content ~ 'https?://|www\.|[[:alnum:]._-]+@[[:alnum:]-]+\.|\+?\d[\d ()/-]{7,}\d' THEN 48 ELSE 0 END
     + CASE WHEN rating = 1 THEN 24 ELSE 0 END + CASE WHEN rating = 2 THEN 12 ELSE 0 END))"""
+LEDGER = ("kind", "debit_account", "credit_account")
 
 
 def upgrade() -> None:
@@ -23,6 +24,15 @@ def upgrade() -> None:
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_reviews_urgent ON reviews"
             f" ({URGENT_AT}, id) WHERE status = 'PENDING'"
         )
+        for column in LEDGER:
+            op.create_index(
+                f"ix_ledger_entries_{column}",
+                "ledger_entries",
+                [column, "id"],
+                unique=False,
+                postgresql_concurrently=True,
+                if_not_exists=True,
+            )
         op.create_table(
             "review_texts",
             sa.Column("review_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -68,4 +78,6 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER reviews_text ON reviews")
     op.execute("DROP FUNCTION keep_review_text()")
     op.drop_table("review_texts")
+    for column in LEDGER:
+        op.drop_index(f"ix_ledger_entries_{column}", table_name="ledger_entries")
     op.drop_index("ix_reviews_urgent", table_name="reviews")
