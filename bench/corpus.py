@@ -40,13 +40,13 @@ _VOWELS = (*"aeiou", "ai", "ea", "ee", "ie", "oa", "oo", "ou")
 _CODAS = ("", "", *"dklmnprst", "ck", "ll", "nd", "ng", "nt", "rn", "ss", "st")
 _STARS = (5, 4, 4, 5, 3, 5, 4, 2, 5, 1)
 
-_CATALOGUE = f"""
+_CATALOGUE = """
 INSERT INTO providers (name, status) SELECT 'Provider ' || n, 'VERIFIED' FROM generate_series(1, 200) n;
 INSERT INTO packages (provider_id, type, status, name, place, city, country, time_zone, latitude, longitude,
                       price_minor, capacity, units)
 SELECT 1 + n % 200, 'hotel', 'PUBLISHED', 'Apartment ' || n || ' by the river', 'Grünerløkka', 'Oslo', 'Norway',
        'Europe/Oslo', 59.92, 10.76, 10000, 4, 10
-FROM generate_series(1, {PACKAGES}) n;
+FROM generate_series(1, %(packages)s) n;
 """
 _STAYS = """
 INSERT INTO bookings (id, reference, status, traveller_id, package_id, provider_id, package_name, starts_on, ends_on,
@@ -93,17 +93,14 @@ def fill(found: Services) -> Corpus:
         cursor = connection.connection.cursor()
         people = (f"{n}\t{_email(n)}\t{_name(names, n)}\n" for n in range(1, TRAVELLERS + 1))
         _copy(cursor, "users (id, email, name)", people)
-        cursor.execute(_CATALOGUE)
+        cursor.execute(_CATALOGUE, {"packages": PACKAGES})
         columns = "id, booking_id, package_id, traveller_id, status, rating, title, content, created_at, moderated_at"
         written = (_review(rng, n, headings, texts) for n in range(1, REVIEWS + 1))
         _copy(cursor, f"reviews ({columns})", written)
         cursor.execute(_STAYS)
         slowing.restore()
     engine.dispose()
-    with closing(psycopg2.connect(found.postgres.url(SUPERUSER))) as superuser, superuser.cursor() as cursor:
-        superuser.autocommit = True
-        cursor.execute("VACUUM ANALYZE")
-        cursor.execute("CHECKPOINT")
+    _settle(found.postgres.url(SUPERUSER))
     used = Counter(itertools.chain.from_iterable(sentences))
     return Corpus(
         rare=next(word for word in reversed(vocabulary) if used[word] == 1),
@@ -115,6 +112,13 @@ def fill(found: Services) -> Corpus:
 def _copy(cursor: Any, table: str, lines: Iterator[str]) -> None:
     while block := "".join(itertools.islice(lines, _BLOCK)):
         cursor.copy_expert(f"COPY {table} FROM STDIN", StringIO(block))
+
+
+def _settle(superuser_url: str) -> None:
+    with closing(psycopg2.connect(superuser_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
 
 
 def _email(n: int) -> str:

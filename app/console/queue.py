@@ -210,9 +210,9 @@ class QueueView(Page):
         more, found = len(found) > self.page_size, found[: self.page_size]
         is_onwards = "after" in request.args
         rows = [item[0] for item in found]
-        held = claims.of(self.model, [row.id for row in rows])
-        offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
         is_waiting = status == self.waiting
+        held = claims.of(self.model, [row.id for row in rows]) if is_waiting else {}
+        offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
         lines = [
             {
                 "id": item[0].id,
