@@ -40,5 +40,6 @@ def by_hand() -> str:
         bulk=(),
         filters=(),
         count_label="",
+        live={"queue": "", "page": "", "ids": (), "mark": ""},
         more_href=f"?after={rows[-1].id}" if beyond else None,
     )

@@ -55,9 +55,10 @@ def asking(address: Address, requests: Callable[[float], Requests], status: int,
 
 
 def measure(case: Case, seconds: float) -> Result:
-    """Let both sides run in turns."""
-    case.floor(WARM_UP_SECONDS)
-    case.tripdesk(WARM_UP_SECONDS)
+    """Let both sides run in turns; what runs only once has nothing to warm up for."""
+    if case.rounds > 1:
+        case.floor(WARM_UP_SECONDS)
+        case.tripdesk(WARM_UP_SECONDS)
     rounds = [(case.floor(seconds), case.tripdesk(seconds)) for _ in range(case.rounds)]
     ratios = [ours.per_second / floor.per_second for floor, ours in rounds]
     return Result(

@@ -22,14 +22,15 @@ from app.accounts import staff
 from app.audit.actor import SYSTEM, Actor
 from app.db import connect_args, utcnow
 from app.reviews import service as reviews
-from bench import corpus
+from bench import corpus, export
 from bench.cases import Case, Side, asking
 from bench.load import Address, Run
 from bench.market import PAGE_SIZE, Services, http_request, served, services
 
-NAMES = ("list", "list-sql", "deep", "rare", "common", "queue", "item", "bulk", "bulk-sql", "box")
+NAMES = ("list", "list-sql", "deep", "rare", "common", "queue", "item", "polls", "box", "bulk", "bulk-sql", "export")
 MANY, FEW = 10_000, 200
 DEEP = 10_000  # pages
+_CONSOLES, _EVERY = 50, 15.0  # seconds, as in static/live.js
 _PASSWORD = "a long enough password"
 
 
@@ -54,7 +55,8 @@ def cases() -> Iterator[list[Case]]:
         stock = stack.enter_context(served("bench.stock:app", found.env))
         by_hand = stack.enter_context(served("bench.by_hand:app", found.env))
         stack.enter_context(found.app.app_context())
-        yield [*_lists(found, words, desk, ours, stock, by_hand), *_bulk(found, desk), _box(words, desk, ours)]
+        lists = _lists(found, words, desk, ours, stock, by_hand)
+        yield [*lists, _polls(desk, ours), _box(words, desk, ours), *_bulk(found, desk), _export(found)]
 
 
 def _lists(
@@ -124,6 +126,24 @@ def _bulk(found: Services, desk: Desk) -> list[Case]:
         Case("bulk", "the verb row by row", 50, deciding(FEW, one_by_one), deciding(MANY, together), 3),
         Case("bulk-sql", "the bare UPDATE", 0.6, deciding(MANY, bare), deciding(MANY, together), 6),
     ]
+
+
+def _polls(desk: Desk, ours: Address) -> Case:
+    """What open pages of the queue ask again and again: how long the queues are, and whether their items changed."""
+    shown = "&".join(f"id={corpus.REVIEWS - number}" for number in range(PAGE_SIZE))
+    request = http_request("GET", f"/console/live?queue=reviews&{shown}", Cookie=desk.cookie)
+    asked = Run(_EVERY, [_EVERY / _CONSOLES] * _CONSOLES)
+    return Case("polls", "50 open pages ask; a twentieth is theirs", 20, lambda _: asked, _one(ours, request), 7)
+
+
+def _export(found: Services) -> Case:
+    """Every review as CSV. What stands as milliseconds are megabytes here: the peak of the worker."""
+
+    def peak(_: float) -> Run:
+        megabytes = export.measure(found.env)["worker_peak_mb"]
+        return Run(megabytes / 1000, [megabytes / 1000])
+
+    return Case("export", f"{export.MOST_MEMORY_MB} MB", 1, _taking(export.MOST_MEMORY_MB / 1000), peak, 1)
 
 
 def _box(words: corpus.Corpus, desk: Desk, ours: Address) -> Case:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import (
     Blueprint,
     Flask,
     Request,
     abort,
+    flash,
     make_response,
     redirect,
     render_template,
@@ -202,12 +202,16 @@ def give_code() -> str | Response | tuple[str, int]:
 def sign_out() -> Response:
     """End the session, here and on the server."""
     waiting = half_open()
+    leaver = waiting.person if waiting else person()
     if waiting is not None:
         console_sessions.sign_out(session["_user_id"], by=accounts.actor_of(waiting.person, request.remote_addr))
     elif current_user.is_authenticated:
         console_sessions.sign_out(current_user.token, by=actor())
         logout_user()
     session.clear()
+    if leaver is not None:
+        # Their drafts are not for whoever uses this browser next.
+        flash(str(leaver.id), "signed_out")
     return redirect(url_for("sessions.login"))
 
 
@@ -239,5 +243,4 @@ def inside(target: str | None) -> str | None:
     """A page of the console to go on to; anything that leads elsewhere is dropped."""
     if not target or not target.startswith("/console/") or "\\" in target or any(ord(letter) < 32 for letter in target):
         return None
-    parts = urlsplit(target)
-    return target if not parts.scheme and not parts.netloc else None
+    return target

@@ -7,8 +7,8 @@ from sqlalchemy.dialects import postgresql
 
 from app.config import settings
 
-revision = "0018"
-down_revision = "0013"
+revision = "0021"
+down_revision = "0020"
 
 URGENT_AT = r"""(timezone('UTC', created_at) - make_interval(0, 0, 0, 0,
     CASE WHEN content ~ 'https?://|www\.|[[:alnum:]._-]+@[[:alnum:]-]+\.|\+?\d[\d ()/-]{7,}\d' THEN 48 ELSE 0 END
