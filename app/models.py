@@ -22,7 +22,7 @@ from app.idempotency import IdempotencyKey
 from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
-from app.reviews.models import RatingCount, Review
+from app.reviews.models import RatingCount, Review, ReviewText
 
 __all__ = [
     "AccountLink",
@@ -52,6 +52,7 @@ __all__ = [
     "RefreshToken",
     "Refund",
     "Review",
+    "ReviewText",
     "SavedView",
     "SignInThrottle",
     "StaffRole",
