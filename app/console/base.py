@@ -1,34 +1,45 @@
-"""What every console page stands on: closed unless it names the roles that may open it."""
+"""What every console page stands on: the parts of a page, and the list of a model's rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
-from typing import Any, ClassVar, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 from flask import flash, redirect, request
-from flask_admin import BaseView, expose
-from sqlalchemy import ColumnElement, Select, select
+from flask_admin import expose
+from sqlalchemy import ColumnElement
 from werkzeug.wrappers import Response
 
 from app.accounts import recent, saved_views
-from app.accounts.models import ROLES
 from app.console import history, session
 from app.console.exports import ask_for_export, export_href
 from app.console.listing import Listing, Rows
-from app.console.ordering import Order, Sort
+from app.console.ordering import Order
+from app.console.page import ADMIN, EVERYBODY, FINANCE, MAX_ID, Column, Filter, ListPage, Page, line
 from app.console.record import Record
 from app.console.words import letters_in
-from app.errors import Invalid, NotAllowed, NotFound
+from app.errors import Invalid, NotFound
 from app.extensions import Model, db
 
-EVERYBODY = frozenset(ROLES)
-ADMIN = frozenset({"admin"})
-FINANCE = frozenset({"finance", "admin"})
-# PostgreSQL's bigint: what can't be an id isn't looked for.
-MAX_ID = 2**63 - 1
+# What pages are made of, from here.
+__all__ = [
+    "ADMIN",
+    "EVERYBODY",
+    "FINANCE",
+    "MAX_ID",
+    "Column",
+    "Filter",
+    "ListPage",
+    "Page",
+    "RecordView",
+    "done",
+    "find",
+    "line",
+    "reason_given",
+    "saved",
+]
+
 _MOST_CHARACTERS = 2000
 
 # Ascending and descending.
@@ -41,115 +52,14 @@ _WAYS = {
 T = TypeVar("T", bound=Model)
 
 
-class Page(BaseView):  # type: ignore[misc]  # Flask-Admin is not typed
-    """A page of the console. `roles` may open it; the menu shows it to them alone. No roles, no entry."""
-
-    roles: ClassVar[frozenset[str]] = frozenset()
-    icon: ClassVar[str] = "circle-dot"
-    # What can be done from here, for the search box: what it is called, where it is, and other words for it.
-    commands: ClassVar[Sequence[tuple[str, str, str]]] = ()
-
-    def is_accessible(self) -> bool:
-        """Whether whoever is signed in holds one of the page's roles."""
-        person = session.person()
-        return person is not None and not self.roles.isdisjoint(person.roles)
-
-    def open_pages(self) -> list[Page]:
-        """Every page of the console that whoever is signed in may open."""
-        return [page for page in self.admin._views if isinstance(page, Page) and page.is_accessible()]
-
-    def inaccessible_callback(self, name: str, **arguments: Any) -> Response:
-        """Sent to sign in, or told that their role may not."""
-        session.actor()
-        raise NotAllowed("Your role may not open this page.")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a list; `kind` decides how its values are written (see `templates/console/_parts.html`)."""
-
-    key: str
-    label: str
-    kind: Literal["text", "link", "chip", "money", "time", "day", "number", "mono"] = "text"
-    align: Literal["left", "right"] = "left"
-    # What its header sorts by.
-    sort: Sort | None = None
-    # Otherwise only who chooses it sees it.
-    is_usual: bool = True
-
-
-def line(href: str | None = None, **cells: Any) -> dict[str, Any]:
-    """A row of a table: its cells by the keys of the columns, and where it leads."""
-    return {"href": href, "cells": cells}
-
-
-@dataclass(frozen=True)
-class Filter:
-    """What narrows a list: a choice among `options`, or something typed in.
-
-    Without `where`, it is compared with the model's column of the same name. `where` is given what was chosen or typed:
-    text, a number as int, a day as the time it begins at in UTC. A record (its id) is never typed: links set it.
-    """
-
-    name: str
-    label: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["choice", "text", "number", "day", "record"] = "choice"
-    where: Callable[[Any], ColumnElement[bool]] | None = None
-    hint: str = ""
-
-    def parse(self, value: str) -> str | int | datetime:
-        """What was chosen or typed, as `where` takes it. Raises Invalid by field."""
-        if self.kind == "choice" and value not in self.options:
-            raise Invalid.field(self.name, f"There is no {self.label.lower()} {value}.")
-        if self.kind in ("number", "record"):
-            return _number(self.name, value, f"{self.label} is a whole number.")
-        if self.kind == "day":
-            try:
-                day = date.fromisoformat(value)
-            except ValueError:
-                day = date.min
-            # The calendar's first and last years leave no room to look around them.
-            if not date.min.year < day.year < date.max.year:
-                raise Invalid.field(self.name, f"{self.label} is a day such as 2026-11-22.")
-            return datetime.combine(day, time(), UTC)
-        return value
-
-    def in_words(self, value: str) -> str:
-        """The filter with what it is set to."""
-        return f"{self.label}: {self.options.get(value, value)}"
-
-
-class RecordView(Page):
+class RecordView(ListPage):
     """A list of one model's rows, paged by key: page 10,000 costs what page 1 does. Newest first, or as a header sorts.
 
     A subclass names the model, its columns and filters, and turns a row into cells. It reads only; every change is a
     verb with a route of its own.
     """
 
-    model: ClassVar[type[Model]]
-    title: ClassVar[str]
-    # One and many of them, for counts and empty lists; left out, the title's.
-    noun: ClassVar[tuple[str, str] | None] = None
-    intro: ClassVar[str] = ""
-    columns: ClassVar[Sequence[Column]]
-    filters: ClassVar[Sequence[Filter]] = ()
-    search_hint: ClassVar[str | None] = None
-    empty_hint: ClassVar[str] = ""
     template: ClassVar[str] = "console/list.html"
-    # What its rows are exported as (`app/bulk/exports.py`); a list without it can't be.
-    exported_as: ClassVar[str] = ""
-    page_size = 50
-    # Counting goes no further: beyond, a list says about how many there are and stays quick.
-    count_cap = 10_000
-
-    def query(self) -> Select[Any]:
-        """The rows, with what the cells need."""
-        return select(self.model)
-
-    def search(self, query: Select[Any], words: str) -> Select[Any]:
-        """Narrow the query to what the words find, through an index, where they are something whole: a reference."""
-        raise NotImplementedError
 
     def match(self, words: str) -> ColumnElement[bool] | None:
         """Which rows have the words, where they are parts of a text, of which many rows may have some. Takes the place
@@ -222,20 +132,17 @@ class RecordView(Page):
         keys = [column.key for column in columns]
         return ask_for_export(self, listing.places(), keys, self._chips(chosen, words, asked))
 
+    def _address(self, *, asked: Mapping[str, str]) -> str:
+        return _href(asked)
+
     def _asked(self) -> tuple[dict[str, str], str, list[Column], dict[str, str]]:
         """The filters, words and columns that were chosen, and all of it as the address has it."""
-        chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
-        words = request.args.get("q", "").strip() if self.search_hint else ""
-        columns = self._columns_chosen()
+        chosen, words, columns = self._chosen(), self._words(), self._columns_chosen()
         asked = {**chosen, "q": words, "sort": self._sort_asked(), "columns": self._columns_asked(columns)}
         return chosen, words, columns, {name: value for name, value in asked.items() if value}
 
     def _listing(self, chosen: dict[str, str], words: str, order: Order) -> Listing:
-        query = self.query()
-        for choice in self.filters:
-            if chosen[choice.name]:
-                value = choice.parse(chosen[choice.name])
-                query = query.where(choice.where(value) if choice.where else getattr(self.model, choice.name) == value)
+        query = self._filtered(self.query(), chosen)
         match = self.match(words) if words else None
         return Listing(self.search(query, words) if words and match is None else query, order, match)
 
@@ -306,14 +213,11 @@ class RecordView(Page):
         return {"page": self.endpoint, "query": query, "saved": views}
 
     def _count_label(self, listing: Listing) -> str:
-        one, many = self._nouns()
         count, is_exact = listing.count(self.count_cap)
         if is_exact:
-            return f"{count:,} {one if count == 1 else many}"
+            return self._counted(count)
+        many = self._nouns()[1]
         return f"{self.count_cap:,}+ {many}" if count == self.count_cap else f"About {count:,} {many}"
-
-    def _nouns(self) -> tuple[str, str]:
-        return self.noun or (self.title.lower().removesuffix("s"), self.title.lower())
 
     @staticmethod
     def _filter(choice: Filter, value: str) -> dict[str, Any]:
@@ -329,19 +233,6 @@ class RecordView(Page):
             "options": options,
             "hint": choice.hint,
         }
-
-    def _chips(self, chosen: dict[str, str], words: str, asked: dict[str, str]) -> list[dict[str, str]]:
-        chips = [
-            {
-                "label": choice.in_words(chosen[choice.name]),
-                "remove_href": _href(asked, without=choice.name),
-            }
-            for choice in self.filters
-            if chosen[choice.name]
-        ]
-        if words:
-            chips.append({"label": f"Search: {words}", "remove_href": _href(asked, without="q")})
-        return chips
 
     def _empty(self, narrowed: bool, words: str) -> dict[str, str]:
         if narrowed:
@@ -361,8 +252,8 @@ def _sort_name(column: Column, *, descending: bool) -> str:
     return f"-{column.key}" if descending else column.key
 
 
-def _href(asked: Mapping[str, str], *, without: str | None = None) -> str:
-    return "?" + urlencode({name: value for name, value in asked.items() if name != without})
+def _href(asked: Mapping[str, str]) -> str:
+    return "?" + urlencode(asked)
 
 
 def _pager(page: Rows, order: Order, asked: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -383,12 +274,6 @@ def _goto(sorted_by: Column | None) -> dict[str, str] | None:
     if sorted_by is None or sorted_by.sort is None:
         return None
     return {"label": sorted_by.label, "kind": sorted_by.sort.kind, "value": request.args.get("goto", "").strip()}
-
-
-def _number(name: str, value: str, refusal: str) -> int:
-    if not (value.isascii() and value.isdigit()) or len(value) > 18:
-        raise Invalid.field(name, refusal)
-    return int(value)
 
 
 def find(model: type[T], row_id: int, what: str) -> T:

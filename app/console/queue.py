@@ -6,35 +6,33 @@ and what may be asked for at all; the verbs keep the rules.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import reduce
-from operator import add
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from flask import flash, redirect, request
 from flask_admin import expose
-from sqlalchemy import ColumnElement, Select, case, func, literal_column, not_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, not_, select
 from werkzeug.wrappers import Response
 
 from app.accounts import claims
-from app.accounts.models import Claim
 from app.audit import meanwhile, trail
 from app.audit.actor import Actor
 from app.bulk import service as bulk_runs
 from app.console import session
-from app.console.base import MAX_ID, Column, Filter, Page, reason_given, saved
+from app.console.base import MAX_ID, saved
+from app.console.deciding import Deciding, Decision, given, seen, whole
 from app.console.exports import ask_for_export, export_href
 from app.console.formatting import status_label
 from app.console.record import Fact, Group, Phrase, Record
-from app.db import utcnow
+from app.console.standing import Standing, Urgency, mark
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
-from app.states import Stateful, may_move
+
+# What a queue is made of, from here.
+__all__ = ["Decision", "QueueView", "Urgency"]
 
 # A page that only looks whether something changed says so; it is no sign that somebody reads it.
 LOOKING_AGAIN = "X-Looking-Again"
@@ -44,70 +42,9 @@ _TRIED = 5
 _NAMED = 5
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What may be decided about an item, by whom, from which states (without any: the waiting one) to which.
-
-    `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
-    with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
-    with it, the decision is in the bulk bar; with the name of a kind of bulk run as `run`, it can be taken on all that
-    match, however many. `explain` says what it will do; `key` is as in `Action`, and `u` for an
-    undo. `when` narrows further what the states and roles allow; `why_not` says what an item still lacks for it, which
-    is shown at its button, disabled until then.
-    """
-
-    name: str
-    label: str
-    to: str
-    verb: Callable[..., Any]
-    may: Collection[str]
-    explain: str = ""
-    key: str | None = None
-    many: Callable[..., list[int]] | None = None
-    run: str | None = None
-    sources: Collection[str] = ()
-    reasons: Mapping[str, str] | Sequence[str] = ()
-    needs_reason: bool = False
-    danger: bool = False
-    when: Callable[[Any, Actor], bool] | None = None
-    why_not: Callable[[Any], str | None] | None = None
-
-    @property
-    def choices(self) -> list[tuple[str, str]]:
-        """The reasons to choose from: what is sent, and its words."""
-        given = self.reasons
-        return list(given.items()) if isinstance(given, Mapping) else [(words, words) for words in given]
-
-    @property
-    def asks(self) -> bool:
-        """Whether a reason has to be given."""
-        return self.needs_reason or bool(self.reasons)
-
-
-@dataclass(frozen=True)
-class Urgency:
-    """Why an item comes before others, in words: as if it had waited so many hours longer."""
-
-    words: str | Callable[[Any], str]
-    when: ColumnElement[bool]
-    hours: int = 24
-
-
-class QueueView(Page):
+class QueueView(Deciding):
     """The items of one model that wait for a decision. A subclass names its `decisions`; the rest has defaults."""
 
-    model: ClassVar[type[Stateful]]
-    title: ClassVar[str]
-    # One and many of them; left out, the title's.
-    noun: ClassVar[tuple[str, str] | None] = None
-    intro: ClassVar[str] = ""
-    columns: ClassVar[Sequence[Column]]
-    # Choices, and records that links set.
-    filters: ClassVar[Sequence[Filter]] = ()
-    search_hint: ClassVar[str | None] = None
-    empty_hint: ClassVar[str] = ""
-    waiting: ClassVar[str] = "PENDING"
-    decisions: ClassVar[Sequence[Decision]]
     urgency: ClassVar[Sequence[Urgency]] = ()
     # The column that says since when an item waits, and from when on that is a reason by itself.
     since: ClassVar[str] = "created_at"
@@ -116,27 +53,10 @@ class QueueView(Page):
     item_template: ClassVar[str] = "console/queue/item.html"
     # How an item's history is told, as for `trail.moments`.
     titles: ClassVar[Mapping[str, trail.Title]] = {}
-    # What its rows are exported as (`app/bulk/exports.py`), all columns of it; a queue without it can't be.
-    exported_as: ClassVar[str] = ""
-    page_size = 50
-    # Counting goes no further: beyond, a queue says "10,000+" and stays quick.
-    count_cap = 10_000
     # What has some words is not at hand like what waits: it is found by looking for it.
     found_cap = 1_000
 
     # ---- what a subclass may say ----
-
-    def query(self) -> Select[Any]:
-        """The items, with what the cells need."""
-        return select(self.model)
-
-    def item_query(self) -> Select[Any]:
-        """The items, with what the page of one needs."""
-        return self.query()
-
-    def search(self, query: Select[Any], words: str) -> Select[Any]:
-        """Narrow the query to what the words find."""
-        raise NotImplementedError
 
     def prepare(self, rows: Sequence[Any]) -> None:
         """Read what cells and urgencies need, for all rows of a page at once."""
@@ -174,50 +94,26 @@ class QueueView(Page):
         """An item's page."""
         return self._address(row.id)
 
-    # ---- what may be done ----
-
-    def offered(self, row: Any, by: Actor) -> list[Decision]:
-        """What `by` may decide about an item now; its buttons and keys are these."""
-        return [decision for decision in self.decisions if self._allows(decision, row, by)]
-
-    def _allows(self, decision: Decision, row: Any, by: Actor) -> bool:
-        return (
-            by.has(decision.may)
-            and row.status in (decision.sources or (self.waiting,))
-            and may_move(row, decision.to)
-            and (decision.when is None or decision.when(row, by))
-        )
-
-    def _may_decide(self, by: Actor) -> bool:
-        return any(by.has(decision.may) for decision in self.decisions)
-
-    def _decision(self, name: str) -> Decision:
-        for decision in self.decisions:
-            if decision.name == name:
-                return decision
-        raise NotFound("There is no such action.")
+    @property
+    def _standing(self) -> Standing:
+        return Standing(self.model, self.since, self.urgency, self.patience)
 
     # ---- what others see of it ----
 
     def waits(self) -> Select[Any]:
         """The ids of everything that waits, by an index of the status."""
-        return select(self._key()).where(self.model.status == self.waiting)
+        return select(self._standing.key).where(self.model.status == self.waiting)
 
     def waits_since(self) -> datetime | None:
         """Since when the first of them waits."""
         since: ColumnElement[datetime] = getattr(self.model, self.since)
-        return db.session.scalar(self.waits().with_only_columns(since).order_by(self._key()).limit(1))
+        return db.session.scalar(self.waits().with_only_columns(since).order_by(self._standing.key).limit(1))
 
-    def mark(self, ids: Collection[int]) -> str:
+    def mark(self, ids: Sequence[int]) -> str:
         """What a page that shows these items would show of them now, in a few letters: another one when any of them
         was changed, or is looked at by somebody else.
         """
-        versions = select(self._key(), self._version()).where(self._key().in_(ids))
-        return _mark(dict(db.session.execute(versions).all()), claims.of(self.model, ids))
-
-    def _version(self) -> ColumnElement[str]:
-        # The transaction that wrote the row last: no change of whatever column leaves it as it was.
-        return literal_column(f"{self.model.__tablename__}.xmin::text")
+        return mark(self._standing.versions(ids), claims.of(self.model, ids))
 
     # ---- the list ----
 
@@ -232,22 +128,21 @@ class QueueView(Page):
     def _list(self, by: Actor, *, refused: str | None = None, picked: Collection[int] = ()) -> str:
         status, chosen, words, asked = self._asked()
         narrowed = self._narrowed(chosen, words, status)
-        found = self._page(narrowed, status)
+        is_waiting = status == self.waiting
+        found = self._standing.page(narrowed, request.args.get("after"), self.page_size + 1, is_waiting=is_waiting)
         more, found = len(found) > self.page_size, found[: self.page_size]
         is_onwards = "after" in request.args
         rows = [row for row, _, _ in found]
         self.prepare(rows)
         held = claims.of(self.model, [row.id for row in rows])
-        mark = _mark({row.id: version for row, version, _ in found}, held)
         offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
-        is_waiting = status == self.waiting
         lines = [
             {
                 "id": row.id,
                 "href": self._address(row.id, asked=asked),
                 "heading": self.heading(row),
                 "cells": self.cells(row),
-                "reasons": self._reasons(row, holding) if is_waiting else (),
+                "reasons": self._standing.reasons(row, holding) if is_waiting else (),
                 "claim": held.get(row.id),
                 "offered": offered[row.id],
                 "is_picked": row.id in picked,
@@ -290,7 +185,7 @@ class QueueView(Page):
                     "queue": self.endpoint,
                     "page": self._address(asked=self._here()),
                     "ids": [row.id for row in rows],
-                    "mark": mark,
+                    "mark": mark({row.id: version for row, version, _ in found}, held),
                 },
             )
         )
@@ -300,31 +195,17 @@ class QueueView(Page):
         status = request.args.get("status", "").strip() or self.waiting
         if status not in self.model.MOVES:
             raise Invalid.field("status", f"There is no state {status}.")
-        chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
-        words = request.args.get("q", "").strip()
+        chosen, words = self._chosen(), self._words()
         shown = {**chosen, "q": words, "status": status if status != self.waiting else ""}
         return status, chosen, words, {name: value for name, value in shown.items() if value}
 
     def _narrowed(self, chosen: Mapping[str, str], words: str, status: str) -> Select[Any]:
-        query = self.query().where(self.model.status == status)
-        for choice in self.filters:
-            if chosen[choice.name]:
-                value = choice.parse(chosen[choice.name])
-                query = query.where(choice.where(value) if choice.where else getattr(self.model, choice.name) == value)
-        return self.search(query, words) if words and self.search_hint else query
-
-    def _chips(self, chosen: Mapping[str, str], words: str, asked: Mapping[str, str]) -> list[dict[str, str]]:
-        shown = [(choice.name, choice.in_words(chosen[choice.name])) for choice in self.filters if chosen[choice.name]]
-        if words:
-            shown.append(("q", f"Search: {words}"))
-        return [
-            {"label": label, "remove_href": self._address(asked={key: asked[key] for key in asked if key != name})}
-            for name, label in shown
-        ]
+        query = self._filtered(self.query().where(self.model.status == status), chosen)
+        return self.search(query, words) if words else query
 
     def _how_many(self, narrowed: Select[Any], status: str, words: str) -> str:
         most = self.found_cap if words else self.count_cap
-        counted = narrowed.with_only_columns(self._key(), maintain_column_froms=True).limit(most + 1)
+        counted = narrowed.with_only_columns(self._standing.key, maintain_column_froms=True).limit(most + 1)
         if words:
             # So that the planner takes the same way as for the page: without an order it bets on the index of words,
             # which for a common one has most of the table.
@@ -332,12 +213,8 @@ class QueueView(Page):
         count = db.session.scalar(select(func.count()).select_from(counted.subquery())) or 0
         return f"{most:,}+ {self._nouns()[1]}" if count > most else self._counted(count)
 
-    def _counted(self, count: int) -> str:
-        one, many = self._nouns()
-        return f"{count:,} {one if count == 1 else many}"
-
-    def _nouns(self) -> tuple[str, str]:
-        return self.noun or (self.title.lower().removesuffix("s"), self.title.lower())
+    def _order(self, status: str) -> list[ColumnElement[Any]]:
+        return self._standing.order if status == self.waiting else self._standing.newest_first
 
     def _state(self, status: str) -> str:
         return "Waiting" if status == self.waiting else status_label(status)
@@ -351,81 +228,17 @@ class QueueView(Page):
             return {"title": "Nothing waits", "hint": self.empty_hint}
         return {"title": f"No {self._nouns()[1]} here", "hint": f"Nothing is {status_label(status).lower()}."}
 
-    # ---- the order ----
+    # ---- an item ----
 
-    def _urgent_at(self) -> ColumnElement[datetime]:
-        """When an item would have come, had its urgency been waiting: a place in the queue that no clock moves.
-
-        In hours, and without a time zone: with one, what comes out depends on who asks, and no index can be made of it.
-        """
-        since: ColumnElement[datetime] = getattr(self.model, self.since)
-        hours: list[ColumnElement[int]] = [case((urgency.when, urgency.hours), else_=0) for urgency in self.urgency]
-        if not hours:
-            return since
-        at: ColumnElement[datetime] = func.timezone("UTC", since) - func.make_interval(0, 0, 0, 0, reduce(add, hours))
-        return at
-
-    def _order(self, status: str | None = None) -> list[ColumnElement[Any]]:
-        return [self._urgent_at(), self._key()] if status in (None, self.waiting) else [self._key().desc()]
-
-    def _key(self) -> ColumnElement[int]:
-        key: ColumnElement[int] = self.model.__table__.c.id
-        return key
-
-    def _page(self, narrowed: Select[Any], status: str) -> list[tuple[Any, str, list[bool]]]:
-        """Items, the version of each and which urgencies it has, one more than a page where there is more: what waits
-        by its urgency, anything else newest first.
-        """
-        after, key = request.args.get("after"), self._key()
-        if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
-            raise Invalid.field("after", "This is not a place in this list.")
-        if status != self.waiting:
-            narrowed = narrowed.where(key < int(after)) if after else narrowed
-        else:
-            narrowed = narrowed.where(tuple_(*self._order()) > self._place(int(after))) if after else narrowed
-        columns: list[ColumnElement[Any]] = [self._version(), *(urgency.when for urgency in self.urgency)]
-        page = narrowed.add_columns(*columns).order_by(*self._order(status)).limit(self.page_size + 1)
-        return [(row, version, holding) for row, version, *holding in db.session.execute(page)]
-
-    def _place(self, row_id: int) -> Any:
-        """Where an item stands in the queue, or stood when it waited."""
-        found = db.session.execute(select(*self._order()).where(self._key() == row_id)).first()
-        if found is None:
-            raise Invalid.field("after", "This is not a place in this list.")
-        return tuple_(*found)
-
-    def _reasons(self, row: Any, holding: Sequence[bool]) -> list[str]:
-        reasons = [
-            urgency.words if isinstance(urgency.words, str) else urgency.words(row)
-            for urgency, holds in zip(self.urgency, holding, strict=True)
-            if holds
-        ]
-        waited = utcnow() - getattr(row, self.since)
-        if waited >= self.patience:
-            reasons.append(f"Waits for {waited.days} {'day' if waited.days == 1 else 'days'}")
-        return reasons
-
-    def _others(self, row: Any, by: Actor, limit: int, *, backwards: bool = False) -> list[int]:
-        """The ids of what comes after an item, or before it, that no colleague is looking at; after the last one, the
-        first ones again.
-        """
+    def _others(self, row: Any, by: Actor, most: int, *, backwards: bool = False) -> list[int]:
+        """The ids of what comes after an item, or before it, that no colleague is looking at."""
         _, chosen, words, _ = self._asked()
         waiting = (
             self._narrowed(chosen, words, self.waiting)
-            .with_only_columns(self._key(), maintain_column_froms=True)
-            .where(self._key() != row.id, not_(claims.is_somebody_elses(self.model, by=by)))
+            .with_only_columns(self._standing.key, maintain_column_froms=True)
+            .where(self._standing.key != row.id, not_(claims.is_somebody_elses(self.model, by=by)))
         )
-        order, here = self._order(), self._place(row.id)
-        if backwards:
-            before = waiting.where(tuple_(*order) < here).order_by(*(column.desc() for column in order))
-            return list(db.session.scalars(before.limit(limit)))
-        following = list(db.session.scalars(waiting.where(tuple_(*order) > here).order_by(*order).limit(limit)))
-        if len(following) < limit:
-            first = waiting.where(tuple_(*order) < here).order_by(*order).limit(limit - len(following))
-            following += db.session.scalars(first)
-        return following
-
-    # ---- an item ----
+        return self._standing.around(row.id, waiting, most, backwards=backwards)
 
     @expose("/<int:row_id>/")  # type: ignore[untyped-decorator]
     def show(self, row_id: int) -> str:
@@ -439,8 +252,7 @@ class QueueView(Page):
         is_waiting = row.status == self.waiting
         if is_waiting and offered and not request.headers.get(LOOKING_AGAIN):
             claims.take(self.model, row.id, by=by)
-        urgencies = select(self._version(), *(urgency.when for urgency in self.urgency)).where(self._key() == row.id)
-        version, *holding = db.session.execute(urgencies).one()
+        version, holding = self._standing.of(row.id)
         held = claims.of(self.model, [row.id])
         following, preceding = self._others(row, by, 1), self._others(row, by, 1, backwards=True)
         entry, narrowed = meanwhile.newest(row), self._narrowed(chosen, words, self.waiting)
@@ -457,7 +269,7 @@ class QueueView(Page):
                 ),
                 up={"label": self.title, "href": self._address(asked=asked)},
                 text=self.text(row),
-                reasons=self._reasons(row, holding) if is_waiting else (),
+                reasons=self._standing.reasons(row, holding) if is_waiting else (),
                 decisions=[(decision, self._address(row.id, decision.name, asked=asked)) for decision in offered],
                 why_not={decision.name: decision.why_not(row) for decision in offered if decision.why_not},
                 seen=entry.id if entry else 0,
@@ -473,7 +285,7 @@ class QueueView(Page):
                     "queue": self.endpoint,
                     "page": self._address(row.id, asked=asked),
                     "ids": [row.id],
-                    "mark": _mark({row.id: version}, held),
+                    "mark": mark({row.id: version}, held),
                 },
                 **self.context(row),
             )
@@ -481,7 +293,7 @@ class QueueView(Page):
 
     def _find(self, row_id: int) -> Any:
         # Read afresh: what a verb did to it, or a colleague meanwhile, is seen.
-        wanted = self.item_query().where(self._key() == row_id).execution_options(populate_existing=True)
+        wanted = self.item_query().where(self._standing.key == row_id).execution_options(populate_existing=True)
         row = db.session.scalar(wanted) if row_id <= MAX_ID else None
         if row is None:
             raise NotFound(f"There is no {self._nouns()[0]} with this id.")
@@ -489,7 +301,7 @@ class QueueView(Page):
 
     def _what_happened(self, ids: Collection[int]) -> Mapping[int, str]:
         """What was done last to each of these items, in a sentence."""
-        rows = db.session.scalars(select(self.model).where(self._key().in_(ids)))
+        rows = db.session.scalars(select(self.model).where(self._standing.key.in_(ids)))
         entries = {row.id: meanwhile.newest(row) for row in rows}
         return {row_id: meanwhile.told(entry, titles=self.titles) for row_id, entry in entries.items() if entry}
 
@@ -521,10 +333,10 @@ class QueueView(Page):
         """Decide, and go on to the next item. Where something happened to it meanwhile, that is said and no more."""
         chosen, by = self._decision(decision), session.actor()
         by.require(*chosen.may)
-        row, asked, seen = self._find(row_id), self._asked()[-1], _seen()
+        row, asked = self._find(row_id), self._asked()[-1]
         try:
-            with meanwhile.as_seen(self.model, row_id, seen, titles=self.titles):
-                chosen.verb(row_id, by=by, **_given(chosen))
+            with meanwhile.as_seen(self.model, row_id, seen(), titles=self.titles):
+                chosen.verb(row_id, by=by, **given(chosen))
         except Conflict as conflict:
             flash(f"{conflict.detail} Nothing was changed.", "refused")
             return redirect(self._address(row_id, asked=asked))
@@ -557,7 +369,7 @@ class QueueView(Page):
         by.require(*decision.may)
         if decision.many is None:
             raise NotFound("This is decided one by one.")
-        ids = [_whole(value, "id") for value in request.form.getlist("id")]
+        ids = [whole(value, "id") for value in request.form.getlist("id")]
         if "all" in request.form and decision.run:
             return self._decide_on_all(decision, decision.run, by)
         if not ids or len(ids) > self.page_size:
@@ -565,7 +377,7 @@ class QueueView(Page):
         if decision.asks and "asked" not in request.form:
             return self._ask(decision, ids)
         try:
-            moved = set(decision.many(ids, by=by, **_given(decision)))
+            moved = set(decision.many(ids, by=by, **given(decision)))
         except Invalid as refusal:
             return self._ask(decision, ids, error=refusal.detail), refusal.status
         if moved and not self.just_decided(by):
@@ -581,9 +393,11 @@ class QueueView(Page):
         if decision.asks and "asked" not in request.form:
             return self._ask(decision, [])
         _, chosen, words, _ = self._asked()
-        ids = self._narrowed(chosen, words, self.waiting).with_only_columns(self._key(), maintain_column_froms=True)
+        ids = self._narrowed(chosen, words, self.waiting).with_only_columns(
+            self._standing.key, maintain_column_froms=True
+        )
         try:
-            prepared = bulk_runs.freeze(run, ids, by=by, arguments=_given(decision))
+            prepared = bulk_runs.freeze(run, ids, by=by, arguments=given(decision))
         except Invalid as refusal:
             return self._ask(decision, [], error=refusal.detail), refusal.status
         return redirect(f"/console/bulk/{prepared.id}/")
@@ -595,9 +409,9 @@ class QueueView(Page):
         What waits stands in the order in which it came: to reckon the urgency of a million takes too long.
         """
         status, chosen, words, asked = self._asked()
-        order = self._key() if status == self.waiting else self._key().desc()
+        order = self._standing.key if status == self.waiting else self._standing.key.desc()
         places = self._narrowed(chosen, words, status).with_only_columns(
-            self._key().label("id"),
+            self._standing.key.label("id"),
             func.row_number().over(order_by=order).label("place"),
             maintain_column_froms=True,
         )
@@ -606,7 +420,7 @@ class QueueView(Page):
 
     def _ask(self, decision: Decision, ids: Sequence[int], error: str | None = None) -> str:
         """The page that asks for the reason; without any ids it is about all that match."""
-        first = self.query().where(self._key().in_(ids)).order_by(self._key()).limit(_NAMED)
+        first = self.query().where(self._standing.key.in_(ids)).order_by(self._standing.key).limit(_NAMED)
         headings = [self.heading(row) for row in db.session.scalars(first)]
         _, chosen, words, _ = self._asked()
         matching = self._narrowed(chosen, words, self.waiting)
@@ -629,7 +443,7 @@ class QueueView(Page):
 
     def _passed_over(self, ids: Sequence[int]) -> str:
         shown = ids[:_NAMED]
-        rows = self.query().where(self._key().in_(shown)).execution_options(populate_existing=True)
+        rows = self.query().where(self._standing.key.in_(shown)).execution_options(populate_existing=True)
         happened = self._what_happened(shown)
         said = [f"{self.heading(row)}: {happened.get(row.id, '')}" for row in db.session.scalars(rows)]
         more = f" And {len(ids) - len(shown):,} more." if len(ids) > len(shown) else ""
@@ -649,27 +463,3 @@ class QueueView(Page):
             "until": rows[0].undo_until,
             "seen": entry.id if len(rows) == 1 and (entry := meanwhile.newest(rows[0])) else 0,
         }
-
-
-def _mark(versions: Mapping[int, str], held: Mapping[int, Claim]) -> str:
-    claimed = {row_id: (claim.user_id, claim.since.isoformat()) for row_id, claim in held.items()}
-    seen = [(row_id, version, claimed.get(row_id)) for row_id, version in sorted(versions.items())]
-    return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
-
-
-def _seen() -> int:
-    """Up to which entry of its history the person had seen the item that they decide on."""
-    return _whole(request.form.get("seen", ""), "seen")
-
-
-def _whole(value: str, name: str) -> int:
-    if not (value.isascii() and value.isdigit()) or int(value) > MAX_ID:
-        raise Invalid.field(name, "Load the page again: what it sent is not what it was given.")
-    return int(value)
-
-
-def _given(decision: Decision) -> dict[str, str]:
-    """The reason, as the decision's verbs take it."""
-    if isinstance(decision.reasons, Mapping):
-        return {"reason": request.form.get("reason", ""), "notes": request.form.get("note", "")}
-    return {"reason": reason_given()} if decision.asks else {}
