@@ -29,7 +29,7 @@ from app.console.formatting import status_label
 from app.console.record import Fact, Group, Phrase, Record
 from app.console.standing import Standing, Urgency, mark
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
-from app.extensions import db
+from app.extensions import Model, db
 
 # What a queue is made of, from here.
 __all__ = ["Decision", "QueueView", "Urgency"]
@@ -49,6 +49,8 @@ class QueueView(Deciding):
     # The column that says since when an item waits, and from when on that is a reason by itself.
     since: ClassVar[str] = "created_at"
     patience: ClassVar[timedelta] = timedelta(days=2)
+    # Tables whose rows are shown as parts of an item, and the column of each that names it.
+    parts: ClassVar[Sequence[tuple[type[Model], str]]] = ()
     # An item's page; one of the queue's own extends this one.
     item_template: ClassVar[str] = "console/queue/item.html"
     # How an item's history is told, as for `trail.moments`.
@@ -96,7 +98,7 @@ class QueueView(Deciding):
 
     @property
     def _standing(self) -> Standing:
-        return Standing(self.model, self.since, self.urgency, self.patience)
+        return Standing(self.model, self.since, self.urgency, self.patience, self.parts)
 
     # ---- what others see of it ----
 

@@ -10,12 +10,13 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Select, Text, case, func, literal, literal_column, select, tuple_
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from app.accounts.models import Claim
 from app.db import utcnow
 from app.errors import Invalid
-from app.extensions import db
+from app.extensions import Model, db
 from app.states import Stateful
 
 
@@ -31,13 +32,15 @@ class Urgency:
 @dataclass(frozen=True)
 class Standing:
     """What waits by its urgency, `since` when it does (a column), and from `patience` on for that alone; anything else
-    newest first.
+    newest first. An item is changed when its row is, or one of its `parts`: rows of other tables, by the column of each
+    that names the item.
     """
 
     model: type[Stateful]
     since: str
     urgency: Sequence[Urgency]
     patience: timedelta
+    parts: Sequence[tuple[type[Model], str]] = ()
 
     @property
     def key(self) -> ColumnElement[int]:
@@ -126,8 +129,17 @@ class Standing:
         return [self._version(), *(urgency.when for urgency in self.urgency)]
 
     def _version(self) -> ColumnElement[str]:
-        # The transaction that wrote the row last: no change of whatever column leaves it as it was.
-        return literal_column(f"{self.model.__tablename__}.xmin::text")
+        version = _written_by(self.model)
+        for part, column in self.parts:
+            table = part.__table__.c
+            rows = select(func.string_agg(_written_by(part), aggregate_order_by(literal(","), table.id)))
+            version += "/" + func.coalesce(rows.where(table[column] == self.key).scalar_subquery(), "")
+        return version
+
+
+def _written_by(model: type[Model]) -> ColumnElement[str]:
+    # The transaction that wrote a row last: no change of whatever column leaves it as it was.
+    return literal_column(f"{model.__tablename__}.xmin::text", Text)
 
 
 def mark(versions: Mapping[int, str], held: Mapping[int, Claim]) -> str:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Text, cast, func, select
 from app.audit.models import AuditEntry
 from app.catalog import checklist, providers
 from app.catalog.checklist import Standing
-from app.catalog.models import Provider
+from app.catalog.models import Provider, ProviderCheck, ProviderDocument
 from app.console import checklist as checklist_page
 from app.console.base import EVERYBODY, Column
 from app.console.providers import REASONS, TITLES, contact_of, provider_href
@@ -50,6 +50,7 @@ class VerificationView(QueueView):
         Column("created_at", "Added", "time", "right"),
     )
     item_template = "console/verification/item.html"
+    parts = ((ProviderCheck, "provider_id"), (ProviderDocument, "provider_id"))
     titles = TITLES
     urgency = (
         Urgency("Everything is accepted", checklist.is_complete(), hours=72),

@@ -137,6 +137,15 @@ def test_no_more_items_are_asked_about_than_a_page_has(app: Flask) -> None:
     assert browser.get(f"{LIVE}?queue=reviews&{'&'.join(ids)}").status_code == 422
 
 
+def test_the_mark_of_a_provider_changes_with_its_checklist(app: Flask) -> None:
+    browser, provider = signed_in(app, "admin"), factories.provider(status="PENDING")
+    address = f"{LIVE}?queue=verification&id={provider.id}"
+    marks = [browser.get(address).json["mark"], browser.get(address).json["mark"]]  # type: ignore[index]
+    factories.complete(provider)
+    marks.append(browser.get(address).json["mark"])  # type: ignore[index]
+    assert marks[0] == marks[1] != marks[2]
+
+
 def test_a_page_that_only_looks_again_does_not_take_what_is_said_once(app: Flask) -> None:
     browser = signed_in(app, "moderator")
     review = factories.review()
