@@ -60,6 +60,10 @@ class QueueView(Deciding):
 
     # ---- what a subclass may say ----
 
+    def item_query(self) -> Select[Any]:
+        """The items, with what the page of one needs."""
+        return self.query()
+
     def prepare(self, rows: Sequence[Any]) -> None:
         """Read what cells and urgencies need, for all rows of a page at once."""
 
