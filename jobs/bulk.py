@@ -6,19 +6,14 @@ from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.errors import Unavailable
-from app.extensions import db
-from app.logs import request_id
-from jobs import job
+from jobs import due, job
 
 
 @job
 def work(bulk_id: int) -> None:
     """Do some of a run's chunks."""
-    run = db.session.get(Bulk, bulk_id)
-    if run is None or run.due_at is None:
+    if due(Bulk, bulk_id) is None:
         return
-    # The work goes on under the id of the request that asked for it, whatever sweep handed it out.
-    request_id.set(run.request_id)
     try:
         bulk.work(bulk_id)
     except Unavailable as error:

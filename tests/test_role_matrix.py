@@ -44,6 +44,7 @@ sessions.sign_in           POST   wrong_login   403    403       403     403    
 sessions.sign_out          POST   -             302    302       302     302       302     302     -
 home.static                GET    admin_style   200    200       200     200       200     200     404
 home.index                 GET    -             login  login     200     200       200     200     -
+home.live                  GET    -             login  login     200     200       200     200     -
 search.index               GET    -             login  login     200     200       200     200     -
 bookings.index             GET    -             login  login     200     200       200     200     -
 bookings.show              GET    booking       login  login     200     200       200     200     404
@@ -64,8 +65,8 @@ verification.show          GET    new_provider  login  login     200     200    
 verification.claim         POST   new_provider  login  login     403     403       403     302     404
 verification.decide        POST   verified      login  login     403     403       403     302     404
 verification.decide_many   POST   verified_many login  login     403     403       403     404     404
-reviews.index              GET    -             login  login     200     200       200     200     -
-reviews.show               GET    open_review   login  login     200     200       200     200     404
+reviews.index              GET    -             login  login     200     200       403     200     -
+reviews.show               GET    open_review   login  login     200     200       403     200     404
 reviews.claim              POST   open_review   login  login     403     302       403     302     404
 reviews.decide             POST   approval      login  login     403     302       403     302     404
 reviews.decide_many        POST   approvals     login  login     403     302       403     302     302

@@ -36,6 +36,8 @@ class Provider(Stateful):
         words_index("providers", "name"),
         Index("ix_providers_name", "name", "id"),
         Index("ix_providers_created_at", "created_at", "id"),
+        # The verification queue, and how much waits in it.
+        Index("ix_providers_status", "status", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
