@@ -245,7 +245,14 @@ function onSubmit(event) {
   button.setAttribute("aria-busy", "true");
 }
 
+// What can't be taken back is confirmed by typing what it is done to; the server looks as well.
+function judgeTyped(field) {
+  const isRight = field.value.trim().toLowerCase() === field.dataset.mustBe.toLowerCase();
+  field.setCustomValidity(isRight ? "" : `Type ${field.dataset.mustBe} to confirm`);
+}
+
 document.addEventListener("keydown", onKey);
+document.addEventListener("input", ({ target }) => { if (target.matches("[data-must-be]")) judgeTyped(target); });
 if (bulk) {
   bulk.addEventListener("change", (event) => {
     if (event.target.matches("[data-pick-all]")) for (const box of picks) box.checked = event.target.checked;
@@ -262,6 +269,7 @@ addEventListener("pageshow", () => {
   if (bulk) showPicked();
   goOn();
   document.querySelector("[data-reopen]")?.click();
+  document.querySelector('[aria-invalid="true"]')?.focus();
   // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
   if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });

@@ -53,12 +53,16 @@ bookings.complete          POST   ended_stay    login  login     302     403    
 bookings.add_note          POST   noted         login  login     302     403       403     302     404
 packages.index             GET    -             login  login     200     200       200     200     -
 packages.show              GET    package       login  login     200     200       200     200     404
+packages.edit              GET    package       login  login     403     403       403     200     404
+packages.edit              POST   edited_package login login     403     403       403     302     404
 packages.publish           POST   draft         login  login     403     403       403     302     404
 packages.unpublish         POST   on_sale       login  login     403     403       403     302     404
 packages.days              GET    days          login  login     403     403       403     200     404
 packages.change_days       POST   changed_days  login  login     403     403       403     302     404
 providers.index            GET    -             login  login     200     200       200     200     -
 providers.show             GET    provider      login  login     200     200       200     200     404
+providers.edit             GET    provider      login  login     403     403       403     200     404
+providers.edit             POST   edited_provider login login    403     403       403     302     404
 providers.decide           POST   suspension    login  login     403     403       403     302     404
 verification.index         GET    -             login  login     200     200       200     200     -
 verification.show          GET    new_provider  login  login     200     200       200     200     404
@@ -72,6 +76,8 @@ reviews.decide             POST   approval      login  login     403     302    
 reviews.decide_many        POST   approvals     login  login     403     302       403     302     302
 users.index                GET    -             login  login     200     200       200     200     -
 users.show                 GET    person        login  login     200     200       200     200     404
+users.edit                 GET    person        login  login     403     403       403     200     404
+users.save                 POST   edited_person login  login     403     403       403     302     404
 users.mail_verification    POST   person        login  login     302     403       403     302     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
@@ -141,6 +147,8 @@ staff.index                GET    -             login     login     403       40
 staff.invite_form          GET    -             login     login     403       403       403       200       -
 staff.invite               POST   new_colleague login     login     403       403       403       302       302
 staff.show                 GET    colleague     login     login     403       403       403       200       404
+staff.edit                 GET    colleague     login     login     403       403       403       200       404
+staff.save                 POST   edited_colleague login  login     403       403       403       302       404
 staff.set_roles            POST   colleague     login     login     403       403       403       302       404
 staff.deactivate           POST   colleague     login     login     403       403       403       302       404
 staff.reactivate           POST   former        login     login     403       403       403       302       404

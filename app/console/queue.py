@@ -25,7 +25,7 @@ from app.audit import meanwhile, trail
 from app.audit.actor import Actor
 from app.bulk import service as bulk_runs
 from app.console import session
-from app.console.base import MAX_ID, Column, Filter, Page, reason_given
+from app.console.base import MAX_ID, Column, Filter, Page, reason_given, saved
 from app.console.exports import ask_for_export, export_href
 from app.console.formatting import status_label
 from app.console.record import Fact, Group, Phrase, Record
@@ -496,6 +496,7 @@ class QueueView(Page):
         except Invalid as refusal:
             said = {"detail": refusal.detail, "decision": chosen.name, "typed": request.form}
             return self._item(self._find(row_id), by, refusal=said), refusal.status
+        saved()
         row = self._find(row_id)
         if not self.just_decided(by):
             flash(f"{self._state(row.status)}: {self.heading(row)}", "done")
