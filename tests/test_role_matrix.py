@@ -107,7 +107,7 @@ bookings.export            POST   list_of_booking login  login   302     302    
 packages.export            POST   list_of_package login  login   302     302       302     302     302
 providers.export           POST   list_of_provider login login   302     302       302     302     302
 verification.export        POST   list_of_new_provider login login 302   302       302     302     302
-reviews.export             POST   list_of_open_review login login 302    302       302     302     302
+reviews.export             POST   list_of_open_review login login 302    302       403     302     302
 users.export               POST   list_of_person login  login    302     302       302     302     302
 payments.export            POST   list_of_payment login login    403     403       302     302     302
 ledger.export              POST   list_of_ledger_entry login login 403   403       302     302     302
@@ -116,7 +116,7 @@ audit.export               POST   list_of_audit_entry login login 403    403    
 mail.export                POST   list_of_sent_mail login login  302     403       403     302     302
 staff.export               POST   list_of_colleague login login  403     403       403     302     302
 bulk.export                POST   -             login  login     404     404       404     404     -
-bulk.download              POST   done_export   login  login     200/404 200/404   200/404 200     404
+bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
 settings.index             GET    -             login  login     403     403       403     200     -
 saved_views.show           GET    -             login  login     200     200       200     200     -
 saved_views.save           POST   view_to_save  login  login     302     302       302     302     404
