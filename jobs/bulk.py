@@ -1,7 +1,8 @@
-"""The job that works through a bulk run."""
+"""The jobs of bulk runs: working through one, and deleting the files that some leave."""
 
 from __future__ import annotations
 
+from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.errors import Unavailable
@@ -17,3 +18,10 @@ def work(bulk_id: int) -> None:
         bulk.work(bulk_id)
     except Unavailable as error:
         bulk.note_failure(bulk_id, error)
+
+
+@job
+def delete_files() -> None:
+    """Delete what was exported long enough ago."""
+    while exporting.delete_old():
+        continue

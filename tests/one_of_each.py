@@ -15,6 +15,7 @@ from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
+from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.catalog import day_changes
@@ -25,6 +26,7 @@ from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
+from app.reviews.models import Review
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.bulk.runs import Waiting
@@ -49,7 +51,11 @@ def booking(owner: Actor | None) -> Asked:
 
 
 def cancellation(owner: Actor | None) -> Asked:
-    return Asked({**booking(owner).args, "on_behalf_of": "support"}, {"reason": "Looks like fraud"})
+    if owner is None:
+        return Asked({"booking_id": NOT_THERE, "on_behalf_of": "support"})
+    held = factories.booking(by=owner)
+    about = {"booking_id": held.id, "on_behalf_of": "support"}
+    return Asked(about, {"reason": "Looks like fraud", "typed": held.reference})
 
 
 def payment(owner: Actor | None) -> Asked:
@@ -129,6 +135,22 @@ def changed_days(owner: Actor | None) -> Asked:
     return Asked(about, {"first": day.isoformat(), "last": day.isoformat(), "price": "90", "version": version})
 
 
+def edited_package(owner: Actor | None) -> Asked:
+    return Asked(package(owner).args, {"seen": "0", "name": "Another name"})
+
+
+def edited_provider(owner: Actor | None) -> Asked:
+    return Asked(provider(owner).args, {"seen": "0", "name": "Another name"})
+
+
+def edited_person(owner: Actor | None) -> Asked:
+    return Asked(person(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
+def edited_colleague(owner: Actor | None) -> Asked:
+    return Asked(colleague(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
 def provider(owner: Actor | None) -> Asked:
     return Asked({"provider_id": factories.provider().id if owner else NOT_THERE})
 
@@ -193,7 +215,7 @@ def ended_stay(owner: Actor | None) -> Asked:
     with transaction():
         ended = "UPDATE bookings SET starts_on = current_date - 9, ends_on = current_date - 7 WHERE id = :id"
         db.session.execute(text(ended), {"id": paid.id})
-    return Asked({"booking_id": paid.id}, {"reason": "Traveller has left"})
+    return Asked({"booking_id": paid.id}, {"reason": "Traveller has left", "typed": paid.reference})
 
 
 def stay(owner: Actor | None) -> Asked:
@@ -308,9 +330,11 @@ def former(owner: Actor | None) -> Asked:
 
 def guarded_one(owner: Actor | None) -> Asked:
     asked = colleague(owner)
-    if owner:
-        set_up(db.session.get_one(User, asked.args["person_id"]))
-    return asked
+    if owner is None:
+        return asked
+    person = db.session.get_one(User, asked.args["person_id"])
+    set_up(person)
+    return Asked(asked.args, {"reason": "Lost it", "typed": person.email})
 
 
 def invited_one(owner: Actor | None) -> Asked:
@@ -350,6 +374,29 @@ def done_run(owner: Actor | None) -> Asked:
     return asked
 
 
+def done_export(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"bulk_id": NOT_THERE})
+    place = func.row_number().over(order_by=Review.id).label("place")
+    listed = select(Review.id.label("id"), place).where(Review.id.in_(Waiting(2).ids))
+    run = exporting.ask("reviews", listed, by=_moderator(owner.id))
+    bulk.start(run.id, by=_moderator(owner.id))
+    with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
+        bulk.work(run.id)
+    return Asked({"bulk_id": run.id})
+
+
+def on_a_list(make: Callable[[Actor | None], Asked]) -> Callable[[Actor | None], Asked]:
+    """A list with one of these on it, which is there whoever asks."""
+
+    def listed(owner: Actor | None) -> Asked:
+        make(owner or factories.actor())
+        return Asked({})
+
+    listed.__name__ = f"list_of_{make.__name__}"
+    return listed
+
+
 def _moderator(person_id: int | None) -> Actor:
     return Actor("staff", person_id, "Somebody", frozenset({"moderator"}))
 
@@ -366,11 +413,14 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),
-        *(bulk_run, running_run, done_run, stopped_run),
+        *(bulk_run, running_run, done_run, stopped_run, done_export),
+        *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
+        *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
     )
 }
