@@ -146,5 +146,5 @@ def test_what_was_done_outside_a_request_names_none(app: Flask) -> None:
     assert entry is not None
     assert entry.request_id == OUTSIDE_A_REQUEST
     browser = signed_in(app, "admin")
-    assert f"request_id={OUTSIDE_A_REQUEST}\"" not in shown(browser, f"/console/audit/{entry.id}/")
+    assert f'request_id={OUTSIDE_A_REQUEST}"' not in shown(browser, f"/console/audit/{entry.id}/")
     assert f"<code>{OUTSIDE_A_REQUEST}</code>" not in shown(browser, "/console/audit/")
