@@ -22,6 +22,8 @@ _QUIET_COLUMNS = {
 }
 # A timeline is read by a person: of a record with more entries than this, the newest are told.
 _MOST = 500
+# A timeline shows how a longer text begins; the history has all of it.
+_LONG_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -109,4 +111,8 @@ def _shown(column: str, value: Any, currency: str) -> Any:
         return in_words(value).capitalize()
     if column.endswith("_minor") and isinstance(value, int):
         return Money(value, currency).json()
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    if isinstance(value, str) and len(value) > _LONG_TEXT:
+        return f"{value[:_LONG_TEXT].rstrip()}…"
     return value

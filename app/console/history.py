@@ -112,7 +112,7 @@ def _written(column: str, value: Any, currency: str) -> dict[str, Any]:
         return {"value": status_label(value), "kind": "text"}
     if isinstance(value, str) and column.endswith(("_at", "_since", "_until")):
         return {"value": datetime.fromisoformat(value), "kind": "time"}
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return {"value": ", ".join(value), "kind": "text"}
     if isinstance(value, list | dict):
         return {"value": orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode(), "kind": "mono"}

@@ -83,6 +83,8 @@ def test_a_long_history_is_paged_both_ways_and_says_nothing_of_others(app: Flask
             of = {"object_id": booking.id, "action": f"step.{number}", "before": {}, "after": {}}
             db.session.add(AuditEntry(**of, **who))
             db.session.add(AuditEntry(**{**of, "object_id": other.id, "action": "not.this"}, **who))
+            # The row of that id in another table.
+            db.session.add(AuditEntry(**{**of, "action": "not.this"}, **{**who, "object_type": "packages"}))
             db.session.flush()
     browser, path = signed_in(app, "support"), f"/console/bookings/{booking.id}/"
 
