@@ -20,6 +20,7 @@ from app.console.bulk import BulkView
 from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.imports import ImportsView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
 from app.console.mail import MailView
@@ -34,6 +35,7 @@ from app.console.verification import VerificationView
 from app.console.views import SavedViewsView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
+from app.imports.columns import MOST_FILE_BYTES
 from app.logs import request_id
 
 __all__ = ["errors", "register"]
@@ -59,7 +61,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 MENU = {
     "": ("", "bookings", "reviews", "tickets", "disputes", "bulk"),
     "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
-    "Catalogue": ("packages", "providers", "verification"),
+    "Catalogue": ("packages", "providers", "verification", "import"),
     "People": ("users", "staff"),
     "System": ("audit", "jobs", "mail", "health", "settings"),
     "Development": ("development",),
@@ -69,6 +71,10 @@ _PLACE = {
     for group, names in enumerate(MENU.values())
     for place, name in enumerate(names)
 }
+
+
+# Bytes that a page takes where it is more than others do: a file may be somewhat too large and still be told how large.
+_TAKES_MORE = {"imports.upload": 2 * MOST_FILE_BYTES}
 
 
 def pages() -> list[Page]:
@@ -88,6 +94,7 @@ def pages() -> list[Page]:
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         VerificationView("Verification", endpoint="verification", url="/console/verification"),
+        ImportsView("Import", endpoint="imports", url="/console/import"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
         BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
         SavedViewsView("Your views", endpoint="saved_views", url="/console/views"),
@@ -114,6 +121,7 @@ def register(app: Flask) -> None:
 
 def begin() -> None:
     """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid."""
+    request.max_content_length = _TAKES_MORE.get(request.endpoint or "")
     if any("\0" in value for value in request.values.values()):
         raise Invalid("What was sent contains a NUL character. Leave it out.")
 

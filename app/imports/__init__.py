@@ -1,3 +1,3 @@
-"""Imports of a catalogue that staff ask for in the console: a file, whose columns are chosen, checked, and worked through
-by a job.
+"""Imports of a catalogue that staff ask for in the console: a file is uploaded, its columns chosen, and a job checks it
+and brings it in.
 """

@@ -55,7 +55,9 @@ def look_at(stream: BinaryIO) -> Shape:
     """Read a file through once. `stream` is seekable. Raises Unusable when it is no CSV file that can be imported."""
     size = stream.seek(0, 2)
     if size > MOST_FILE_BYTES:
-        raise Unusable(f"The file is larger than {MOST_FILE_BYTES // 1_000_000} MB. Compress it with gzip, or split it.")
+        raise Unusable(
+            f"The file is larger than {MOST_FILE_BYTES // 1_000_000} MB. Compress it with gzip, or split it."
+        )
     file = CsvFile(stream, most_bytes=MOST_UNPACKED_BYTES)
     headings = _headings(file)
     samples: list[list[str]] = []

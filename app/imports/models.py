@@ -120,8 +120,8 @@ class Import(Stateful, Outbox):
 
 
 class ImportRejection(Model):
-    """A row of an import's file that can't go in: the line it begins on, and `column` and `reason` of each thing that is
-    wrong with it.
+    """A row of an import's file that can't go in: the line it begins on, and `column` and `reason` of each thing that
+    is wrong with it.
     """
 
     __tablename__ = "import_rejections"

@@ -1,5 +1,5 @@
-"""Verbs of imports: uploading a file, checking it with a choice of columns, importing it, stopping; and the work itself,
-which is `catalog.importing`'s, the same as the command's.
+"""Verbs of imports: uploading a file, checking it with a choice of columns, importing it, stopping. The work on its
+rows is `catalog.importing`'s, the same as the command's.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def start(import_id: int, *, by: Actor) -> Import:
         history.move(found, "RUNNING")
         if other is not None:
             raise Conflict(
-                f"{other.asked_by.name} is importing {other.file_name} right now"
-                f" ({other.report.rows:,} of {other.file_rows:,} rows done), which may hold packages of the same provider."
+                f"{other.asked_by.name} is importing {other.file_name} right now ({other.report.rows:,} of"
+                f" {other.file_rows:,} rows are done), which may hold packages of the same provider."
                 " Start this one when that is over."
             )
         _begin(found, by)
