@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import app.models  # noqa: F401  (the migrations and relationships need every table)
-from app import api, cli, config, console, logs, problems
+from app import api, cli, config, console, logs, problems, storage
 from app.db import ALONE, connect_args, engine_url, in_our_words, trust_recent_connections
 from app.errors import TripdeskError
 from app.extensions import csrf, db, login_manager, migrate
@@ -87,6 +87,7 @@ def create_app(**overrides: Any) -> Flask:
     csrf.init_app(app)
     app.login_manager = login_manager  # type: ignore[attr-defined]  # its init_app would renew "remember me" cookies, which nobody gets, on every answer
     app.extensions["redis"] = connect(settings.redis_url)
+    app.extensions["storage"] = storage.connect(settings)
     app.extensions["asked_for_sweep"] = {}
     app.extensions["schema_head"] = schema_head(ROOT)
     stripe_gateway.configure(app, settings)

@@ -21,6 +21,8 @@ _DEVELOPMENT_SECRET = "development-only-secret-do-not-use-in-production"  # noqa
 
 _DEVELOPMENT_SENDER = "Tripdesk <no-reply@tripdesk.example>"
 _ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?")
+_FOLDER = re.compile(r"file:///[^/?#][^?#]*")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 # The local Stripe's, known to everybody.
@@ -98,6 +100,7 @@ class Settings(BaseSettings):
             *self._jwt_problems(),
             *self._stripe_problems(),
             *self._mail_problems(),
+            *self._storage_problems(),
             *self._origin_problems(),
         ]
         if self.app_env == "production":
@@ -159,6 +162,11 @@ class Settings(BaseSettings):
         if not has_sender:
             found.append("MAIL_FROM must be an address, such as Tripdesk <no-reply@example.org>")
         return found
+
+    def _storage_problems(self) -> list[str]:
+        if not self.storage_url or _FOLDER.fullmatch(self.storage_url) or _BUCKET.fullmatch(self.storage_url):
+            return []
+        return ["STORAGE_URL must look like file:///var/lib/tripdesk/storage or s3://bucket/prefix"]
 
     def _origin_problems(self) -> list[str]:
         # Compared letter by letter with what browsers send, so it has to be written as they do (RFC 6454 §6.2).

@@ -9,6 +9,7 @@ from typing import Any
 from flask_admin import expose
 from pydantic import SecretStr
 
+from app import storage
 from app.config import Settings, settings
 from app.console.base import ADMIN, Page
 
@@ -28,7 +29,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "redis_url": "Queues, and what may be forgotten.",
         "meili_url": "Meilisearch; without it, search runs on PostgreSQL.",
         "meili_api_key": "The key for Meilisearch.",
-        "storage_url": "Where attachments are kept.",
+        "storage_url": "Where documents and exports are kept, a folder or an S3 bucket; without one, in TRIPDESK_HOME.",
     },
     "Stripe": {
         "stripe_secret_key": "Tripdesk's key at Stripe.",
@@ -88,6 +89,7 @@ def _line(found: Settings, name: str, meaning: str, from_demo: set[str]) -> dict
         "value": shown(name, getattr(found, name)),
         "source": _source(found, name, from_demo),
         "meaning": meaning,
+        "problem": (storage.problem() if name == "storage_url" else None) or "",
     }
 
 

@@ -12,6 +12,7 @@ from flask import Blueprint, Response, current_app
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
+from app import storage
 from app.extensions import db
 from app.queue import connection
 
@@ -32,6 +33,8 @@ def ready() -> Response:
     parts = {"db": _database(), "redis": _redis()}
     # Search runs on the database itself until an engine is configured.
     parts["search"] = "ok" if parts["db"] == "ok" else "down"
+    if storage.problem() is not None:
+        parts["storage"] = "down"
     status = "down" if parts["db"] != "ok" else "degraded" if "down" in parts.values() else "ok"
     return Response(
         orjson.dumps({"status": status, **parts}), 503 if status == "down" else 200, content_type="application/json"
