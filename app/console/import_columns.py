@@ -100,12 +100,17 @@ def groups(found: Import, chosen: Chosen) -> list[dict[str, Any]]:
 
 def errors_of(chosen: Chosen, *names: str) -> dict[str, str]:
     """The first thing that is wrong with each of these, as a sentence."""
-    said: dict[str, str] = {}
-    for error in chosen.errors:
-        table, _, name = error.field.partition(".")
-        if error.field in names or (not names and name and table not in ("columns", "defaults")):
-            said.setdefault(error.field, _sentence(error.message))
-    return said
+    return {error.field: _sentence(error.message) for error in reversed(chosen.errors) if error.field in names}
+
+
+def errors_elsewhere(found: Import, chosen: Chosen) -> list[str]:
+    """What is wrong with fields that the form doesn't show, as the import's own provider says what they are."""
+    hidden = PROVIDER_FIELDS if found.provider_id is not None else frozenset()
+    return [
+        f"{WORDS[name][0]}: {_sentence(error.message)}"
+        for error in chosen.errors
+        if (name := error.field.partition(".")[2]) in hidden
+    ]
 
 
 def summary(found: Import) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from flask import request, stream_with_context
 from flask_admin import expose
@@ -22,7 +22,16 @@ from app.catalog.models import Provider
 from app.console import session
 from app.console.base import ADMIN, MAX_ID, Column, Filter, RecordView, done, find, line
 from app.console.formatting import status_label
-from app.console.import_columns import Chosen, errors_of, first_choice, groups, samples_of, sent, summary
+from app.console.import_columns import (
+    Chosen,
+    errors_elsewhere,
+    errors_of,
+    first_choice,
+    groups,
+    samples_of,
+    sent,
+    summary,
+)
 from app.console.record import Action, Phrase, Record
 from app.errors import Conflict, Invalid, NotFound
 from app.imports import mappings
@@ -109,7 +118,8 @@ class ImportsView(RecordView):
             if file is None or not file.filename:
                 raise Invalid.field("file", "Choose a file.")
             provider_id = provider.id if provider else None
-            found = imports.upload(file.stream, file.filename, provider_id=provider_id, by=session.actor())
+            stream = cast(BinaryIO, file.stream)  # a spooled file
+            found = imports.upload(stream, file.filename, provider_id=provider_id, by=session.actor())
         except Invalid as refusal:
             fields = {wrong.field: wrong.message for wrong in refusal.fields}
             return self._upload_page(fields or {"file": refusal.detail}), 422
@@ -247,7 +257,7 @@ class ImportsView(RecordView):
                 chosen=chosen,
                 errors=errors_of(chosen, "currency", "rate", "keep_as"),
                 has_errors=bool(chosen.errors),
-                other_errors=errors_of(chosen),
+                other_errors=errors_elsewhere(found, chosen),
                 all_kept=mappings.of_all(),
                 kept=kept,
             )

@@ -260,7 +260,7 @@ def forget_files() -> None:
     )
     for import_id, key in db.session.execute(wanted).all():
         leave_database()
-        storage.delete([key])
+        storage.delete([str(key)])
         with transaction():
             found = lock(Import, import_id)
             found.file_key = None
@@ -281,13 +281,13 @@ def _take_turn(found: Import) -> None:
         raise Conflict(why_no_file(found) or "")
 
     def keep(progress: Progress) -> None:
-        _keep(_still(import_id, status, begun_at), was=work.report, progress=progress)
+        _keep(_still(import_id, status, begun_at), was=rows.report, progress=progress)
 
     with _at_hand(key) as stream:
         is_check = status == "CHECKING"
-        work = CatalogImport(stream, mapping, rate=rate, by=by, dry_run=is_check, done=done, keep=keep)
+        rows = CatalogImport(stream, mapping, rate=rate, by=by, dry_run=is_check, done=done, keep=keep)
         ends_at: float | None = None
-        for _progress in work.run():
+        for _progress in rows.run():
             # Reading again up to where it stands is no part of the turn.
             ends_at = ends_at or monotonic() + TURN_SECONDS
             if monotonic() >= ends_at:
@@ -304,7 +304,7 @@ def _keep(found: Import, *, was: ImportReport, progress: Progress) -> None:
     found.report = progress.report
     found.attempts, found.last_error = 0, None
     found.leased_until = utcnow() + LEASE
-    rows = [
+    rejected = [
         {
             "import_id": found.id,
             "line": rejection.line,
@@ -312,8 +312,8 @@ def _keep(found: Import, *, was: ImportReport, progress: Progress) -> None:
         }
         for rejection in progress.rejections
     ]
-    if rows:
-        db.session.execute(insert(ImportRejection), rows)
+    if rejected:
+        db.session.execute(insert(ImportRejection), rejected)
 
 
 @contextmanager
