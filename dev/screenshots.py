@@ -50,7 +50,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DEMO_SECONDS = 600
 # Served under /console/ without being pages: files, and the frames that a mail's page shows.
-NO_PAGES = {"home.static", "mail.html", "mail.template_html"}
+NO_PAGES = {
+    "home.static",
+    "mail.html",
+    "mail.template_html",
+    "imports.rejected",
+    "imports.mapping",
+    "imports.kept_mapping",
+}
 COLLEAGUE, GUARDED = "new.colleague@demo.tripdesk.example", "guarded@demo.tripdesk.example"
 _NOTE_VIOLATIONS = """
     window.violations = [];

@@ -4,7 +4,9 @@
 
 function showSamples(choice) {
   const column = document.querySelector(`[data-column="${CSS.escape(choice.value)}"]`);
-  choice.parentElement.querySelector("[data-column-samples] bdi").textContent = column ? column.textContent.trim() : "";
+  const said = choice.parentElement.querySelector("[data-column-samples]");
+  said.hidden = !column;
+  said.firstElementChild.textContent = column ? column.textContent.trim() : "";
 }
 
 function checkSize(field) {
@@ -14,8 +16,7 @@ function checkSize(field) {
   const said = document.getElementById("error-file");
   said.querySelector("[data-error]").textContent = words;
   said.hidden = !words;
-  field.toggleAttribute("aria-invalid", Boolean(words));
-  if (words) field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-invalid", words ? "true" : "false");
   field.setCustomValidity(words);
 }
 

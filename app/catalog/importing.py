@@ -139,7 +139,8 @@ class CatalogImport:
             if len(listings) + len(rejections) >= BATCH:
                 yield self._finish(listings, rejections)
                 listings, rejections = [], []
-        yield self._finish(listings, rejections)
+        if listings or rejections:
+            yield self._finish(listings, rejections)
 
     def _read(self, row: Row | BrokenRow) -> Listing | Rejection:
         if isinstance(row, BrokenRow):

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, g, redirect, request, url_for
 from flask_admin import Admin
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.accounts.sessions import LIFETIME
 from app.config import settings
@@ -120,9 +121,17 @@ def register(app: Flask) -> None:
 
 
 def begin() -> None:
-    """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid."""
-    request.max_content_length = _TAKES_MORE.get(request.endpoint or "")
-    if any("\0" in value for value in request.values.values()):
+    """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid, and
+    RequestEntityTooLarge; files are taken from whoever is signed in.
+    """
+    more = _TAKES_MORE.get(request.endpoint or "")
+    request.max_content_length = more if more and session.person() else None
+    try:
+        values = request.values
+    except RequestEntityTooLarge:
+        most = f"{(request.max_content_length or 0) // 1_000_000} MB"
+        raise RequestEntityTooLarge(f"This page takes at most {most}, and more was sent. Nothing was done.") from None
+    if any("\0" in value for value in values.values()):
         raise Invalid("What was sent contains a NUL character. Leave it out.")
 
 

@@ -59,7 +59,7 @@ class PackagesView(RecordView):
     model = Package
     title = "Packages"
     search_hint = "Name, place, city or country"
-    empty_hint = "They come in with the command that imports a catalogue."
+    empty_hint = "They come in with an imported catalogue."
     columns = (
         Column("name", "Package", "link", sort=Sort(Package.name)),
         Column("status", "State", "chip"),

@@ -207,9 +207,11 @@ def mapping_of(found: Import) -> ImportMapping:
     return ImportMapping.checked(found.columns, defaults)
 
 
-def in_words(report: ImportReport) -> str:
-    """Counts as a sentence's part: `12 created, 1 rejected`."""
-    return ", ".join(f"{count:,} {name}" for name, count in report.json().items() if count) or "nothing"
+def in_words(report: ImportReport, *, is_check: bool = False) -> str:
+    """Counts as a sentence's part: `12 created, 1 rejected`, or of a check `12 to create, 1 rejected`."""
+    names = ("to create", "to update") if is_check else ("created", "updated")
+    counts = zip((*names, "unchanged", "rejected"), report.json().values(), strict=True)
+    return ", ".join(f"{count:,} {name}" for name, count in counts if count) or "nothing"
 
 
 def why_no_file(found: Import) -> str | None:
@@ -350,7 +352,7 @@ def _finish(import_id: int, status: str, begun_at: datetime | None) -> None:
         if status == "CHECKING":
             history.move(found, "CHECKED")
             found.checked = found.report.json()
-            audit.record(SYSTEM, "import.checked", found, reason=in_words(found.report))
+            audit.record(SYSTEM, "import.checked", found, reason=in_words(found.report, is_check=True))
         else:
             history.move(found, "DONE")
             audit.record(SYSTEM, "import.finish", found, reason=in_words(found.report))
