@@ -90,7 +90,7 @@ class ImportsView(RecordView):
 
     def cells(self, row: Import) -> dict[str, Any]:
         """One import's line; what a check would do is no result."""
-        counts = row.report.json() if row.status in ("RUNNING", "DONE") or row.ended_at else {}
+        counts = {} if row.dry_run else row.report.json()
         return {
             "file_name": row.file_name,
             "status": row.status,
@@ -146,7 +146,7 @@ class ImportsView(RecordView):
             look_again=_LOOK if is_moving else None,
             progress=_progress(found) if is_moving else None,
             plan=_plan(found) if found.status == "CHECKED" else None,
-            counts=_counts(found) if found.begun_at else None,
+            counts=imports.counts(found) if found.begun_at else None,
             what_next=_what_next(found),
             rejected=_rejected_lines(rejected[:_REJECTIONS_SHOWN]),
             has_more_rejected=len(rejected) > _REJECTIONS_SHOWN,
@@ -193,7 +193,7 @@ class ImportsView(RecordView):
     def cancel(self, import_id: int) -> Response:
         """Stop it."""
         found = imports.cancel(_find(import_id).id, by=session.actor())
-        words = "Stopped. What is in stays in." if found.checked and found.report.rows else "Dropped."
+        words = "Stopped. What is in stays in." if not found.dry_run else "Dropped. Nothing was written."
         return done(words, _href(import_id))
 
     @expose("/<int:import_id>/rejected.csv")  # type: ignore[untyped-decorator]
@@ -305,7 +305,7 @@ def _actions(found: Import) -> list[Action]:
 
 def _what_next(found: Import) -> dict[str, str] | None:
     """The way to the columns, while they may still be chosen."""
-    if found.file_key is None or not may_move(found, "CHECKING"):
+    if found.file_key is None or not may_move(found, "CHECKING") or (found.status == "FAILED" and not found.begun_at):
         return None
     label = "Change the columns" if found.begun_at else "Choose the columns"
     return {"label": label, "href": f"{_href(found.id)}columns"}
@@ -326,15 +326,6 @@ def _plan(found: Import) -> dict[str, str]:
         "button": f"Import {packages}" if good else "",
         "start_href": f"{_href(found.id)}start",
     }
-
-
-def _counts(found: Import) -> list[dict[str, Any]]:
-    """What became of the rows, or would; `checked` is there from the end of the check on."""
-    names = ("Created", "Updated") if found.checked and found.status != "CHECKED" else ("To create", "To update")
-    return [
-        {"label": label, "count": count}
-        for label, count in zip((*names, "Unchanged", "Rejected"), found.report.json().values(), strict=True)
-    ]
 
 
 def _file_facts(found: Import) -> list[tuple[str, str]]:

@@ -34,10 +34,10 @@ from app.states import Stateful, moves, status_check
 class Import(Stateful, Outbox):
     """A file of packages on its way into the catalogue. CHECKING, a dry run, and RUNNING have a job.
 
-    The counts are those of the check or the import that came last, and written with each batch of rows; `checked` are
-    those that the last check ended with. `by_id` is who asked last, `begun_at` when. With a provider, all packages are
-    theirs; without one, the file says whose each is. `rate` is USD per unit of the file's prices, which are in
-    `currency`. The file is forgotten some time after it was uploaded; then `file_key` is empty.
+    The counts are those of the check (`dry_run`) or the import that came last, and written with each batch of rows.
+    `by_id` is who asked last, `begun_at` when. With a provider, all packages are theirs; without one, the file says
+    whose each is. `rate` is USD per unit of the file's prices, which are in `currency`. The file is forgotten some time
+    after it was uploaded; then `file_key` is empty.
     """
 
     JOB = "jobs.imports.work"
@@ -99,7 +99,7 @@ class Import(Stateful, Outbox):
     updated: Mapped[int] = mapped_column(default=0, server_default="0")
     unchanged: Mapped[int] = mapped_column(default=0, server_default="0")
     rejected: Mapped[int] = mapped_column(default=0, server_default="0")
-    checked: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    dry_run: Mapped[bool] = mapped_column(default=True, server_default="true")
     # Why it ended before it got to all its rows.
     ended_because: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())

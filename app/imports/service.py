@@ -134,8 +134,7 @@ def check(
             raise Unusable("The columns can't be used like this yet.", wrong)
         if keep_as:
             mappings.keep(keep_as, mapping, currency=found.currency, rate=found.rate, by=by)
-        found.checked = None
-        _begin(found, by)
+        _begin(found, by, dry_run=True)
         audit.record(by, "import.check", found)
     return found
 
@@ -157,7 +156,7 @@ def start(import_id: int, *, by: Actor) -> Import:
                 f" {other.file_rows:,} rows are done), which may hold packages of the same provider."
                 " Start this one when that is over."
             )
-        _begin(found, by)
+        _begin(found, by, dry_run=False)
         audit.record(by, "import.start", found)
     return found
 
@@ -173,7 +172,7 @@ def cancel(import_id: int, *, by: Actor) -> Import:
         was_running = found.status == "RUNNING"
         history.move(found, "CANCELLED")
         found.finished()
-        audit.record(by, "import.cancel", found, reason=in_words(found.report) if was_running else None)
+        audit.record(by, "import.cancel", found, reason=_in_words(found) if was_running else None)
     return found
 
 
@@ -207,17 +206,22 @@ def mapping_of(found: Import) -> ImportMapping:
     return ImportMapping.checked(found.columns, defaults)
 
 
-def in_words(report: ImportReport, *, is_check: bool = False) -> str:
-    """Counts as a sentence's part: `12 created, 1 rejected`, or of a check `12 to create, 1 rejected`."""
-    names = ("to create", "to update") if is_check else ("created", "updated")
-    counts = zip((*names, "unchanged", "rejected"), report.json().values(), strict=True)
-    return ", ".join(f"{count:,} {name}" for name, count in counts if count) or "nothing"
+def counts(found: Import) -> dict[str, int]:
+    """What became of the rows so far, or would, by the words for it: `created`, or `to create` of a check."""
+    names = ("to create", "to update") if found.dry_run else ("created", "updated")
+    return dict(zip((*names, "unchanged", "rejected"), found.report.json().values(), strict=True))
+
+
+def _in_words(found: Import) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts(found).items() if count) or "no rows"
 
 
 def why_no_file(found: Import) -> str | None:
     """Why an import can't be worked on any more, in words; None while its file is there."""
     if found.file_key is None:
-        return f"Its file was deleted {FILE_KEPT.days} days after it was uploaded. Upload it again."
+        return (
+            f"Its file is not kept any more: files are deleted {FILE_KEPT.days} days after the upload. Upload it again."
+        )
     return None
 
 
@@ -278,7 +282,8 @@ def forget_files() -> None:
 def _take_turn(found: Import) -> None:
     """Work through batches until the turn or the file is over."""
     import_id, status, begun_at, key = found.id, found.status, found.begun_at, found.file_key
-    by, mapping, rate, done = _who_works(found), mapping_of(found), found.rate, found.report
+    by, mapping, rate = _who_works(found), mapping_of(found), found.rate
+    dry_run, done = found.dry_run, found.report
     if key is None:
         raise Conflict(why_no_file(found) or "")
 
@@ -286,8 +291,7 @@ def _take_turn(found: Import) -> None:
         _keep(_still(import_id, status, begun_at), was=rows.report, progress=progress)
 
     with _at_hand(key) as stream:
-        is_check = status == "CHECKING"
-        rows = CatalogImport(stream, mapping, rate=rate, by=by, dry_run=is_check, done=done, keep=keep)
+        rows = CatalogImport(stream, mapping, rate=rate, by=by, dry_run=dry_run, done=done, keep=keep)
         ends_at: float | None = None
         for _progress in rows.run():
             # Reading again up to where it stands is no part of the turn.
@@ -351,11 +355,10 @@ def _finish(import_id: int, status: str, begun_at: datetime | None) -> None:
         found.finished()
         if status == "CHECKING":
             history.move(found, "CHECKED")
-            found.checked = found.report.json()
-            audit.record(SYSTEM, "import.checked", found, reason=in_words(found.report, is_check=True))
+            audit.record(SYSTEM, "import.checked", found, reason=_in_words(found))
         else:
             history.move(found, "DONE")
-            audit.record(SYSTEM, "import.finish", found, reason=in_words(found.report))
+            audit.record(SYSTEM, "import.finish", found, reason=_in_words(found))
 
 
 def _fail(import_id: int, because: str) -> None:
@@ -369,10 +372,10 @@ def _fail(import_id: int, because: str) -> None:
         audit.record(SYSTEM, "import.fail", found, reason=because)
 
 
-def _begin(found: Import, by: Actor) -> None:
+def _begin(found: Import, by: Actor, *, dry_run: bool) -> None:
     """From the file's first row, asked for by this person."""
     db.session.execute(delete(ImportRejection).where(ImportRejection.import_id == found.id))
-    found.report = ImportReport()
+    found.dry_run, found.report = dry_run, ImportReport()
     found.by_id, found.address, found.request_id = by.id or found.by_id, by.address, request_id.get()
     found.begun_at, found.ended_at, found.ended_because = utcnow(), None, None
     found.attempts = 0

@@ -34,7 +34,7 @@ def upgrade() -> None:
             sa.Column(count, sa.Integer(), server_default="0", nullable=False)
             for count in ("created", "updated", "unchanged", "rejected")
         ),
-        sa.Column("checked", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("dry_run", sa.Boolean(), server_default="true", nullable=False),
         sa.Column("ended_because", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("begun_at", sa.DateTime(timezone=True), nullable=True),

@@ -1,4 +1,4 @@
-"""The pages of imports: uploading a file, choosing its columns, what the check found, how far it is, what came of it."""
+"""The pages of imports: uploading a file, choosing its columns, what was found, how far it is, what came of it."""
 
 from __future__ import annotations
 
@@ -266,6 +266,18 @@ def test_a_stopped_import_says_how_it_goes_on(app: Flask) -> None:
     page = at_work.page(found)
     assert "Change the columns" not in words(page)
     assert "Kept deleted" in words(page)
+
+
+def test_a_check_that_is_dropped_is_not_told_as_an_import(app: Flask) -> None:
+    at_work = AtWork(app)
+    found = at_work.catalogue.checked(at_work.by)
+    assert at_work.press(found, "cancel").status_code == 302
+    page = at_work.page(found)
+    assert "Dropped. Nothing was written." in words(page)
+    assert "To create 3" in words(page)
+    page = at_work.browser.get("/console/import/?status=CANCELLED").text
+    line = next(part for part in page.split("<tr") if f'href="/console/import/{found.id}/"' in part)
+    assert f"oslo.csv Cancelled 3 – – – – {at_work.person.name}" in words(f"<tr{line}")
 
 
 def test_whoever_is_second_is_told_who_imports(app: Flask) -> None:
