@@ -212,10 +212,6 @@ def counts(found: Import) -> dict[str, int]:
     return dict(zip((*names, "unchanged", "rejected"), found.report.json().values(), strict=True))
 
 
-def _in_words(found: Import) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts(found).items() if count) or "no rows"
-
-
 def why_no_file(found: Import) -> str | None:
     """Why an import can't be worked on any more, in words; None while its file is there."""
     if found.file_key is None:
@@ -380,6 +376,10 @@ def _begin(found: Import, by: Actor, *, dry_run: bool) -> None:
     found.begun_at, found.ended_at, found.ended_because = utcnow(), None, None
     found.attempts = 0
     found.hand_out()
+
+
+def _in_words(found: Import) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts(found).items() if count) or "no rows"
 
 
 def _who_works(found: Import) -> Actor:
