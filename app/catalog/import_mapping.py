@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.catalog.import_fields import FIELDS, REQUIRED, Wrong, shown
-from app.catalog.import_file import CsvFile, Row, Unusable
+from app.catalog.import_file import Row, Unusable
 from app.catalog.time_zones import zone_of
 from app.errors import FieldError
 from app.money import MAX_CHARGE_MINOR, Money, to_minor
@@ -132,18 +132,18 @@ class ImportMapping:
 
 
 class RowReader:
-    """Reads the rows of one file by one mapping. `rate` is USD per unit of the file's prices."""
+    """Reads the rows of one file, with these columns, by one mapping. `rate` is USD per unit of the file's prices."""
 
-    def __init__(self, file: CsvFile, mapping: ImportMapping, rate: Decimal) -> None:
+    def __init__(self, columns: Sequence[str], mapping: ImportMapping, rate: Decimal) -> None:
         """Raises Unusable when the file lacks a column of the mapping."""
         self._mapping = mapping
         self._rate = rate
         self._positions: dict[str, int] = {}
         for field, column in mapping.columns.items():
-            if column not in file.columns:
-                has = ", ".join(map(shown, file.columns))
+            if column not in columns:
+                has = ", ".join(map(shown, columns))
                 raise Unusable(f"The file has no column {shown(column)} (for {field}); it has {has}.")
-            self._positions[field] = file.columns.index(column)
+            self._positions[field] = columns.index(column)
 
     def read(self, row: Row) -> Listing | list[Fault]:
         """The package that a row describes, or everything that is wrong with it."""

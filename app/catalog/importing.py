@@ -110,7 +110,7 @@ class CatalogImport:
         by.require("admin")
         self.report = done or ImportReport()
         self._file = CsvFile(stream)
-        self._reader = RowReader(self._file, mapping, rate)
+        self._reader = RowReader(self._file.columns, mapping, rate)
         self._given = mapping.given
         self._by = by
         self._dry_run = dry_run

@@ -17,7 +17,7 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from app.audit import trail
-from app.catalog.import_mapping import ImportMapping
+from app.catalog.import_mapping import CURRENCY, ImportMapping
 from app.catalog.models import Provider
 from app.console import session
 from app.console.base import ADMIN, MAX_ID, Column, Filter, RecordView, done, find, line
@@ -38,6 +38,7 @@ from app.imports import mappings
 from app.imports import service as imports
 from app.imports.columns import MOST_FILE_BYTES, MOST_ROWS
 from app.imports.models import Import, ImportRejection, SavedMapping
+from app.money import Money
 from app.states import may_move
 
 _TITLES: dict[str, trail.Title] = {
@@ -317,7 +318,7 @@ def _progress(found: Import) -> dict[str, Any]:
     return {"value": rows, "most": found.file_rows, "said": said}
 
 
-def _plan(found: Import) -> dict[str, str]:
+def _plan(found: Import) -> dict[str, Any]:
     """What importing a checked file would do."""
     good = found.file_rows - found.rejected
     packages = f"{good:,} {'package' if good == 1 else 'packages'}"
@@ -325,6 +326,16 @@ def _plan(found: Import) -> dict[str, str]:
         "title": f"{packages} can be imported" if good else "No row can be imported",
         "button": f"Import {packages}" if good else "",
         "start_href": f"{_href(found.id)}start",
+        "first": [
+            line(
+                name=listing.package["name"],
+                provider=listing.provider_name,
+                where=", ".join(filter(None, (listing.package["place"], listing.package["city"]))),
+                guests=listing.package["capacity"],
+                price=Money(listing.package["price_minor"], CURRENCY).json(),
+            )
+            for listing in imports.first_packages(found)
+        ],
     }
 
 
@@ -332,7 +343,7 @@ def _file_facts(found: Import) -> list[tuple[str, str]]:
     facts = [("File", f"{_size(found.file_bytes)}, {found.file_rows:,} rows, {len(found.headings)} columns")]
     if found.columns or found.defaults:
         rate = f"1 {found.currency} is {found.rate.normalize():f} USD"
-        facts.append(("Prices", f"in {found.currency}" + ("" if found.currency == "USD" else f", {rate}")))
+        facts.append(("Prices", f"in {found.currency}" + ("" if found.currency == CURRENCY else f", {rate}")))
     until = found.created_at + imports.FILE_KEPT
     facts.append(("Kept", f"until {until.day} {until:%b %Y}" if found.file_key else "deleted"))
     return facts

@@ -25,8 +25,8 @@ from app.accounts.models import User
 from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
-from app.catalog.import_file import Unusable
-from app.catalog.import_mapping import CURRENCY, ImportMapping
+from app.catalog.import_file import Row, Unusable
+from app.catalog.import_mapping import CURRENCY, ImportMapping, Listing, RowReader
 from app.catalog.importing import CatalogImport, ImportReport, Progress, parse_rate
 from app.catalog.models import Provider
 from app.db import leave_database, lock, transaction, utcnow
@@ -204,6 +204,15 @@ def mapping_of(found: Import) -> ImportMapping:
             "provider_name": found.provider.name,
         }
     return ImportMapping.checked(found.columns, defaults)
+
+
+def first_packages(found: Import) -> list[Listing]:
+    """What the first rows of a file whose columns are chosen are as packages, long texts shortened; of rejected rows
+    nothing. Raises Unusable.
+    """
+    reader = RowReader(found.headings, mapping_of(found), found.rate)
+    read = [reader.read(Row(0, cells)) for cells in found.samples]
+    return [listing for listing in read if isinstance(listing, Listing)]
 
 
 def counts(found: Import) -> dict[str, int]:

@@ -84,6 +84,7 @@ def test_a_file_goes_all_the_way_through_the_pages(app: Flask) -> None:
     assert "4 packages can be imported" in words(page)
     assert "To create 4 To update 0 Unchanged 0 Rejected 2" in words(page)
     assert '6 price "free" is not a number' in words(page).replace("&#34;", '"')
+    assert f"Room 0 Host {at_work.catalogue.host} Frogner, Oslo 3 $100.00" in words(page)
     assert at_work.catalogue.packages() == {}
 
     assert at_work.press(found, "start").status_code == 302
