@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.errors import Unavailable
 from app.extensions import db
 from app.imports import service as imports
+from app.imports import work as working
 from app.imports.models import Import
 from app.logs import request_id
 from jobs import job
@@ -19,9 +20,9 @@ def work(import_id: int) -> None:
     # The work goes on under the id of the request that asked for it, whatever sweep handed it out.
     request_id.set(found.request_id)
     try:
-        imports.work(import_id)
+        working.go_on(import_id)
     except Unavailable as error:
-        imports.note_failure(import_id, error)
+        working.note_failure(import_id, error)
 
 
 @job

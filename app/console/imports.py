@@ -37,7 +37,7 @@ from app.errors import Conflict, Invalid, NotFound
 from app.imports import mappings
 from app.imports import service as imports
 from app.imports.columns import MOST_FILE_BYTES, MOST_ROWS
-from app.imports.models import Import, ImportRejection, SavedMapping
+from app.imports.models import FILE_KEPT, UNDER_WAY, Import, ImportRejection, SavedMapping
 from app.money import Money
 from app.states import may_move
 
@@ -130,7 +130,7 @@ class ImportsView(RecordView):
     def show(self, import_id: int) -> str:
         """One import; its page looks again by itself while a worker is at it."""
         found = _find(import_id)
-        is_moving = found.status in imports.UNDER_WAY
+        is_moving = found.status in UNDER_WAY
         rejected = [] if is_moving else imports.rejections(found.id, most=_REJECTIONS_SHOWN + 1)
         return self.render_record(
             Record(
@@ -147,7 +147,7 @@ class ImportsView(RecordView):
             look_again=_LOOK if is_moving else None,
             progress=_progress(found) if is_moving else None,
             plan=_plan(found) if found.status == "CHECKED" else None,
-            counts=imports.counts(found) if found.begun_at else None,
+            counts=found.counts if found.begun_at else None,
             what_next=_what_next(found),
             rejected=_rejected_lines(rejected[:_REJECTIONS_SHOWN]),
             has_more_rejected=len(rejected) > _REJECTIONS_SHOWN,
@@ -209,7 +209,7 @@ class ImportsView(RecordView):
         found = _find(import_id)
         if not (found.columns or found.defaults):
             raise NotFound("Its columns are not chosen yet.")
-        return _toml(imports.mapping_of(found), found, f"import-{found.id}.toml")
+        return _toml(found.mapping(), found, f"import-{found.id}.toml")
 
     @expose("/kept/")  # type: ignore[untyped-decorator]
     def kept(self) -> str:
@@ -237,12 +237,12 @@ class ImportsView(RecordView):
                 provider=provider,
                 most_bytes=MOST_FILE_BYTES,
                 most_rows=MOST_ROWS,
-                days_kept=imports.FILE_KEPT.days,
+                days_kept=FILE_KEPT.days,
             )
         )
 
     def _columns_page(self, found: Import, chosen: Chosen, kept: SavedMapping | None = None) -> str:
-        refusal = imports.why_no_file(found)
+        refusal = found.why_no_file()
         if refusal is None and not may_move(found, "CHECKING"):
             refusal = f"This import is {status_label(found.status).lower()}; its columns can't be changed."
         if refusal is not None:
@@ -344,7 +344,7 @@ def _file_facts(found: Import) -> list[tuple[str, str]]:
     if found.columns or found.defaults:
         rate = f"1 {found.currency} is {found.rate.normalize():f} USD"
         facts.append(("Prices", f"in {found.currency}" + ("" if found.currency == CURRENCY else f", {rate}")))
-    until = found.created_at + imports.FILE_KEPT
+    until = found.created_at + FILE_KEPT
     facts.append(("Kept", f"until {until.day} {until:%b %Y}" if found.file_key else "deleted"))
     return facts
 

@@ -4,7 +4,7 @@ kept for the next file.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,11 +24,15 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.models import User
+from app.catalog.import_mapping import ImportMapping
 from app.catalog.importing import ImportReport
 from app.catalog.models import Provider
 from app.extensions import Model
 from app.queue import Outbox
 from app.states import Stateful, moves, status_check
+
+UNDER_WAY = ("CHECKING", "RUNNING")
+FILE_KEPT = timedelta(days=30)
 
 
 class Import(Stateful, Outbox):
@@ -117,6 +121,33 @@ class Import(Stateful, Outbox):
     def report(self, now: ImportReport) -> None:
         for name, count in now.json().items():
             setattr(self, name, count)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The same by the words for it, which are `to create` of a check where they are `created` of an import."""
+        names = ("to create", "to update") if self.dry_run else ("created", "updated")
+        return dict(zip((*names, "unchanged", "rejected"), self.report.json().values(), strict=True))
+
+    @property
+    def counts_in_words(self) -> str:
+        """As a sentence's part: `12 created, 1 rejected`."""
+        return ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if count) or "no rows"
+
+    def mapping(self) -> ImportMapping:
+        """What was chosen, with what the import's own provider says. Raises Unusable."""
+        defaults = dict(self.defaults)
+        if self.provider is not None:
+            defaults |= {
+                "provider_external_id": str(self.provider.external_id),
+                "provider_name": self.provider.name,
+            }
+        return ImportMapping.checked(self.columns, defaults)
+
+    def why_no_file(self) -> str | None:
+        """Why it can't be worked on any more, in words; None while its file is kept."""
+        if self.file_key is None:
+            return f"Its file is not kept any more: that is for {FILE_KEPT.days} days from the upload. Upload it again."
+        return None
 
 
 class ImportRejection(Model):

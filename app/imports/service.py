@@ -1,61 +1,42 @@
-"""Verbs of imports: uploading a file, checking it with a choice of columns, importing it, stopping. The work on its
-rows is `catalog.importing`'s, the same as the command's.
-"""
+"""Verbs of imports: uploading a file, checking it with a choice of columns, importing it, stopping, forgetting."""
 
 from __future__ import annotations
 
-import logging
 import secrets
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from time import monotonic
 from typing import Any, BinaryIO
 
-from rq.timeouts import BaseTimeoutException
-from sqlalchemy import delete, func, insert, or_, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import joinedload
 
 from app import storage
-from app.accounts import service as accounts
-from app.accounts.models import User
 from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.catalog.import_file import Row, Unusable
-from app.catalog.import_mapping import CURRENCY, ImportMapping, Listing, RowReader
-from app.catalog.importing import CatalogImport, ImportReport, Progress, parse_rate
+from app.catalog.import_mapping import CURRENCY, Listing, RowReader
+from app.catalog.importing import ImportReport, parse_rate
 from app.catalog.models import Provider
 from app.db import leave_database, lock, transaction, utcnow
-from app.errors import Conflict, FieldError, Invalid, NotAllowed, NotFound, TripdeskError, Unavailable
+from app.errors import Conflict, FieldError, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from app.imports import mappings
 from app.imports.columns import look_at
 from app.imports.mappings import MAY_IMPORT
-from app.imports.models import Import, ImportRejection
+from app.imports.models import FILE_KEPT, UNDER_WAY, Import, ImportRejection
+from app.imports.work import fail
 from app.logs import request_id
-from app.queue import LEASE
 
-log = logging.getLogger(__name__)
-
-# Others share the worker: after so long they have their turn. Reading again up to where it stands comes on top.
-TURN_SECONDS = 10.0
-FILE_KEPT = timedelta(days=30)
 UPLOAD_TAKES = timedelta(days=1)
-UNDER_WAY = ("CHECKING", "RUNNING")
 PROVIDER_FIELDS = frozenset({"provider_external_id", "provider_name", "provider_status"})
 _LONGEST_FILE_NAME = 200
 _LONGEST_CELL = 20_000
 _COPY_BYTES = 1 << 20
 # Any fixed number will do: two imports that are started at once.
 _STARTING_LOCK = 7_203
-
-
-class _NoMore(Exception):
-    """Somebody stopped this, or another job goes on with it: nothing of the batch may be kept."""
 
 
 def upload(stream: BinaryIO, file_name: str, *, by: Actor, provider_id: int | None = None) -> Import:
@@ -92,7 +73,7 @@ def upload(stream: BinaryIO, file_name: str, *, by: Actor, provider_id: int | No
     try:
         storage.save(key, iter(partial(stream.read, _COPY_BYTES), b""))
     except Exception:
-        _fail(import_id, "The file could not be stored.")
+        fail(import_id, "The file could not be stored.")
         raise
     with transaction():
         found = lock(Import, import_id)
@@ -127,7 +108,7 @@ def check(
         found.currency, found.rate, wrong = _prices(currency, rate)
         wrong += _wrong_columns(found)
         try:
-            mapping = mapping_of(found)
+            mapping = found.mapping()
         except Unusable as unusable:
             wrong += unusable.fields
         if wrong:
@@ -172,7 +153,7 @@ def cancel(import_id: int, *, by: Actor) -> Import:
         was_running = found.status == "RUNNING"
         history.move(found, "CANCELLED")
         found.finished()
-        audit.record(by, "import.cancel", found, reason=_in_words(found) if was_running else None)
+        audit.record(by, "import.cancel", found, reason=found.counts_in_words if was_running else None)
     return found
 
 
@@ -195,70 +176,13 @@ def rejections(import_id: int, *, after: int = 0, most: int) -> Sequence[ImportR
     ).all()
 
 
-def mapping_of(found: Import) -> ImportMapping:
-    """What an import's columns were chosen to be. Raises Unusable."""
-    defaults = dict(found.defaults)
-    if found.provider is not None:
-        defaults |= {
-            "provider_external_id": str(found.provider.external_id),
-            "provider_name": found.provider.name,
-        }
-    return ImportMapping.checked(found.columns, defaults)
-
-
 def first_packages(found: Import) -> list[Listing]:
     """What the first rows of a file whose columns are chosen are as packages, long texts shortened; of rejected rows
     nothing. Raises Unusable.
     """
-    reader = RowReader(found.headings, mapping_of(found), found.rate)
+    reader = RowReader(found.headings, found.mapping(), found.rate)
     read = [reader.read(Row(0, cells)) for cells in found.samples]
     return [listing for listing in read if isinstance(listing, Listing)]
-
-
-def counts(found: Import) -> dict[str, int]:
-    """What became of the rows so far, or would, by the words for it: `created`, or `to create` of a check."""
-    names = ("to create", "to update") if found.dry_run else ("created", "updated")
-    return dict(zip((*names, "unchanged", "rejected"), found.report.json().values(), strict=True))
-
-
-def why_no_file(found: Import) -> str | None:
-    """Why an import can't be worked on any more, in words; None while its file is there."""
-    if found.file_key is None:
-        return (
-            f"Its file is not kept any more: files are deleted {FILE_KEPT.days} days after the upload. Upload it again."
-        )
-    return None
-
-
-def work(import_id: int) -> None:
-    """Go on with a check or an import, batch by batch, until it is over or others have their turn.
-
-    May be called twice at once, and be killed at any moment: how far it is, is committed with each batch. Raises
-    Unavailable.
-    """
-    found = db.session.get(Import, import_id, populate_existing=True)
-    if found is None or found.due_at is None:
-        return
-    try:
-        _take_turn(found)
-    except _NoMore:
-        return
-    except (Unavailable, BaseTimeoutException):
-        raise
-    except TripdeskError as refusal:
-        _fail(import_id, refusal.detail)
-    except Exception:
-        log.exception("an import failed", extra={"import": import_id})
-        _fail(import_id, "Something unexpected went wrong; it is in the log.")
-
-
-def note_failure(import_id: int, error: Unavailable) -> None:
-    """Have an import that something was in the way of go on later, until its tries are used up."""
-    with transaction():
-        found = lock(Import, import_id)
-        is_given_up = found.due_at is not None and not found.failed(error.detail)
-    if is_given_up:
-        _fail(import_id, f"It was tried too often. The last time: {error.detail}")
 
 
 def forget_files() -> None:
@@ -284,99 +208,6 @@ def forget_files() -> None:
             audit.record(SYSTEM, "import.forget_file", found)
 
 
-def _take_turn(found: Import) -> None:
-    """Work through batches until the turn or the file is over."""
-    import_id, status, begun_at, key = found.id, found.status, found.begun_at, found.file_key
-    by, mapping, rate = _who_works(found), mapping_of(found), found.rate
-    dry_run, done = found.dry_run, found.report
-    if key is None:
-        raise Conflict(why_no_file(found) or "")
-
-    def keep(progress: Progress) -> None:
-        _keep(_still(import_id, status, begun_at), was=rows.report, progress=progress)
-
-    with _at_hand(key) as stream:
-        rows = CatalogImport(stream, mapping, rate=rate, by=by, dry_run=dry_run, done=done, keep=keep)
-        ends_at: float | None = None
-        for _progress in rows.run():
-            # Reading again up to where it stands is no part of the turn.
-            ends_at = ends_at or monotonic() + TURN_SECONDS
-            if monotonic() >= ends_at:
-                _hand_on(import_id, status, begun_at)
-                return
-    _finish(import_id, status, begun_at)
-
-
-def _keep(found: Import, *, was: ImportReport, progress: Progress) -> None:
-    """Write how far it is, in the transaction of the batch that brought it there. Raises _NoMore, NotAllowed."""
-    if found.report != was:
-        raise _NoMore
-    _who_works(found)
-    found.report = progress.report
-    found.attempts, found.last_error = 0, None
-    found.leased_until = utcnow() + LEASE
-    rejected = [
-        {
-            "import_id": found.id,
-            "line": rejection.line,
-            "faults": [{"column": fault.column, "reason": fault.reason} for fault in rejection.faults],
-        }
-        for rejection in progress.rejections
-    ]
-    if rejected:
-        db.session.execute(insert(ImportRejection), rejected)
-
-
-@contextmanager
-def _at_hand(key: str) -> Iterator[BinaryIO]:
-    """A stored file as one that can be read from any place."""
-    leave_database()
-    with tempfile.TemporaryFile() as copy:
-        try:
-            for part in storage.read(key):
-                copy.write(part)
-        except NotFound:
-            raise NotFound("Its file is not there any more. Upload it again.") from None
-        copy.seek(0)
-        yield copy
-
-
-def _still(import_id: int, status: str, begun_at: datetime | None) -> Import:
-    """The import, locked, if what was begun then is still under way. Raises _NoMore."""
-    found = lock(Import, import_id)
-    if found.due_at is None or (found.status, found.begun_at) != (status, begun_at):
-        raise _NoMore
-    return found
-
-
-def _hand_on(import_id: int, status: str, begun_at: datetime | None) -> None:
-    with transaction():
-        _still(import_id, status, begun_at).hand_out()
-
-
-def _finish(import_id: int, status: str, begun_at: datetime | None) -> None:
-    with transaction():
-        found = _still(import_id, status, begun_at)
-        found.finished()
-        if status == "CHECKING":
-            history.move(found, "CHECKED")
-            audit.record(SYSTEM, "import.checked", found, reason=_in_words(found))
-        else:
-            history.move(found, "DONE")
-            audit.record(SYSTEM, "import.finish", found, reason=_in_words(found))
-
-
-def _fail(import_id: int, because: str) -> None:
-    with transaction():
-        found = lock(Import, import_id)
-        if found.status not in (*UNDER_WAY, "UPLOADING"):
-            return
-        history.move(found, "FAILED")
-        found.finished()
-        found.ended_because = because
-        audit.record(SYSTEM, "import.fail", found, reason=because)
-
-
 def _begin(found: Import, by: Actor, *, dry_run: bool) -> None:
     """From the file's first row, asked for by this person."""
     db.session.execute(delete(ImportRejection).where(ImportRejection.import_id == found.id))
@@ -385,21 +216,6 @@ def _begin(found: Import, by: Actor, *, dry_run: bool) -> None:
     found.begun_at, found.ended_at, found.ended_because = utcnow(), None, None
     found.attempts = 0
     found.hand_out()
-
-
-def _in_words(found: Import) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts(found).items() if count) or "no rows"
-
-
-def _who_works(found: Import) -> Actor:
-    """Whoever asked, with the roles they hold now. Raises NotAllowed when they may not do this any more."""
-    by = accounts.active_actor(found.by_id, found.address)
-    if by is not None and by.has(MAY_IMPORT):
-        return by
-    name = db.session.get_one(User, found.by_id).name
-    if by is None:
-        raise NotAllowed(f"The account of {name}, who asked for it, is deactivated.")
-    raise NotAllowed(f"{name}, who asked for it, does not hold the role {' or '.join(MAY_IMPORT)} any more.")
 
 
 def _in_the_way(found: Import) -> Import | None:
@@ -417,7 +233,7 @@ def _in_the_way(found: Import) -> Import | None:
 
 
 def _require_file(found: Import) -> None:
-    refusal = why_no_file(found)
+    refusal = found.why_no_file()
     if refusal is not None:
         raise Conflict(refusal)
 

@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 
 from app.imports import service as imports
+from app.imports import work
 from dev.postgres import APP
 from tests.conftest import wait_for
 from tests.imports.files import HEADER, Catalogue, admin
@@ -56,9 +57,9 @@ def test_a_worker_killed_in_an_import_leaves_no_row_out_and_none_twice(stack: St
         catalogue = Catalogue(good=ROWS - 5, bad=5)
         known = "\n".join([HEADER, *(catalogue.rows[number] for number in HELD), ""]).encode()
         first = catalogue.check(imports.upload(io.BytesIO(known), "known.csv", by=by), by)
-        imports.work(first.id)
+        work.go_on(first.id)
         imports.start(first.id, by=by)
-        imports.work(first.id)
+        work.go_on(first.id)
         found = catalogue.checked(by)
         imports.start(found.id, by=by)
     stack.empty_redis()

@@ -16,7 +16,8 @@ from app.catalog.models import Package, Provider
 from app.db import transaction
 from app.extensions import db
 from app.imports import service as imports
-from app.imports.models import Import
+from app.imports import work
+from app.imports.models import UNDER_WAY, Import
 from tests import factories
 
 COLUMNS = {
@@ -88,8 +89,8 @@ def admin() -> tuple[User, Actor]:
 
 def worked(found: Import) -> Import:
     """The import, with nothing left to do: whether by a worker that runs, or here and now."""
-    while (now := reread(found)).status in imports.UNDER_WAY:
-        imports.work(now.id)
+    while (now := reread(found)).status in UNDER_WAY:
+        work.go_on(now.id)
     return now
 
 

@@ -18,7 +18,7 @@ from app.catalog.import_file import Unusable
 from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound, Unavailable
 from app.extensions import db
-from app.imports import columns, mappings
+from app.imports import columns, mappings, work
 from app.imports import service as imports
 from app.imports.models import Import, SavedMapping
 from app.queue import MAX_ATTEMPTS, sweep
@@ -183,7 +183,7 @@ def test_only_an_admin_uploads_checks_starts_stops_and_keeps(app: Flask) -> None
         lambda: Catalogue().check(found, finance),
         lambda: imports.start(found.id, by=finance),
         lambda: imports.cancel(found.id, by=finance),
-        lambda: mappings.keep("x", imports.mapping_of(found), currency="NOK", rate=found.rate, by=finance),
+        lambda: mappings.keep("x", found.mapping(), currency="NOK", rate=found.rate, by=finance),
     ):
         with pytest.raises(NotAllowed):
             refused()
@@ -326,7 +326,7 @@ def test_a_choice_with_an_impossible_name_starts_no_check(app: Flask) -> None:
 def test_others_have_their_turn_and_the_next_job_goes_on_where_it_was(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
     _, by = admin()
     catalogue = Catalogue(good=150, bad=60)
     catalogue.rows.append(catalogue.row(0))  # the first row's id once more
@@ -334,7 +334,7 @@ def test_others_have_their_turn_and_the_next_job_goes_on_where_it_was(
     assert counts(found) == (150, 0, 0, 61)
     app.extensions["redis"].flushdb()
     imports.start(found.id, by=by)
-    imports.work(found.id)
+    work.go_on(found.id)
     found = reread(found)
     assert (found.status, counts(found)) == ("RUNNING", (100, 0, 0, 0))
     assert queued.calls() == [(Import.JOB, (found.id,))] * 2
@@ -361,7 +361,7 @@ def test_a_worker_that_dies_in_a_batch_leaves_nothing_of_it_and_the_rest_is_done
     with monkeypatch.context() as patch:
         patch.setattr(calendars, "open_days", die)
         with pytest.raises(KeyboardInterrupt):
-            imports.work(found.id)
+            work.go_on(found.id)
     assert len(catalogue.packages()) == 100
     found = reread(found)
     assert (found.status, counts(found)) == ("RUNNING", (100, 0, 0, 0))
@@ -393,7 +393,7 @@ def test_two_workers_at_one_import_count_each_row_once(app: Flask, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(calendars, "open_days", let_the_other_in)
-        imports.work(found.id)
+        work.go_on(found.id)
     assert len(catalogue.packages()) == 100
     assert counts(reread(found)) == (100, 0, 0, 0)
     assert queued.work_off() == []
@@ -403,11 +403,11 @@ def test_two_workers_at_one_import_count_each_row_once(app: Flask, monkeypatch: 
 def test_a_stopped_import_writes_nothing_more_and_is_checked_again_before_it_goes_on(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imports, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
     _, by = admin()
     catalogue = Catalogue(good=250)
     found = imports.start(catalogue.checked(by).id, by=by)
-    imports.work(found.id)
+    work.go_on(found.id)
     imports.cancel(found.id, by=by)
     assert queued.work_off() == []
     found = reread(found)
@@ -427,7 +427,7 @@ def test_a_job_of_a_check_before_does_not_count_into_the_next(app: Flask, monkey
     _, by = admin()
     catalogue = Catalogue(good=150)
     found = catalogue.check(catalogue.upload(by), by)
-    real, calls = imports._still, []
+    real, calls = work._still, []
 
     def choose_anew(*arguments: Any) -> Import:
         calls.append(arguments)
@@ -436,19 +436,19 @@ def test_a_job_of_a_check_before_does_not_count_into_the_next(app: Flask, monkey
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(imports, "_still", choose_anew)
-        imports.work(found.id)
+        patch.setattr(work, "_still", choose_anew)
+        work.go_on(found.id)
     assert counts(reread(found)) == (0, 0, 0, 0)
     assert queued.work_off() == []
     assert counts(reread(found)) == (150, 0, 0, 0)
 
 
 def test_whoever_may_not_import_any_more_imports_nothing_more(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imports, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
     person, by = admin()
     catalogue = Catalogue(good=250)
     found = imports.start(catalogue.checked(by).id, by=by)
-    imports.work(found.id)
+    work.go_on(found.id)
     with transaction():
         db.session.execute(text("DELETE FROM staff_roles WHERE user_id = :id"), {"id": person.id})
     assert queued.work_off() == []
@@ -463,7 +463,7 @@ def test_imports_of_one_provider_and_of_nobody_knows_whom_are_one_at_a_time(app:
     running = imports.start(first.checked(by, name="first.csv").id, by=by)
     _, other = admin()
     waiting = second.check(second.upload(other), other)
-    imports.work(waiting.id)
+    work.go_on(waiting.id)
     with pytest.raises(Conflict, match=f"{person.name} is importing first.csv right now"):
         imports.start(waiting.id, by=other)
     assert reread(waiting).status == "CHECKED"
@@ -477,11 +477,11 @@ def test_imports_of_one_provider_and_of_nobody_knows_whom_are_one_at_a_time(app:
 def test_what_is_in_the_way_is_tried_again_until_the_tries_are_used_up(app: Flask) -> None:
     _, by = admin()
     found = imports.start(Catalogue().checked(by).id, by=by)
-    imports.note_failure(found.id, Unavailable("The disk is slow."))
+    work.note_failure(found.id, Unavailable("The disk is slow."))
     found = reread(found)
     assert (found.status, found.last_error, found.attempts) == ("RUNNING", "The disk is slow.", 1)
     for _ in range(MAX_ATTEMPTS):
-        imports.note_failure(found.id, Unavailable("The disk is slow."))
+        work.note_failure(found.id, Unavailable("The disk is slow."))
     found = reread(found)
     assert (found.status, found.due_at) == ("FAILED", None)
     assert found.ended_because == "It was tried too often. The last time: The disk is slow."
