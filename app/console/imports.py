@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
-from flask import request, stream_with_context
+from flask import request
 from flask_admin import expose
 from sqlalchemy import Select, select
 from sqlalchemy.orm import joinedload
@@ -201,7 +201,7 @@ class ImportsView(RecordView):
     def rejected(self, import_id: int) -> Response:
         """Every rejected row, to put the file right by."""
         found = _find(import_id)
-        return _download(stream_with_context(_rejected_csv(found.id)), f"rejected-{found.id}.csv", "text/csv")
+        return _download("".join(_rejected_csv(found.id)), f"rejected-{found.id}.csv", "text/csv")
 
     @expose("/<int:import_id>/mapping.toml")  # type: ignore[untyped-decorator]
     def mapping(self, import_id: int) -> Response:
@@ -384,6 +384,6 @@ def _toml(mapping: ImportMapping, prices: Import | SavedMapping, file_name: str)
     return _download(content, file_name, "application/toml")
 
 
-def _download(content: Any, file_name: str, kind: str) -> Response:
+def _download(content: str, file_name: str, kind: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
     return Response(content, content_type=f"{kind}; charset=utf-8", headers=headers)
