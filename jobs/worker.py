@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 
+from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
 from app import create_app
 from app.config import SettingsError, settings
 from app.queue import QUEUES, connect
-from jobs import audit, bookings, bulk, notifications, payments, sweeps, webhooks
+from jobs import accounts, audit, bookings, bulk, notifications, payments, reviews, sweeps, webhooks
 
 # Loaded before the first job, so that one that doesn't import stops the start, not the job.
-MODULES = (audit, bookings, bulk, notifications, payments, sweeps, webhooks)
+MODULES = (accounts, audit, bookings, bulk, notifications, payments, reviews, sweeps, webhooks)
 
 
 def main(arguments: list[str]) -> int:
-    """Work until told to stop; 2 for a wrong queue or wrong settings."""
+    """Work until told to stop; 1 when there is no Redis to begin with, 2 for a wrong queue or wrong settings."""
     if len(arguments) != 1 or arguments[0] not in QUEUES:
         print(f"usage: python -m jobs.worker QUEUE, one of {', '.join(QUEUES)}", file=sys.stderr)
         return 2
@@ -28,6 +29,11 @@ def main(arguments: list[str]) -> int:
         return 2
     with app.app_context():
         redis = connect(settings().redis_url, blocking=True)
+        try:
+            redis.ping()
+        except RedisError as error:
+            print(f"REDIS_URL: no Redis answers there ({error}). Start it, or correct the setting.", file=sys.stderr)
+            return 1
         queue = Queue(arguments[0], connection=redis, serializer=JSONSerializer)
         SimpleWorker([queue], connection=redis, serializer=JSONSerializer).work(logging_level="WARNING")
     return 0

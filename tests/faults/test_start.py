@@ -91,6 +91,15 @@ def test_an_unknown_queue_is_said(services: Services, tmp_path: Path) -> None:
     assert "one of urgent, default, mail, bulk, slow" in ended.stderr
 
 
+def test_a_worker_without_redis_says_so_in_a_line(services: Services, tmp_path: Path) -> None:
+    settings = settings_on(services.postgres, services.valkey)
+    ended = run(PROCESSES["worker"], tmp_path, **{**settings, "redis_url": f"redis://127.0.0.1:{free_port()}"})
+    assert ended.returncode == 1
+    (said,) = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
+    assert said.startswith("REDIS_URL: no Redis answers there (")
+    assert "Connection refused" in said
+
+
 def test_a_start_while_the_database_is_down_waits_for_it(services: Services, tmp_path: Path) -> None:
     settings = settings_on(services.postgres, services.valkey)
     away = settings["database_url"].replace("/tripdesk?", "/not_there_yet?")
