@@ -12,7 +12,7 @@ function showSamples(choice) {
 function checkSize(field) {
   const most = Number(field.dataset.mostBytes);
   const [file] = field.files;
-  const words = file && file.size > most ? `This file has ${(file.size / 1e6).toFixed(1)} MB; at most ${most / 1e6} MB can be uploaded. Compress it with gzip, or split it.` : "";
+  const words = file && file.size > most ? `This file has ${Math.ceil(file.size / 1e5) / 10} MB; at most ${most / 1e6} MB can be uploaded. Compress it with gzip, or split it.` : "";
   const said = document.getElementById("error-file");
   said.querySelector("[data-error]").textContent = words;
   said.hidden = !words;

@@ -73,8 +73,9 @@ def test_a_file_that_is_too_large_is_told_before_it_is_sent(sign_in: SignIn, tmp
     page.get_by_role("button", name="Upload file").click()
     expect(page).to_have_url(f"{page.url.split('/console')[0]}/console/import/new")
     expect(page.get_by_label("File")).to_have_attribute("aria-invalid", "true")
-    file.write_bytes(Catalogue().content)
-    page.get_by_label("File").set_input_files(file)
+    smaller = tmp_path / "smaller.csv"
+    smaller.write_bytes(Catalogue().content)
+    page.get_by_label("File").set_input_files(smaller)
     expect(page.get_by_text("at most 20 MB can be uploaded")).to_be_hidden()
     page.get_by_role("button", name="Upload file").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Which column is what?")
