@@ -42,7 +42,8 @@ class Outbox(Model):
 
     Each subclass names the JOB that takes a row's id, and the SWEEP that hands out what is due. While `leased_until`
     lies ahead, a job for the row is believed to be on its way; after that the sweep sends another. Both a lost and a
-    doubled job are harmless: the job locks the row and does nothing when `due_at` is empty.
+    doubled job are harmless: the job locks the row and does nothing when `due_at` is empty. `request_id` is the request
+    that asked for the work, whose trail goes on with it.
     """
 
     __abstract__ = True
@@ -54,6 +55,7 @@ class Outbox(Model):
     leased_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0, server_default="0")
     last_error: Mapped[str | None]
+    request_id: Mapped[str]
 
     def hand_out(self) -> None:
         """Mark the work as due now and enqueue its job after the commit."""

@@ -70,8 +70,8 @@ class Verdict:
 
     @property
     def retry_after(self) -> int:
-        """Seconds until a request will pass."""
-        return max(1, _seconds(self.used + self.policy.cost - self.policy.window))
+        """Seconds until a request will pass, after one that was refused."""
+        return _seconds(self.used + self.policy.cost - self.policy.window)
 
 
 class Limiter:

@@ -75,7 +75,16 @@ def save(key: str, content: Iterable[bytes]) -> int:
 
 def read(key: str) -> Iterator[bytes]:
     """A file in blocks. Raises NotFound at once, and Unavailable, also on the way."""
-    blocks = _storage().read(_checked(key))
+    return read_each([key])
+
+
+def read_each(keys: Iterable[str]) -> Iterator[bytes]:
+    """Several files, one behind the other, in blocks; it may be read on when the request is over.
+
+    Raises NotFound for the first at once and for the others on the way, as Unavailable.
+    """
+    place, checked = _storage(), [_checked(key) for key in keys]
+    blocks = chain.from_iterable(place.read(key) for key in checked)
     return chain([next(blocks, b"")], blocks)
 
 

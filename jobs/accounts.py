@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from app.accounts import claims, credentials, throttle
-from jobs import job
+from app.accounts.models import PasswordResetRequest
+from jobs import due, job
 
 
 @job
-def answer_password_reset_request(request_id: int) -> None:
+def answer_password_reset_request(reset_request_id: int) -> None:
     """Mail a link to whoever forgot their password, if they have an account."""
-    credentials.answer_password_reset_request(request_id)
+    if due(PasswordResetRequest, reset_request_id):
+        credentials.answer_password_reset_request(reset_request_id)
 
 
 @job

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from app.notifications import service as notifications
-from jobs import job
+from app.notifications.models import Notification
+from jobs import due, job
 
 
 @job
 def send(notification_id: int) -> None:
     """Send one mail, at most once."""
-    notifications.send(notification_id)
+    if due(Notification, notification_id):
+        notifications.send(notification_id)

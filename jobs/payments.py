@@ -8,12 +8,14 @@ from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from app.queue import note_failure
 from app.workers import note_check
-from jobs import job
+from jobs import due, job
 
 
 @job
 def submit_refund(refund_id: int) -> None:
     """Have Stripe pay an approved refund, or ask again what became of it."""
+    if due(Refund, refund_id) is None:
+        return
     try:
         payments.submit_refund(refund_id)
     except TripdeskError as error:
@@ -23,6 +25,8 @@ def submit_refund(refund_id: int) -> None:
 @job
 def close_intent(payment_id: int) -> None:
     """Cancel the intent of a payment that nobody should make any more."""
+    if due(Payment, payment_id) is None:
+        return
     try:
         payments.close_intent(payment_id)
     except TripdeskError as error:

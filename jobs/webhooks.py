@@ -8,12 +8,10 @@ from functools import partial
 
 from app.bookings import service as bookings
 from app.errors import TripdeskError
-from app.extensions import db
-from app.logs import request_id
 from app.payments import inbox, stripe_gateway
 from app.payments import service as payments
 from app.payments.models import WebhookEvent
-from jobs import job
+from jobs import due, job
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +49,9 @@ HANDLERS: dict[str, Callable[[WebhookEvent], Effect | None]] = {
 @job
 def process(event_id: int) -> None:
     """Give a stored event its effect, once."""
-    event = db.session.get(WebhookEvent, event_id)
-    if event is None or event.due_at is None:
+    event = due(WebhookEvent, event_id)
+    if event is None:
         return
-    # The work goes on under the id of the request that brought it, whatever sweep handed it out.
-    request_id.set(event.request_id)
     handler = HANDLERS.get(event.type)
     try:
         inbox.apply(event_id, handler(event) if handler else None)

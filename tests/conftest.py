@@ -98,6 +98,8 @@ def _settings(database: str, **more: Any) -> dict[str, Any]:
         "database_url": _url(APP, database),
         "database_owner_url": _url(OWNER, database),
         "redis_url": _redis(0),
+        # The ids in its keys are those of the database.
+        "storage_url": f"file://{json.loads(os.environ[_SERVICES])['home']}/storage/{database}",
         "stripe_secret_key": STRIPE_KEY,
         "stripe_webhook_secret": WEBHOOK_SECRET,
         "stripe_api_base": "http://127.0.0.1:1",

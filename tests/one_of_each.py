@@ -17,6 +17,7 @@ from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
+from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.catalog import day_changes
@@ -29,6 +30,7 @@ from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
+from app.reviews.models import Review
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.bulk.runs import Waiting
@@ -355,6 +357,29 @@ def done_run(owner: Actor | None) -> Asked:
     return asked
 
 
+def done_export(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"bulk_id": NOT_THERE})
+    place = func.row_number().over(order_by=Review.id).label("place")
+    listed = select(Review.id.label("id"), place).where(Review.id.in_(Waiting(2).ids))
+    run = exporting.ask("reviews", listed, by=_moderator(owner.id))
+    bulk.start(run.id, by=_moderator(owner.id))
+    with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
+        bulk.work(run.id)
+    return Asked({"bulk_id": run.id})
+
+
+def on_a_list(make: Callable[[Actor | None], Asked]) -> Callable[[Actor | None], Asked]:
+    """A list with one of these on it, which is there whoever asks."""
+
+    def listed(owner: Actor | None) -> Asked:
+        make(owner or factories.actor())
+        return Asked({})
+
+    listed.__name__ = f"list_of_{make.__name__}"
+    return listed
+
+
 def _moderator(person_id: int | None) -> Actor:
     return Actor("staff", person_id, "Somebody", frozenset({"moderator"}))
 
@@ -409,7 +434,9 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(style, admin_style, wrong_login, new_person, refresh_token),
         *(reset_link, invitation, verify_link, forgotten, reset_token, verify_token, session, their_session),
         *(colleague, former, guarded_one, invited_one, new_colleague),
-        *(bulk_run, running_run, done_run, stopped_run),
+        *(bulk_run, running_run, done_run, stopped_run, done_export),
+        *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
+        *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
         *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

@@ -16,6 +16,7 @@ from app.audit.actor import SYSTEM, Actor
 from app.db import keep_before, lock, transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, TooMany
 from app.extensions import db
+from app.logs import request_id
 from app.notifications import service as notifications
 
 MAY_MAIL_VERIFICATION = ("support", "admin")
@@ -70,13 +71,13 @@ def request_password_reset(email: str, *, address: str | None) -> None:
     if not accounts.is_address(email):
         return
     with transaction():
-        PasswordResetRequest(email=email.strip().lower(), address=address).hand_out()
+        PasswordResetRequest(email=email.strip().lower(), address=address, request_id=request_id.get()).hand_out()
 
 
-def answer_password_reset_request(request_id: int) -> None:
+def answer_password_reset_request(reset_request_id: int) -> None:
     """Mail the link that was asked for, where there is an account; nothing happens the second time."""
     with transaction():
-        request = lock(PasswordResetRequest, request_id)
+        request = lock(PasswordResetRequest, reset_request_id)
         if request.due_at is None:
             return
         person = db.session.scalar(select(User).where(User.email == request.email, User.is_active).with_for_update())

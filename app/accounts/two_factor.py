@@ -187,8 +187,6 @@ def _accept_code(person_id: int, code: str) -> bool:
 
 
 def _accept_recovery_code(person_id: int, code: str) -> bool:
-    if not code:
-        return False
     used = db.session.execute(
         update(RecoveryCode)
         .where(*_unused_codes(person_id), RecoveryCode.code_hash == hash_token(code))

@@ -9,12 +9,17 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from app.audit.actor import Actor
+from app.bulk.exports import EXPORTS, GONE, Export
 from app.extensions import db
 from app.reviews import service as reviews
 from app.reviews.models import Review
 from app.states import in_words
 
-# Row ids, or the SELECT of them: whatever `.in_()` takes.
+# What the kinds of exports are called, before the list's name.
+EXPORT = "export."
+_EXPORTED_AT_ONCE = 2_000
+
+# Row ids, or the SELECT of them, which may have their `place` beside them.
 Ids = Collection[int] | Select[Any]
 
 
@@ -52,6 +57,9 @@ class BulkKind:
     preview: Callable[[Ids], Preview]
     apply_chunk: Callable[[list[int], Mapping[str, Any], Actor], Outcome]
     undo_chunk: Callable[[list[int], Actor], Outcome] | None = None
+    part_of: Callable[[list[int], Mapping[str, Any], Actor], tuple[bytes, Outcome]] | None = None
+    # How many rows a chunk has; without it, as many as any kind's.
+    chunk_rows: int | None = None
 
     @property
     def label(self) -> str:
@@ -93,10 +101,40 @@ _REVIEWS: dict[str, Any] = {
     "preview": _preview_of_pending,
     "undo_chunk": _undo_decisions,
 }
+
+
+def _kind_of(export: Export) -> BulkKind:
+    def check(_: list[int], arguments: Mapping[str, Any], _by: Actor) -> Outcome:
+        export.chosen(arguments)
+        return Outcome([])
+
+    def part(ids: list[int], arguments: Mapping[str, Any], by: Actor) -> tuple[bytes, Outcome]:
+        content, there = export.part(ids, arguments, by)
+        return content, Outcome(there, dict.fromkeys(set(ids) - set(there), GONE))
+
+    def preview(ids: Ids) -> Preview:
+        chosen = ids if isinstance(ids, Select) else select(func.unnest(list(ids)))
+        return Preview(db.session.scalar(select(func.count()).select_from(chosen.subquery())) or 0)
+
+    return BulkKind(
+        f"{EXPORT}{export.name}",
+        "export",
+        "exported",
+        nouns=export.nouns,
+        roles=export.roles,
+        table=export.model.__tablename__,
+        preview=preview,
+        apply_chunk=check,
+        part_of=part,
+        chunk_rows=_EXPORTED_AT_ONCE,
+    )
+
+
 KINDS = {
     kind.name: kind
     for kind in (
         BulkKind("reviews.approve", "approve", "approved", apply_chunk=_approve, **_REVIEWS),
         BulkKind("reviews.reject", "reject", "rejected", apply_chunk=_reject, **_REVIEWS),
+        *map(_kind_of, EXPORTS.values()),
     )
 }

@@ -49,6 +49,11 @@ class Bulk(Stateful, Outbox):
         CheckConstraint("done + skipped + failures <= total AND undone + kept <= done", name="counts"),
         Index("ix_bulks_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_bulks_by_id", "by_id", "id"),
+        Index(
+            "ix_bulks_file_until",
+            "file_until",
+            postgresql_where=text("file_until IS NOT NULL AND file_deleted_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -58,7 +63,6 @@ class Bulk(Stateful, Outbox):
     by_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
     # Where they were when they asked, for the trail.
     address: Mapped[str | None]
-    request_id: Mapped[str]
     # The run whose failed and unreached rows this one takes up; each is taken up once.
     retry_of_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("bulks.id"), unique=True)
     total: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -72,6 +76,9 @@ class Bulk(Stateful, Outbox):
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # Of a run that leaves a file: how long that is kept.
+    file_until: Mapped[datetime | None]
+    file_deleted_at: Mapped[datetime | None]
     asked_by: Mapped[User] = relationship()
 
     @property
@@ -95,6 +102,8 @@ class BulkChunk(Model):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     bulk_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bulks.id"))
+    # Of its first row among all of the run's.
+    place: Mapped[int] = mapped_column(default=0, server_default="0")
     ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     done: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")
     settled_at: Mapped[datetime | None]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, cast, func, insert, literal, select, union_all
+from sqlalchemy import BigInteger, Select, Subquery, cast, func, insert, literal, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
+from app import storage
 from app.accounts import service as accounts
 from app.accounts.models import User
 from app.audit import history
@@ -17,7 +20,7 @@ from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.bulk.kinds import KINDS, BulkKind, Ids, Outcome, Preview
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
-from app.db import lock, transaction, utcnow
+from app.db import leave_database, lock, transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotFound, TripdeskError, Unavailable
 from app.extensions import db
 from app.logs import request_id
@@ -31,11 +34,13 @@ MOST_ROWS = 1_000_000
 # Several runs share a worker: after so long, another has its turn.
 TURN_SECONDS = 5.0
 SEES_ALL = ("admin",)
+# How long the file is kept that a run leaves.
+FILE_DAYS = 7
 
 
 def freeze(kind_name: str, ids: Ids, *, by: Actor, arguments: Mapping[str, Any] | None = None) -> Bulk:
     """Keep a set of rows as it is now, and what is to be done to it once it is started. What comes to match the SELECT
-    later is not in it.
+    later is not in it. They are worked through by their ids, or by the `place` that the SELECT has beside them.
 
     Raises NotAllowed, Invalid for arguments that make no sense, for no rows, or more than MOST_ROWS.
     """
@@ -120,6 +125,8 @@ def why_no_undo(bulk: Bulk) -> str | None:
 
 def why_no_take_up(bulk: Bulk) -> str | None:
     """Why the rest of a run can't be taken up by a new one, in words; None when it can."""
+    if KINDS[bulk.kind].part_of is not None:
+        return "The rest alone would be half a file: do it again with all rows."
     if bulk.status not in ("DONE", "CANCELLED", "FAILED") or bulk.started_at is None:
         return "Only what is over, and was not undone, can be taken up again."
     if bulk.failures + bulk.left == 0:
@@ -213,29 +220,44 @@ def _freeze(kind: BulkKind, ids: Ids, arguments: dict[str, Any], *, by: Actor, r
     db.session.add(bulk)
     db.session.flush()
     given = ids if isinstance(ids, Select) else select(func.unnest(cast(list(ids), ARRAY(BigInteger))).label("id"))
-    wanted = given.subquery()
-    row_id = next(iter(wanted.c))
-    distinct = select(row_id.label("id")).distinct().limit(MOST_ROWS + 1).subquery()
-    part = ((func.row_number().over(order_by=distinct.c.id) - 1) // CHUNK_ROWS).label("part")
-    numbered = select(distinct.c.id, part).subquery()
+    ordered = _in_order(given.subquery())
+    part = (ordered.c.place - 1) // (kind.chunk_rows or CHUNK_ROWS)
     chunks = (
-        select(literal(bulk.id), func.array_agg(aggregate_order_by(numbered.c.id, numbered.c.id)))
-        .group_by(numbered.c.part)
-        .order_by(numbered.c.part)
+        select(
+            literal(bulk.id),
+            func.min(ordered.c.place),
+            func.array_agg(aggregate_order_by(ordered.c.id, ordered.c.place)),
+        )
+        .group_by(part)
+        .order_by(part)
     )
-    written = insert(BulkChunk).from_select(["bulk_id", "ids"], chunks).returning(func.cardinality(BulkChunk.ids))
+    written = (
+        insert(BulkChunk).from_select(["bulk_id", "place", "ids"], chunks).returning(func.cardinality(BulkChunk.ids))
+    )
     bulk.total = sum(db.session.scalars(written))
     if bulk.total == 0:
         raise Invalid(f"No {kind.nouns[1]} are selected. Select at least one.")
     if bulk.total > MOST_ROWS:
-        raise Invalid(f"At most {MOST_ROWS:,} {kind.nouns[1]} can be worked through at once. Narrow the list first.")
+        raise Invalid(f"At most {MOST_ROWS:,} {kind.nouns[1]} can be {kind.past} at once. Narrow the list first.")
     audit.record(by, "bulk.prepare", bulk)
     return bulk
 
 
+def _in_order(wanted: Subquery) -> Subquery:
+    """The ids with their places, one more than a run may have where there are more."""
+    if "place" in wanted.c:
+        return select(wanted.c.id, wanted.c.place).where(wanted.c.place <= MOST_ROWS + 1).subquery()
+    row_id = next(iter(wanted.c))
+    distinct = select(row_id.label("id")).distinct().limit(MOST_ROWS + 1).subquery()
+    return select(distinct.c.id, func.row_number().over(order_by=distinct.c.id).label("place")).subquery()
+
+
 def _start(bulk: Bulk, by: Actor) -> None:
-    by.require(*sorted(KINDS[bulk.kind].roles))
+    kind = KINDS[bulk.kind]
+    by.require(*sorted(kind.roles))
     history.move(bulk, "RUNNING")
+    if kind.part_of is not None:
+        bulk.file_until = utcnow() + timedelta(days=FILE_DAYS)
     bulk.hand_out()
     audit.record(by, "bulk.start", bulk)
 
@@ -265,7 +287,7 @@ def _own(bulk_id: int, by: Actor) -> Bulk:
 
 def _work_chunk(bulk_id: int) -> bool:
     """Do, or undo, the next chunk; False when there is nothing more to do."""
-    chunk_id = None
+    chunk_id, write_part = None, None
     try:
         with transaction():
             bulk = lock(Bulk, bulk_id)
@@ -280,9 +302,14 @@ def _work_chunk(bulk_id: int) -> bool:
                 _fail(bulk, refusal)
                 return False
             chunk_id = chunk.id
-            _settle(bulk, chunk, _apply(bulk, chunk, by))
-            bulk.attempts, bulk.last_error = 0, None
+            if KINDS[bulk.kind].part_of is not None:
+                write_part = partial(_write_part, bulk, chunk, by)
+            else:
+                _settle(bulk, chunk, _apply(bulk, chunk, by))
+                bulk.attempts, bulk.last_error = 0, None
             bulk.leased_until = utcnow() + LEASE
+        if write_part is not None:
+            write_part()
     except Unavailable:
         raise
     except Exception as error:
@@ -290,6 +317,31 @@ def _work_chunk(bulk_id: int) -> bool:
             raise
         _put_aside(bulk_id, chunk_id, error)
     return True
+
+
+def _write_part(bulk: Bulk, chunk: BulkChunk, by: Actor) -> None:
+    """Write a chunk's part of the file and then its results. Who does the same at once, or does it again after being
+    killed in between, writes the same over it.
+    """
+    kind = KINDS[bulk.kind]
+    if kind.part_of is None:
+        raise RuntimeError(f"{kind.name} leaves no file")
+    bulk_id, chunk_id, ids = bulk.id, chunk.id, list(chunk.ids)
+    content, outcome = kind.part_of(ids, bulk.arguments, by)
+    leave_database()
+    storage.save(part_key(bulk_id, chunk_id), [content])
+    with transaction():
+        bulk, chunk = lock(Bulk, bulk_id), lock(BulkChunk, chunk_id)
+        if bulk.due_at is None or chunk.settled_at is not None or chunk.ids != ids:
+            return
+        _settle(bulk, chunk, outcome)
+        bulk.attempts, bulk.last_error = 0, None
+        bulk.leased_until = utcnow() + LEASE
+
+
+def part_key(bulk_id: int, chunk_id: int) -> str:
+    """Where the part of a run's file is kept that a chunk of it became."""
+    return f"exports/{bulk_id}/{chunk_id}.csv"
 
 
 def _next_chunk(bulk: Bulk) -> BulkChunk | None:
@@ -361,7 +413,7 @@ def _put_aside(bulk_id: int, chunk_id: int, error: Exception) -> None:
         if bulk.due_at is None or (chunk.undone_at if is_undoing else chunk.settled_at) is not None:
             return
         if len(ids) > 1:
-            _halve(chunk, ids[len(ids) // 2])
+            _halve(chunk, ids)
             return
         words = (
             error.detail if isinstance(error, TripdeskError) else "Something unexpected went wrong; it is in the log."
@@ -371,18 +423,24 @@ def _put_aside(bulk_id: int, chunk_id: int, error: Exception) -> None:
         _settle(bulk, chunk, Outcome([], {ids[0]: words}), failed=True)
 
 
-def _halve(chunk: BulkChunk, middle: int) -> None:
-    def split(ids: Sequence[int]) -> tuple[list[int], list[int]]:
-        return [row_id for row_id in ids if row_id < middle], [row_id for row_id in ids if row_id >= middle]
+def _halve(chunk: BulkChunk, ids: Sequence[int]) -> None:
+    first = set(ids[: len(ids) // 2])
 
-    ids, done = split(chunk.ids), split(chunk.done)
-    chunk.ids, chunk.done = ids[0], done[0]
-    db.session.add(BulkChunk(bulk_id=chunk.bulk_id, ids=ids[1], done=done[1], settled_at=chunk.settled_at))
+    def split(rows: Sequence[int]) -> tuple[list[int], list[int]]:
+        return [row_id for row_id in rows if row_id in first], [row_id for row_id in rows if row_id not in first]
+
+    halves, done = split(chunk.ids), split(chunk.done)
+    rest = BulkChunk(bulk_id=chunk.bulk_id, place=chunk.place + len(halves[0]), ids=halves[1], done=done[1])
+    rest.settled_at = chunk.settled_at
+    chunk.ids, chunk.done = halves[0], done[0]
+    db.session.add(rest)
 
 
 def _finish(bulk: Bulk) -> None:
     history.move(bulk, "UNDONE" if bulk.status == "UNDOING" else "DONE")
     bulk.finished()
+    if bulk.file_until is not None:
+        bulk.file_until = utcnow() + timedelta(days=FILE_DAYS)
     audit.record(SYSTEM, "bulk.finish", bulk)
 
 

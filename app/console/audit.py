@@ -95,6 +95,7 @@ class AuditView(RecordView):
     icon = "shield-check"
     model = AuditEntry
     title = "Audit"
+    exported_as = "audit"
     noun = ("entry", "entries")
     intro = "Everything that was done, by whom, before and after. Entries are never changed, and sealed within seconds."
     empty_hint = "The first one is written with the first change."

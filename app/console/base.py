@@ -16,6 +16,7 @@ from werkzeug.wrappers import Response
 from app.accounts import recent, saved_views
 from app.accounts.models import ROLES
 from app.console import history, session
+from app.console.exports import ask_for_export, export_href
 from app.console.listing import Listing, Rows
 from app.console.ordering import Order, Sort
 from app.console.record import Record
@@ -136,6 +137,8 @@ class RecordView(Page):
     search_hint: ClassVar[str | None] = None
     empty_hint: ClassVar[str] = ""
     template: ClassVar[str] = "console/list.html"
+    # What its rows are exported as (`app/bulk/exports.py`); a list without it can't be.
+    exported_as: ClassVar[str] = ""
     page_size = 50
     # Counting goes no further: beyond, a list says about how many there are and stays quick.
     count_cap = 10_000
@@ -183,11 +186,8 @@ class RecordView(Page):
     @expose("/")  # type: ignore[untyped-decorator]
     def index(self) -> str:
         """One page of the list."""
-        chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
-        words = request.args.get("q", "").strip() if self.search_hint else ""
-        columns, (order, sorted_by) = self._columns_chosen(), self._order()
-        asked = {**chosen, "q": words, "sort": self._sort_asked(), "columns": self._columns_asked(columns)}
-        asked = {name: value for name, value in asked.items() if value}
+        chosen, words, columns, asked = self._asked()
+        order, sorted_by = self._order()
         listing = self._listing(chosen, words, order)
         page = self._page(listing)
         return str(
@@ -198,6 +198,7 @@ class RecordView(Page):
                 columns=columns,
                 choices=[{"column": column, "is_chosen": column in columns} for column in self.columns[1:]],
                 sorts=self._sorts(order, sorted_by, asked),
+                export_href=export_href(self, asked) if page.all else None,
                 sorted_by=_sort_name(sorted_by, descending=order.descending) if sorted_by else "",
                 goto=_goto(sorted_by),
                 asked=asked,
@@ -212,6 +213,22 @@ class RecordView(Page):
                 **self.context(),
             )
         )
+
+    @expose("/export", methods=["POST"])  # type: ignore[untyped-decorator]
+    def export(self) -> Response:
+        """Keep all rows that match, to be exported as CSV, and lead to the page that says what that will be."""
+        chosen, words, columns, asked = self._asked()
+        listing = self._listing(chosen, words, self._order()[0])
+        keys = [column.key for column in columns]
+        return ask_for_export(self, listing.places(), keys, self._chips(chosen, words, asked))
+
+    def _asked(self) -> tuple[dict[str, str], str, list[Column], dict[str, str]]:
+        """The filters, words and columns that were chosen, and all of it as the address has it."""
+        chosen = {choice.name: request.args.get(choice.name, "").strip() for choice in self.filters}
+        words = request.args.get("q", "").strip() if self.search_hint else ""
+        columns = self._columns_chosen()
+        asked = {**chosen, "q": words, "sort": self._sort_asked(), "columns": self._columns_asked(columns)}
+        return chosen, words, columns, {name: value for name, value in asked.items() if value}
 
     def _listing(self, chosen: dict[str, str], words: str, order: Order) -> Listing:
         query = self.query()

@@ -45,6 +45,7 @@ class BookingsView(RecordView):
     icon = "calendar-event"
     model = Booking
     title = "Bookings"
+    exported_as = "bookings"
     search_hint = "Reference, e-mail or payment intent"
     empty_hint = "The first one shows here as soon as a traveller books."
     columns = (

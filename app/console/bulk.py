@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from app.audit import trail
 from app.audit.actor import Actor
+from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.kinds import KINDS
 from app.bulk.models import Bulk
@@ -29,9 +30,11 @@ _TITLES: dict[str, trail.Title] = {
     "bulk.undo": ("Undo asked for", "state", "active"),
     "bulk.finish": ("Finished", "state", "good"),
     "bulk.fail": ("Ended before its time", "state", "bad"),
+    "bulk.download": ("Downloaded", "note", None),
+    "bulk.delete_file": ("File deleted", "note", None),
 }
-# Where the rows of a table can be looked at.
-_ROW_PAGES = {"reviews": "/console/reviews/"}
+# Where the rows of a table can be looked at, by everybody.
+_ROW_PAGES = {name: f"/console/{name}/" for name in ("reviews", "bookings", "packages", "providers")}
 # Of which rows the list below shows which; those that need somebody come first.
 _OUTCOMES = {
     "FAILED": "Failed",
@@ -107,6 +110,7 @@ class BulkView(RecordView):
             results=_results(run) if run.status != "PREPARED" else None,
             undo_seconds=f"{window().total_seconds():g}",
             newer=_newer(run),
+            file=_file(run, by),
         )
 
     @expose("/<int:bulk_id>/start", methods=["POST"])  # type: ignore[untyped-decorator]
@@ -119,7 +123,8 @@ class BulkView(RecordView):
     def cancel(self, bulk_id: int) -> Response:
         """Stop it."""
         run = bulk.cancel(_id(bulk_id), by=session.actor())
-        words = "Stopped. What was done stays done." if run.started_at else "Dropped. Nothing was done."
+        stopped = "There is no file." if KINDS[run.kind].part_of else "What was done stays done."
+        words = f"Stopped. {stopped}" if run.started_at else "Dropped. Nothing was done."
         return done(words, _href(run.id))
 
     @expose("/<int:bulk_id>/undo", methods=["POST"])  # type: ignore[untyped-decorator]
@@ -128,11 +133,36 @@ class BulkView(RecordView):
         run = bulk.undo(_id(bulk_id), by=session.actor())
         return done("Undo was asked for.", _href(run.id))
 
+    @expose("/<int:bulk_id>/download", methods=["POST"])  # type: ignore[untyped-decorator]
+    def download(self, bulk_id: int) -> Response:
+        """The file that an export left."""
+        found = exporting.download(_id(bulk_id), by=session.actor())
+        answer = Response(found.content, content_type="text/csv; charset=utf-8; header=present")
+        answer.headers.set("Content-Disposition", "attachment", filename=found.file_name)
+        return answer
+
     @expose("/<int:bulk_id>/take-up", methods=["POST"])  # type: ignore[untyped-decorator]
     def take_up(self, bulk_id: int) -> Response:
         """Go on with what failed or is left, in a new run."""
         new = bulk.take_up(_id(bulk_id), by=session.actor())
         return done("Started as a run of its own.", _href(new.id))
+
+
+def _file(run: Bulk, by: Actor) -> dict[str, Any] | None:
+    """What the file of an export has in it, and how it can be had; None for a run that leaves none."""
+    export = exporting.export_of(run)
+    if export is None:
+        return None
+    refusal = exporting.why_no_file(run) or exporting.why_not_theirs(run, by)
+    return {
+        "headings": export.headings(run.arguments),
+        "narrowed": run.arguments["narrowed"],
+        "masked": [field.heading for field in exporting.masked(run)],
+        "days": bulk.FILE_DAYS,
+        "until": run.file_until,
+        "href": f"{_href(run.id)}download" if refusal is None else None,
+        "refusal": refusal if run.status == "DONE" else None,
+    }
 
 
 def _href(bulk_id: int) -> str:
@@ -178,7 +208,7 @@ def _actions(run: Bulk, by: Actor, undoable: int) -> list[Action]:
     may, is_own = by.has(kind.roles), run.by_id == by.id
     offered = []
     if run.status == "RUNNING":
-        explain = "The rows that are done stay done; the others stay as they are."
+        explain = "There will be no file." if kind.part_of else "What is done stays done; the others stay as they are."
         offered.append(Action("cancel", "Stop", f"{href}cancel", explain, key="s"))
     if undoable and may and is_own:
         explain = f"{_counted(undoable, kind.nouns).capitalize()} will be as before, and nobody outside hears of it."

@@ -4,9 +4,7 @@ of its rows.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
@@ -17,6 +15,7 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from app.audit import trail
+from app.bulk import spreadsheet
 from app.catalog.import_mapping import CURRENCY, ImportMapping
 from app.catalog.models import Provider
 from app.console import session
@@ -54,7 +53,6 @@ _TITLES: dict[str, trail.Title] = {
 }
 _REJECTIONS_SHOWN = 1_000
 _REJECTIONS_AT_ONCE = 1_000
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _KEPT = "kept choice of columns"
 # Seconds between two looks of the page while a worker is at it.
 _LOOK = 1
@@ -201,7 +199,7 @@ class ImportsView(RecordView):
     def rejected(self, import_id: int) -> Response:
         """Every rejected row, to put the file right by."""
         found = _find(import_id)
-        return _download("".join(_rejected_csv(found.id)), f"rejected-{found.id}.csv", "text/csv")
+        return _download(_rejected_csv(found.id), f"rejected-{found.id}.csv", "text/csv")
 
     @expose("/<int:import_id>/mapping.toml")  # type: ignore[untyped-decorator]
     def mapping(self, import_id: int) -> Response:
@@ -359,23 +357,16 @@ def _rejected_lines(rejected: Sequence[ImportRejection]) -> list[dict[str, Any]]
     ]
 
 
-def _rejected_csv(import_id: int) -> Iterator[str]:
+def _rejected_csv(import_id: int) -> bytes:
     """The rejected rows, a line for each thing that is wrong."""
-    yield _csv_line("line", "column", "reason")
+    written = spreadsheet.BYTE_ORDER_MARK + spreadsheet.lines([("line", "column", "reason")])
     after = 0
     while rows := imports.rejections(import_id, after=after, most=_REJECTIONS_AT_ONCE):
-        for row in rows:
-            for fault in row.faults:
-                yield _csv_line(str(row.line), fault["column"], fault["reason"])
+        written += spreadsheet.lines(
+            (row.line, fault["column"], fault["reason"]) for row in rows for fault in row.faults
+        )
         after = rows[-1].line
-
-
-def _csv_line(*cells: str) -> str:
-    # What a spreadsheet would take for a formula is marked as text: https://owasp.org/www-community/attacks/CSV_Injection
-    safe = [f"'{cell}" if cell.startswith(_FORMULAS) else cell for cell in cells]
-    written = io.StringIO(newline="")
-    csv.writer(written).writerow(safe)
-    return written.getvalue()
+    return written
 
 
 def _toml(mapping: ImportMapping, prices: Import | SavedMapping, file_name: str) -> Response:
@@ -384,6 +375,6 @@ def _toml(mapping: ImportMapping, prices: Import | SavedMapping, file_name: str)
     return _download(content, file_name, "application/toml")
 
 
-def _download(content: str, file_name: str, kind: str) -> Response:
+def _download(content: str | bytes, file_name: str, kind: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
     return Response(content, content_type=f"{kind}; charset=utf-8", headers=headers)

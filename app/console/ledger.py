@@ -43,6 +43,7 @@ class LedgerView(RecordView):
     icon = "book-2"
     model = LedgerEntry
     title = "Ledger"
+    exported_as = "ledger"
     noun = ("entry", "entries")
     intro = "Each entry moves an amount from the credited to the debited account. Entries are never changed."
     empty_hint = "The first ones are posted when a payment is captured."

@@ -80,6 +80,14 @@ class Listing:
                 return count, True
         return max(cap, rounded(expected)), False
 
+    def places(self) -> Select[Any]:
+        """Every row's id and its place in the list, from 1."""
+        query = self.query if self.match is None else self.query.where(self.match)
+        place = func.row_number().over(order_by=self.order.by())
+        return query.with_only_columns(
+            self.order.key.label("id"), place.label("place"), maintain_column_froms=True
+        ).order_by(None)
+
     @property
     def _match(self) -> ColumnElement[bool]:
         if self.match is None:

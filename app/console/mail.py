@@ -48,6 +48,7 @@ class MailView(RecordView):
     icon = "mail"
     model = Notification
     title = "Mail"
+    exported_as = "mail"
     noun = ("mail", "mails")
     commands = (("See every kind of mail", "/console/mail/templates/", "templates"),)
     intro = "What people were told. A mail that can't be sent is tried again by itself until its tries are used up."

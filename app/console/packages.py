@@ -58,6 +58,7 @@ class PackagesView(RecordView):
     icon = "luggage"
     model = Package
     title = "Packages"
+    exported_as = "packages"
     search_hint = "Name, place, city or country"
     empty_hint = "They come in with an imported catalogue."
     columns = (

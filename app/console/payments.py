@@ -46,6 +46,7 @@ class PaymentsView(RecordView):
     icon = "credit-card"
     model = Payment
     title = "Payments"
+    exported_as = "payments"
     search_hint = "Booking reference or Stripe id"
     empty_hint = "The first one shows here when a traveller starts to pay."
     columns = (

@@ -65,6 +65,7 @@ class ProvidersView(RecordView):
     icon = "building-store"
     model = Provider
     title = "Providers"
+    exported_as = "providers"
     search_hint = "Name or external id"
     empty_hint = "They come in with an imported catalogue."
     columns = (

@@ -24,6 +24,7 @@ from app.audit.actor import Actor
 from app.bulk import service as bulk_runs
 from app.console import session
 from app.console.base import MAX_ID, Column, Filter, Page, reason_given
+from app.console.exports import ask_for_export, export_href
 from app.console.formatting import status_label
 from app.console.record import Fact, Group, Phrase, Record
 from app.db import utcnow
@@ -107,6 +108,8 @@ class QueueView(Page):
     patience: ClassVar[timedelta] = timedelta(days=2)
     # How an item's history is told, as for `trail.moments`.
     titles: ClassVar[Mapping[str, trail.Title]] = {}
+    # What its rows are exported as (`app/bulk/exports.py`), all columns of it; a queue without it can't be.
+    exported_as: ClassVar[str] = ""
     page_size = 50
     # Counting goes no further: beyond, a queue says "10,000+" and stays quick.
     count_cap = 10_000
@@ -244,6 +247,7 @@ class QueueView(Page):
                 first_href=self._address(asked=asked) if request.args.get("after") else None,
                 more_href=self._address(asked={**asked, "after": str(rows[-1].id)}) if more else None,
                 count_label=self._counted(self._count(narrowed)),
+                export_href=export_href(self, asked) if rows else None,
                 empty=self._nothing(status, bool(words or any(chosen.values()))),
                 undo=self._undo(by),
                 refused=refused,
@@ -520,6 +524,19 @@ class QueueView(Page):
         except Invalid as refusal:
             return self._ask(decision, [], error=refusal.detail), refusal.status
         return redirect(f"/console/bulk/{prepared.id}/")
+
+    @expose("/export", methods=["POST"])  # type: ignore[untyped-decorator]
+    def export(self) -> Response:
+        """Keep all that match, to be exported as CSV, and lead to the page that says what that will be."""
+        status, chosen, words, asked = self._asked()
+        order = self._order() if status == self.waiting else [self._key().desc()]
+        places = self._narrowed(chosen, words, status).with_only_columns(
+            self._key().label("id"),
+            func.row_number().over(order_by=order).label("place"),
+            maintain_column_froms=True,
+        )
+        chips = [{"label": f"State: {self._state(status)}"}, *self._chips(chosen, words, asked)]
+        return ask_for_export(self, places, None, chips)
 
     def _ask(self, decision: Decision, ids: Sequence[int], error: str | None = None) -> str:
         """The page that asks for the reason; without any ids it is about all that match."""

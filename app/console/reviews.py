@@ -53,6 +53,7 @@ class ReviewsView(QueueView):
     icon = "star"
     model = Review
     title = "Reviews"
+    exported_as = "reviews"
     intro = "Approved ones are shown to the public and count in a package's rating."
     search_hint = "Words, a booking or an e-mail"
     empty_hint = "New reviews show here as soon as travellers write them."

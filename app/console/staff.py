@@ -36,6 +36,7 @@ class StaffView(RecordView):
     icon = "user-shield"
     model = User
     title = "Staff"
+    exported_as = "staff"
     intro = "Everybody with a role in the console."
     search_hint = "Name or e-mail"
     empty_hint = "Invite somebody, or make an account with flask staff create."

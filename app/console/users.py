@@ -63,6 +63,7 @@ class UsersView(RecordView):
     icon = "users"
     model = User
     title = "Travellers"
+    exported_as = "travellers"
     search_hint = "Name, e-mail or booking reference"
     empty_hint = "The first one shows here as soon as somebody registers."
     columns = (

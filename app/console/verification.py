@@ -20,6 +20,7 @@ class VerificationView(QueueView):
     icon = "shield-check"
     model = Provider
     title = "Verification"
+    exported_as = "providers"
     noun = ("provider", "providers")
     columns = (Column("name", "Provider", "link"), Column("created_at", "Added", "time", "right"))
     titles = TITLES

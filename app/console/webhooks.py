@@ -33,6 +33,7 @@ class WebhooksView(RecordView):
     icon = "webhook"
     model = WebhookEvent
     title = "Webhooks"
+    exported_as = "webhooks"
     noun = ("event", "events")
     intro = (
         "What Stripe told us, each event once. One that failed is tried again by itself until its tries are used up."

@@ -183,6 +183,7 @@ class Lives:
 
     def _open_payment(self, at: datetime, person: Person, booking: Row) -> Row:
         total: int = booking["total_minor"]
+        request_id = self._journal.new_request_id(at)
         payment = {
             "id": next(self._payment_ids),
             "booking_id": booking["id"],
@@ -205,8 +206,16 @@ class Lives:
             "leased_until": None,
             "attempts": 0,
             "last_error": None,
+            "request_id": request_id,
         }
-        self._journal.audit(at, person.actor, "payment.open", _subject(Payment, payment), (None, dict(payment)))
+        self._journal.audit(
+            at,
+            person.actor,
+            "payment.open",
+            _subject(Payment, payment),
+            (None, dict(payment)),
+            request_id=request_id,
+        )
         # Noted once Stripe has answered; that is no step of its own in the audit trail.
         payment["stripe_payment_intent_id"] = new_stripe_id(self._rng, "pi", at)
         return payment
@@ -286,6 +295,7 @@ class Lives:
             "leased_until": at + timedelta(seconds=30),
             "attempts": 0,
             "last_error": None,
+            "request_id": request_id,
         }
         subject = _subject(Refund, refund)
         self._journal.audit(
@@ -315,9 +325,12 @@ class Lives:
     def _expire(self, booking: Row, payment: Row | None) -> datetime:
         expired_at: datetime = booking["expires_at"] + timedelta(seconds=self._rng.uniform(0.5, 12))
         changed = change(Booking, booking, status="EXPIRED", expired_at=expired_at)
-        self._journal.audit(expired_at, SYSTEM, "booking.expire", _subject(Booking, booking), changed)
+        request_id = self._journal.new_request_id(expired_at)
+        self._journal.audit(
+            expired_at, SYSTEM, "booking.expire", _subject(Booking, booking), changed, request_id=request_id
+        )
         if payment is not None:
-            payment["due_at"] = expired_at + _LATE_PAYMENT_GRACE
+            _close_later(payment, expired_at, request_id)
         return expired_at
 
     def _cancel(self, at: datetime, plot: Plot, person: Person, booking: Row, payment: Row | None) -> None:
@@ -329,9 +342,12 @@ class Lives:
         else:
             reason = self._rng.choice(vocabulary.CANCELLED_BY_PROVIDER)
         changed = change(Booking, booking, status=plot.upper(), cancelled_at=at, cancel_reason=reason)
-        self._journal.audit(at, by, "booking.cancel", _subject(Booking, booking), changed, reason=reason)
+        request_id = self._journal.new_request_id(at)
+        self._journal.audit(
+            at, by, "booking.cancel", _subject(Booking, booking), changed, reason=reason, request_id=request_id
+        )
         if payment is not None:
-            payment["due_at"] = at + _LATE_PAYMENT_GRACE
+            _close_later(payment, at, request_id)
 
     def _close_intent(self, booking: Row, payment: Row) -> None:
         """A while after a booking was let go, nobody may pay for it any more."""
@@ -347,6 +363,7 @@ class Lives:
             "payment.cancelled",
             _subject(Payment, payment),
             (before, {**after, "intent": "canceled"}),
+            request_id=payment["request_id"],
         )
         self._told("payment_intent.canceled", asked_at.replace(microsecond=0), booking, payment)
 
@@ -377,6 +394,10 @@ class Lives:
             request_id=request_id,
         )
         return processed_at, request_id
+
+
+def _close_later(payment: Row, at: datetime, request_id: str) -> None:
+    payment.update(due_at=at + _LATE_PAYMENT_GRACE, request_id=request_id)
 
 
 def _subject(model: Any, row: Row) -> tuple[str, int]:

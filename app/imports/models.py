@@ -86,7 +86,6 @@ class Import(Stateful, Outbox):
     by_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("users.id"))
     # Where they were when they asked, for the trail.
     address: Mapped[str | None]
-    request_id: Mapped[str]
     provider_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("providers.id"))
     file_name: Mapped[str]
     file_key: Mapped[str | None]

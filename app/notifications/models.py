@@ -65,7 +65,6 @@ class Notification(Stateful, Outbox):
     subject: Mapped[str | None]
     body: Mapped[str | None]
     html: Mapped[str | None]
-    request_id: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     sending_at: Mapped[datetime | None]
     sent_at: Mapped[datetime | None]

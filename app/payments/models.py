@@ -146,7 +146,6 @@ class WebhookEvent(Stateful, Outbox):
     stripe_payment_intent_id: Mapped[str | None]
     payload: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(default="RECEIVED", server_default="RECEIVED")
-    request_id: Mapped[str]
     happened_at: Mapped[datetime]
     received_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     processed_at: Mapped[datetime | None]

@@ -13,6 +13,7 @@ from app.config import settings
 from app.db import lock, require_transaction, transaction, utcnow
 from app.errors import Conflict, NotFound, Unavailable
 from app.extensions import db
+from app.logs import request_id
 from app.money import share
 from app.payments import ledger, stripe_gateway
 from app.payments.models import Payment, Refund
@@ -53,6 +54,7 @@ def open_payment(*, booking_id: int, provider_id: int, amount_minor: int, curren
             commission_minor=share(amount_minor, settings().commission_basis_points),
             currency=currency,
             idempotency_key=_new_key("pay"),
+            request_id=request_id.get(),
         )
         db.session.add(payment)
         audit.record(by, "payment.open", payment)
@@ -155,6 +157,7 @@ def close_later(booking_id: int) -> None:
     payment = live_payment(booking_id)
     if payment is not None and payment.status in (*Payment.PAYABLE, "PROCESSING"):
         payment.due_at = utcnow() + _LATE_PAYMENT_GRACE
+        payment.request_id = request_id.get()
 
 
 def close_intent(payment_id: int) -> None:
@@ -181,6 +184,7 @@ def _refund_in_full(payment: Payment, *, reason: str) -> Refund:
         currency=payment.currency,
         reason=reason,
         idempotency_key=_new_key("refund"),
+        request_id=request_id.get(),
     )
     db.session.add(refund)
     refund.hand_out()

@@ -83,7 +83,7 @@ INVARIANTS = (
                || ', completed ' || coalesce(CAST(completed_at AS text), 'never')
         FROM bookings
         WHERE (confirmed_at IS NOT NULL) <> (status IN ('CONFIRMED', 'COMPLETED'))
-              AND NOT (status LIKE 'CANCELLED%' AND confirmed_at IS NOT NULL)
+              AND status NOT LIKE 'CANCELLED%'
            OR (completed_at IS NOT NULL) <> (status = 'COMPLETED')
            OR (cancelled_at IS NOT NULL) <> (status LIKE 'CANCELLED%')
            OR status = 'EXPIRED' AND expired_at IS NULL
@@ -166,7 +166,7 @@ INVARIANTS = (
                    sum(amount_minor) FILTER (WHERE status NOT IN ('FAILED', 'REJECTED', 'EXPIRED')) AS live
             FROM refunds GROUP BY payment_id) r ON r.payment_id = p.id
         WHERE p.refunded_minor <> coalesce(r.paid, 0) OR r.live > p.amount_minor
-           OR p.succeeded_at IS NULL AND (p.refunded_minor > 0 OR r.payment_id IS NOT NULL)
+           OR p.succeeded_at IS NULL AND r.payment_id IS NOT NULL
            OR p.succeeded_at IS NOT NULL AND p.status <> CASE p.refunded_minor
               WHEN 0 THEN 'SUCCEEDED' WHEN p.amount_minor THEN 'REFUNDED' ELSE 'PARTIALLY_REFUNDED' END
         """,

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 from itsdangerous import BadSignature
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from app.accounts import credentials, links, passwords, sessions, tokens
 from app.accounts import service as accounts
 from app.accounts.models import AccountLink, PasswordResetRequest, User
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
-from app.db import lock, transaction
+from app.db import lock, transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotSignedIn, TooMany
 from app.extensions import db
 from app.notifications.models import Notification
 from jobs.sweeps import sweep_all
 from tests import factories
 from tests.concurrency import at_once, held_up
-from tests.queued import work_off
+from tests.queued import calls, work_off
 
 NEW = "quite another passphrase"
 
@@ -95,6 +96,8 @@ def test_the_job_that_was_enqueued_answers_the_request(app: Flask) -> None:
     person = factories.traveller()
     credentials.request_password_reset(person.email.upper(), address=None)
     assert mails(person, "password_reset") == []
+    request = db.session.scalars(select(PasswordResetRequest).where(PasswordResetRequest.email == person.email)).one()
+    assert (PasswordResetRequest.JOB, (request.id,)) in calls()
     app.extensions["redis"].flushdb()
     db.session.execute(text("UPDATE password_reset_requests SET leased_until = NULL WHERE due_at IS NOT NULL"))
     db.session.commit()
@@ -146,6 +149,39 @@ def test_one_address_asks_twenty_times_an_hour_and_one_person_is_mailed_thrice(a
     assert db.session.scalar(select(func.count()).where(PasswordResetRequest.address == "192.0.2.77")) == 20
     answer_requests()
     assert len(mails(person, "password_reset")) == 3
+
+
+def test_who_asked_elsewhere_or_an_hour_ago_keeps_nobody_from_asking(app: Flask) -> None:
+    for number in range(20):
+        credentials.request_password_reset(f"nobody-{number}@example.org", address="192.0.2.78")
+    credentials.request_password_reset("somebody@example.org", address="192.0.2.79")
+    with transaction():
+        db.session.execute(
+            update(PasswordResetRequest)
+            .where(PasswordResetRequest.address == "192.0.2.78")
+            .values(created_at=utcnow() - timedelta(hours=1))
+        )
+    credentials.request_password_reset("somebody-else@example.org", address="192.0.2.78")
+    assert db.session.scalar(select(func.count()).where(PasswordResetRequest.address == "192.0.2.78")) == 21
+
+
+def test_requests_are_forgotten_a_month_after_they_were_answered(app: Flask) -> None:
+    def asked(days_ago: int, due_at: datetime | None) -> int:
+        with transaction():
+            made = PasswordResetRequest(
+                email="ada@example.org",
+                request_id="req_test",
+                created_at=utcnow() - timedelta(days=days_ago),
+                due_at=due_at,
+            )
+            db.session.add(made)
+        return made.id
+
+    kept = [asked(29, None), asked(31, utcnow() + timedelta(days=1))]
+    gone = asked(31, None)
+    credentials.forget_old_requests()
+    left = select(PasswordResetRequest.id).where(PasswordResetRequest.id.in_([*kept, gone]))
+    assert sorted(db.session.scalars(left)) == kept
 
 
 def test_a_link_works_once(app: Flask) -> None:
@@ -307,6 +343,16 @@ def test_registering_mails_a_link_that_proves_the_address(app: Flask) -> None:
         credentials.verify_email(token, address=None)
 
 
+def test_an_address_that_is_proven_already_stays_proven_since_then(app: Flask) -> None:
+    person = factories.traveller()
+    token = mailed_token(person, "verify_email")
+    credentials.reset_password(ask(person), NEW, address=None)
+    since = factories.reread(person).email_verified_at
+    assert since is not None
+    credentials.verify_email(token, address=None)
+    assert factories.reread(person).email_verified_at == since
+
+
 # ------------------------------------------------------------------ changing
 
 
@@ -346,6 +392,36 @@ def test_nobody_changes_anothers_password(app: Flask) -> None:
     with pytest.raises(NotAllowed):
         credentials.change_password(person.id, old=factories.PASSWORD, new=NEW, by=admin, session_id=None)
     assert can_log_in(person, factories.PASSWORD)
+
+
+def test_guessing_the_present_password_is_counted_like_a_wrong_sign_in(app: Flask) -> None:
+    person = factories.traveller()
+    by = accounts.actor_of(person, "198.51.100.20")
+    for _ in range(5):
+        with pytest.raises(Invalid):
+            credentials.change_password(person.id, old="not mine", new=NEW, by=by, session_id=None)
+    with pytest.raises(TooMany):
+        credentials.change_password(person.id, old=factories.PASSWORD, new=NEW, by=by, session_id=None)
+    assert can_log_in(person, factories.PASSWORD)
+
+
+def test_signing_out_elsewhere_leaves_only_this_session(app: Flask) -> None:
+    person = factories.staff("support")
+    pair = tokens.issue(person)
+    here, there = (
+        sessions.sign_in(email=person.email, password=factories.PASSWORD, address=None, user_agent=None)[1]
+        for _ in range(2)
+    )
+    found = sessions.find(here)
+    assert found is not None
+    with pytest.raises(NotAllowed):
+        credentials.sign_out_elsewhere(person.id, by=factories.actor(factories.staff("admin")), session_id=found.id)
+    assert sessions.find(there) is not None
+    credentials.sign_out_elsewhere(person.id, by=factories.actor(person), session_id=found.id)
+    assert sessions.find(here) is not None
+    assert sessions.find(there) is None
+    with pytest.raises(NotSignedIn):
+        tokens.rotate(pair.refresh_token)
 
 
 # ------------------------------------------------------------------ good enough

@@ -19,7 +19,7 @@ from app.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn
 from app.extensions import db
 from tests import factories
 from tests.accounts.codes import set_up
-from tests.accounts.test_credentials import NEW, can_log_in, mailed_token, mails
+from tests.accounts.test_credentials import NEW, ask, can_log_in, mailed_token, mails
 from tests.concurrency import at_once, held_up
 
 
@@ -201,7 +201,7 @@ def test_who_was_demoted_meanwhile_can_no_longer_act(app: Flask) -> None:
 
 def test_a_deactivated_person_is_out_everywhere_at_once_and_can_be_let_in_again(app: Flask) -> None:
     person = factories.staff("support")
-    token, pair = signed_in(person), tokens.issue(person)
+    token, pair, link = signed_in(person), tokens.issue(person), ask(person)
     staff.deactivate(person.id, reason="Left the company", by=admin())
     assert sessions.find(token) is None
     with pytest.raises(NotSignedIn):
@@ -214,6 +214,8 @@ def test_a_deactivated_person_is_out_everywhere_at_once_and_can_be_let_in_again(
     assert sessions.find(token) is None, "what was ended stays ended"
     with pytest.raises(NotSignedIn):
         tokens.rotate(pair.refresh_token)
+    with pytest.raises(Invalid):
+        credentials.reset_password(link, NEW, address=None)
 
 
 def test_a_traveller_can_be_deactivated_too(app: Flask) -> None:

@@ -284,25 +284,51 @@ def test_two_sealing_jobs_at_once_do_not_fork_the_chain(empty_app: Flask, empty_
     assert audit.verify().sealed == 1
 
 
+# What a thief does, the first entry that is wrong then, and in which words.
 TAMPERED = {
-    "a reason rewritten": ("UPDATE audit_entries SET reason = 'harmless' WHERE id = {2}", 2),
-    "a value rewritten": ("""UPDATE audit_entries SET after = '{{"name": "harmless"}}' WHERE id = {2}""", 2),
-    "somebody else blamed": ("UPDATE audit_entries SET actor_label = 'Somebody else' WHERE id = {1}", 1),
-    "backdated": ("UPDATE audit_entries SET at = at - interval '1 day' WHERE id = {3}", 3),
+    "a reason rewritten": ("UPDATE audit_entries SET reason = 'harmless' WHERE id = {2}", 2, "not what was sealed"),
+    "a value rewritten": (
+        """UPDATE audit_entries SET after = '{{"name": "harmless"}}' WHERE id = {2}""",
+        2,
+        "not what was sealed",
+    ),
+    "somebody else blamed": (
+        "UPDATE audit_entries SET actor_label = 'Somebody else' WHERE id = {1}",
+        1,
+        "not what was sealed",
+    ),
+    "backdated": ("UPDATE audit_entries SET at = at - interval '1 day' WHERE id = {3}", 3, "not what was sealed"),
     "taken out": (
         "ALTER TABLE audit_seals DROP CONSTRAINT fk_audit_seals_entry_id; DELETE FROM audit_entries WHERE id = {2}",
         2,
+        "missing, but its seal is there",
     ),
     "taken out with its seal": (
         "DELETE FROM audit_seals WHERE entry_id = {2}; DELETE FROM audit_entries WHERE id = {2}",
         3,
+        "the seal at position 2 is missing",
     ),
-    "two rewritten": ("UPDATE audit_entries SET reason = 'harmless' WHERE id >= {3}", 3),
+    "taken out with its seal, and the others moved up": (
+        "DELETE FROM audit_seals WHERE entry_id = {2}; DELETE FROM audit_entries WHERE id = {2};"
+        " UPDATE audit_seals SET position = position - 10 WHERE position > 2;"
+        " UPDATE audit_seals SET position = position + 9 WHERE position < 1",
+        3,
+        "not what was sealed",
+    ),
+    "two in another order": (
+        "UPDATE audit_seals SET position = 9 WHERE entry_id = {2}; UPDATE audit_seals SET position = 2"
+        " WHERE entry_id = {3}; UPDATE audit_seals SET position = 3 WHERE entry_id = {2}",
+        3,
+        "not what was sealed",
+    ),
+    "two rewritten": ("UPDATE audit_entries SET reason = 'harmless' WHERE id >= {3}", 3, "not what was sealed"),
 }
 
 
-@pytest.mark.parametrize(("damage", "first"), TAMPERED.values(), ids=TAMPERED.keys())
-def test_verify_names_the_first_entry_that_is_not_what_was_written(empty_app: Flask, damage: str, first: int) -> None:
+@pytest.mark.parametrize(("damage", "first", "words"), TAMPERED.values(), ids=TAMPERED.keys())
+def test_verify_names_the_first_entry_that_is_not_what_was_written(
+    empty_app: Flask, damage: str, first: int, words: str
+) -> None:
     for number in range(5):
         rename(factories.provider(), f"name {number}")
     seal_everything()
@@ -312,10 +338,29 @@ def test_verify_names_the_first_entry_that_is_not_what_was_written(empty_app: Fl
         thief.execute(damage.format(*ids))
     report = audit.verify()
     assert report.first_altered == ids[first], report
-    assert report.problem
+    assert words in (report.problem or "")
     assert report.sealed < 5
     outcome = empty_app.test_cli_runner().invoke(args=["audit", "verify"])
     assert (outcome.exit_code, "The audit trail was altered" in outcome.output) == (1, True)
+
+
+@pytest.mark.parametrize("column", [column.name for column in AuditEntry.__table__.columns if column.name != "id"])
+def test_every_column_of_an_entry_is_sealed(empty_app: Flask, column: str) -> None:
+    rename(factories.provider(), "after")
+    seal_everything()
+    other = {
+        "at": "at - interval '1 microsecond'",
+        "actor_kind": "'traveller'",
+        "actor_id": "coalesce(actor_id, 0) + 1",
+        "object_id": "object_id + 1",
+        "transaction_id": "transaction_id - 1",
+        "before": """'{"name": "harmless"}'""",
+        "after": """'{"name": "harmless"}'""",
+    }.get(column, f"coalesce({column}, '') || 'x'")
+    with tampering(empty_app) as thief:
+        thief.execute(f"UPDATE audit_entries SET {column} = {other}")
+    report = audit.verify()
+    assert (report.sealed, "not what was sealed" in (report.problem or "")) == (0, True)
 
 
 def test_the_commands_seal_and_verify(empty_app: Flask) -> None:

@@ -247,6 +247,22 @@ def test_a_paid_booking_left_behind_what_the_verbs_leave(app: Flask, seeded_app:
         assert postings_of(made_up) == postings
 
 
+def test_what_is_worked_off_later_goes_on_under_the_request_that_asked_for_it(seeded: Flask) -> None:
+    asked = """
+    SELECT count(*), count(*) FILTER (WHERE a.request_id = p.request_id AND e.request_id = p.request_id)
+    FROM {table} p JOIN audit_entries e ON (e.object_type, e.object_id, e.action) = ('{table}', p.id, '{done}')
+    JOIN audit_entries a ON a.object_id = {of} AND a.action IN ({asked}) AND a.object_type = '{about}'
+    """
+    closed = {"table": "payments", "done": "payment.cancelled", "about": "bookings", "of": "p.booking_id"}
+    refunded = {"table": "refunds", "done": "refund.succeeded", "about": "refunds", "of": "p.id"}
+    for names in (
+        {**closed, "asked": "'booking.expire', 'booking.cancel'"},
+        {**refunded, "asked": "'refund.approve'"},
+    ):
+        rows, right = db.session.execute(text(asked.format(**names))).one()
+        assert rows == right > 0
+
+
 def test_fees_are_what_the_local_stripe_would_have_charged(seeded: Flask) -> None:
     paid = db.session.scalars(select(Payment).where(Payment.succeeded_at.is_not(None))).all()
     assert {p.id: p.fee_minor for p in paid} == {p.id: charges.fee(p.amount_minor, "pm_card_visa") for p in paid}
@@ -366,6 +382,20 @@ def test_production_is_refused_also_when_there_is_data(fresh: Flask) -> None:
     result = fresh.test_cli_runner().invoke(args=["demo", "seed", "--if-empty"])
     assert result.exit_code == 1
     assert "refused in production" in result.output
+
+
+def test_only_an_admin_seeds(fresh: Flask) -> None:
+    with pytest.raises(NotAllowed):
+        demo.seed(SMALL, by=factories.actor(factories.staff("finance")), tell=quiet)
+    assert counts()["bookings"] == 0
+
+
+def test_of_two_seeds_at_once_one_is_told_of_the_other(fresh: Flask) -> None:
+    with closing(psycopg2.connect(fresh.extensions["settings"].database_owner_url)) as other:
+        other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (demo._SEEDING_LOCK,))
+        with pytest.raises(Conflict, match="Somebody else is seeding"):
+            demo.seed(SMALL, by=SYSTEM, tell=quiet)
+    assert set(counts().values()) == {0}
 
 
 def test_an_account_in_the_demos_name_is_in_the_way(fresh: Flask) -> None:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from flask import Flask
-from sqlalchemy import func, select, text
+from flask import Flask, current_app
+from sqlalchemy import func, inspect, select, text, update
 
+from app.accounts import credentials
+from app.accounts.models import PasswordResetRequest
 from app.audit import service as audit
+from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
-from app.db import transaction
-from app.extensions import db
+from app.bookings import service as bookings
+from app.db import transaction, utcnow
+from app.extensions import Model, db
 from app.logs import request_id
-from app.payments import inbox
+from app.notifications import service as notifications
+from app.notifications.models import Notification
+from app.payments import inbox, stripe_gateway
+from app.payments import service as payments
 from app.payments.models import Payment, Refund, WebhookEvent
-from app.queue import QUEUES, Outbox
+from app.queue import QUEUES, Outbox, sweep
 from app.reviews import service as reviews
 from jobs import bookings as booking_jobs
 from jobs import job, schedule, sweeps, webhooks
@@ -31,6 +40,13 @@ from tests.reviews.deciding import window_over
 def resolve(name: str) -> Any:
     module, _, function = name.rpartition(".")
     return getattr(importlib.import_module(module), function)
+
+
+@contextmanager
+def asked_by(asker: str) -> Iterator[None]:
+    token = request_id.set(asker)
+    yield
+    request_id.reset(token)
 
 
 def test_every_outbox_is_swept_and_names_a_job_and_a_queue() -> None:
@@ -75,10 +91,9 @@ def test_the_schedule_pokes_everything_at_once_and_then_by_the_clock(app: Flask)
 
 
 def test_a_job_runs_under_the_request_id_of_whoever_asked(app: Flask) -> None:
-    token = request_id.set("req_of_the_asker")
     body = factories.event("customer.created", {"id": "cus_1"})
-    inbox.receive(body)
-    request_id.reset(token)
+    with asked_by("req_of_the_asker"):
+        inbox.receive(body)
     event = db.session.scalars(select(WebhookEvent).where(WebhookEvent.stripe_event_id == body["id"])).one()
     assert event.request_id == "req_of_the_asker"
     (waiting,) = queued.jobs()
@@ -91,9 +106,8 @@ def test_the_request_id_follows_into_the_audit_trail(app: Flask) -> None:
     factories.confirm(intent.id)
     # The sweep that hands the event out is asked for by another request.
     inbox.receive(factories.event("customer.created", {"id": "cus_1"}))
-    token = request_id.set("req_of_the_webhook")
-    inbox.receive(factories.event("payment_intent.succeeded", {"id": intent.id, "object": "payment_intent"}))
-    request_id.reset(token)
+    with asked_by("req_of_the_webhook"):
+        inbox.receive(factories.event("payment_intent.succeeded", {"id": intent.id, "object": "payment_intent"}))
     assert queued.work_off() == []
     entry = db.session.scalars(
         select(AuditEntry).where(
@@ -101,6 +115,81 @@ def test_the_request_id_follows_into_the_audit_trail(app: Flask) -> None:
         )
     ).one()
     assert entry.request_id == "req_of_the_webhook"
+
+
+def askers(action: str, row: Model) -> list[str]:
+    """The requests that the row's audit entries of an action belong to."""
+    table, row_id = row.__tablename__, inspect(row).identity[0]
+    db.session.rollback()
+    return list(
+        db.session.scalars(
+            select(AuditEntry.request_id).where(
+                AuditEntry.action == action, AuditEntry.object_type == table, AuditEntry.object_id == row_id
+            )
+        )
+    )
+
+
+def swept(model: type[Outbox], row: Outbox) -> None:
+    """Have the row's job lost, and the row found by a sweep that runs under an id of its own."""
+    current_app.extensions["redis"].flushdb()
+    with transaction():
+        db.session.execute(update(model).where(model.id != row.id).values(due_at=None))
+        db.session.execute(update(model).where(model.id == row.id).values(due_at=utcnow(), leased_until=None))
+    with asked_by("req_of_another"):
+        assert sweep(model) == 1
+    assert queued.work_off() == []
+
+
+def test_a_refund_that_a_sweep_found_is_paid_under_the_request_that_asked_for_it(app: Flask) -> None:
+    booking = factories.booking()
+    intent = factories.intent_of(booking)
+    factories.confirm(intent.id)
+    by = factories.actor(factories.staff("support"))
+    bookings.cancel(booking.id, by=by, on_behalf_of="support", reason="Fraud")
+    with asked_by("req_of_the_payment"):
+        bookings.payment_changed(stripe_gateway.retrieve_intent(intent.id))
+    refund = db.session.scalars(select(Refund).order_by(Refund.id.desc()).limit(1)).one()
+    swept(Refund, refund)
+    assert factories.reread(refund).status == "SUCCEEDED"
+    for action in ("refund.approve", "refund.submit", "refund.succeeded"):
+        assert askers(action, refund) == ["req_of_the_payment"]
+
+
+def test_an_intent_is_closed_under_the_request_that_let_the_booking_go(app: Flask) -> None:
+    booking = factories.booking()
+    with asked_by("req_of_the_intent"):
+        factories.intent_of(booking)
+    payment = payments.live_payment(booking.id)
+    assert payment is not None
+    assert factories.reread(payment).request_id == "req_of_the_intent"
+    with asked_by("req_of_the_cancel"):
+        bookings.cancel(booking.id, by=Actor("traveller", booking.traveller_id, "The traveller"))
+    swept(Payment, payment)
+    assert askers("payment.cancelled", payment) == ["req_of_the_cancel"]
+
+
+def test_a_link_for_a_new_password_is_mailed_under_the_request_that_asked_for_it(app: Flask) -> None:
+    person = factories.traveller()
+    with asked_by("req_of_the_forgetful"):
+        credentials.request_password_reset(person.email, address=None)
+    request = db.session.scalars(select(PasswordResetRequest).where(PasswordResetRequest.email == person.email)).one()
+    swept(PasswordResetRequest, request)
+    assert askers("user.request_password_reset", person) == ["req_of_the_forgetful"]
+    mail = db.session.scalars(
+        select(Notification).where(Notification.recipient == person.email, Notification.kind == "password_reset")
+    ).one()
+    assert mail.request_id == "req_of_the_forgetful"
+
+
+def test_a_mail_is_sent_under_the_request_that_told_of_it(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with asked_by("req_of_the_newcomer"):
+        person = factories.traveller()
+    mail = db.session.scalars(select(Notification).where(Notification.recipient == person.email)).one()
+    seen: list[str] = []
+    monkeypatch.setattr(notifications, "send", lambda _: seen.append(request_id.get()))
+    swept(Notification, mail)
+    assert seen == ["req_of_the_newcomer"]
 
 
 def test_a_job_leaves_no_session_and_no_request_id_behind(app: Flask) -> None:
@@ -120,9 +209,10 @@ def test_a_job_leaves_no_session_and_no_request_id_behind(app: Flask) -> None:
     assert db.session.registry.has() is False
 
 
-def test_a_job_for_a_row_that_is_not_there_does_nothing(app: Flask) -> None:
-    webhooks.process(0)
-    assert queued.work_off() == []
+@pytest.mark.parametrize("model", sweeps.SWEPT)
+def test_a_job_for_a_row_that_is_not_there_does_nothing(app: Flask, model: type[Outbox]) -> None:
+    resolve(model.JOB)(0)
+    assert queued.calls() == []
 
 
 def test_a_bug_in_an_effect_is_kept_with_the_event_and_the_job_fails(

@@ -72,6 +72,11 @@ def test_nobody_is_told_outside_a_transaction(app: Flask) -> None:
     with pytest.raises(RuntimeError, match="inside a transaction"):
         notify("hold_expired", to="ada@example.org", name="Ada", key=key, values=VALUES)
     assert rows(key) == 0
+    # Nor of what is known already, when nothing would be written.
+    assert tell(key) is not None
+    with pytest.raises(RuntimeError, match="inside a transaction"):
+        notify("hold_expired", to="ada@example.org", name="Ada", key=key, values=VALUES)
+    assert rows(key) == 1
 
 
 @pytest.mark.parametrize(

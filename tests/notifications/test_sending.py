@@ -26,7 +26,7 @@ from app.notifications import rendering
 from app.notifications import service as notifications
 from app.notifications.models import Notification
 from app.notifications.transport import Smtp, Unanswered
-from app.queue import BACKOFF_SECONDS, MAX_ATTEMPTS
+from app.queue import BACKOFF_SECONDS, MAX_ATTEMPTS, sweep
 from app.states import move
 from tests import factories, queued
 from tests.concurrency import at_once
@@ -507,20 +507,26 @@ def test_only_an_admin_sends_again(app: Flask, mail_server: MailServer, role: st
 
 
 class Late:
-    """A way out that hears nothing for so long that others have gone on without it."""
+    """A way out that takes or hears nothing for so long that others have gone on without it."""
 
     is_repeatable = False
 
-    def __init__(self, meanwhile: Callable[[], object]) -> None:
+    def __init__(
+        self, meanwhile: Callable[[], object], *, before: Callable[[], object] = lambda: None, answers: bool = False
+    ) -> None:
         self.meanwhile = meanwhile
+        self.before = before
+        self.answers = answers
 
     @contextmanager
     def ready(self, message: EmailMessage, *, file_name: str) -> Iterator[Callable[[], None]]:
+        self.before()
         yield self.hand_over
 
     def hand_over(self) -> None:
         self.meanwhile()
-        raise Unanswered("The mail server did not say whether it took it.")
+        if not self.answers:
+            raise Unanswered("The mail server did not say whether it took it.")
 
 
 def test_who_comes_back_late_says_nothing_about_the_sending_after_theirs(
@@ -539,6 +545,62 @@ def test_who_comes_back_late_says_nothing_about_the_sending_after_theirs(
     monkeypatch.setattr(notifications, "transport", lambda: Late(given_up_and_begun_anew))
     notifications.send(mail.id)
     assert state(mail) == ("SENDING", True, 0)
+
+
+def test_a_mail_that_others_put_off_while_the_server_was_slow_waits_its_time(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = a_mail()
+    handed_over: list[str] = []
+
+    def put_off() -> None:
+        with transaction():
+            lock(Notification, mail.id).failed("The mail server did not answer.")
+
+    late = Late(lambda: handed_over.append("the mail"), before=put_off)
+    monkeypatch.setattr(notifications, "transport", lambda: late)
+    notifications.send(mail.id)
+    assert handed_over == []
+    assert state(mail) == ("QUEUED", True, 1)
+
+
+def test_who_fails_in_the_middle_of_handing_a_mail_over_does_not_hand_it_over_again(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail = a_mail()
+
+    def fail() -> None:
+        raise KeyError("socket")
+
+    monkeypatch.setattr(notifications, "transport", lambda: Late(fail))
+    with pytest.raises(KeyError):
+        notifications.send(mail.id)
+    assert state(mail) == ("UNKNOWN", False, 0)
+    assert now(mail).last_error == "KeyError: 'socket'"
+
+
+def test_no_sweep_hands_out_a_mail_that_is_being_sent(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = a_mail()
+    with transaction():
+        db.session.execute(db.update(Notification).where(Notification.id != mail.id).values(due_at=None))
+    handed_out: list[int] = []
+    monkeypatch.setattr(notifications, "transport", lambda: Late(lambda: handed_out.append(sweep(Notification))))
+    notifications.send(mail.id)
+    assert handed_out == [0]
+
+
+def test_a_mail_that_was_given_up_and_arrived_after_all_is_sent(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = a_mail()
+
+    def given_up() -> None:
+        with transaction():
+            row = lock(Notification, mail.id)
+            move(row, "UNKNOWN")
+            row.finished()
+
+    monkeypatch.setattr(notifications, "transport", lambda: Late(given_up, answers=True))
+    notifications.send(mail.id)
+    assert state(mail) == ("SENT", False, 0)
 
 
 def test_no_secret_of_a_mail_is_ever_written_to_the_trail(app: Flask, kind_with_a_link: str) -> None:

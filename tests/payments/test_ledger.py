@@ -146,6 +146,14 @@ PLANTED = {
         "UPDATE ledger_entries SET currency = 'EUR' WHERE kind = 'capture.commission'",
         "another currency",
     ),
+    "another booking": (
+        "UPDATE ledger_entries SET booking_id = (SELECT max(id) FROM bookings) WHERE kind = 'capture.commission'",
+        "another currency, booking or provider",
+    ),
+    "another provider": (
+        "UPDATE ledger_entries SET provider_id = (SELECT max(id) FROM providers) WHERE kind = 'capture.commission'",
+        "another currency, booking or provider",
+    ),
     "a payment never captured": (
         "UPDATE payments SET succeeded_at = NULL, status = 'FAILED'",
         "never captured",
@@ -155,12 +163,21 @@ PLANTED = {
         " SELECT id, 5, 'USD', 'planted', 'k', 're_planted', 'SUCCEEDED' FROM payments",
         "refund whose entries disagree",
     ),
+    "a refund that failed and is posted as paid": (
+        "INSERT INTO refunds (payment_id, amount_minor, currency, reason, idempotency_key, stripe_refund_id, status)"
+        " SELECT id, 5, 'USD', 'planted', 'k', 're_planted', 'FAILED' FROM payments;"
+        " INSERT INTO ledger_entries (kind, debit_account, credit_account, amount_minor, currency, source_id,"
+        " payment_id, booking_id, provider_id) SELECT 'refund.paid', 'refunds_payable', 'stripe_balance', 5, 'USD',"
+        " 're_planted', id, booking_id, provider_id FROM payments",
+        "refund whose entries disagree",
+    ),
 }
 
 
 @pytest.mark.parametrize(("fault", "words"), PLANTED.values(), ids=PLANTED.keys())
 def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) -> None:
     factories.paid_booking()
+    factories.booking()
     assert ledger.verify() == []
     with tampering(empty_app) as thief:
         thief.execute(fault)
@@ -172,15 +189,29 @@ def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) 
 
 
 def test_verify_notices_that_the_guards_are_off(empty_app: Flask) -> None:
-    with tampering(empty_app) as thief:
+    with tampering(empty_app):
         assert ledger.verify() == [
             "the database no longer guards the ledger: trigger ledger_entries_no_change is missing or off",
             "the database no longer guards the ledger: trigger ledger_entries_no_truncate is missing or off",
         ]
-        thief.execute("GRANT UPDATE ON ledger_entries TO tripdesk_app")
+    assert ledger.verify() == []
+
+
+@pytest.mark.parametrize("privilege", ["UPDATE", "DELETE", "TRUNCATE"])
+def test_verify_notices_that_the_apps_role_may_change_the_books(empty_app: Flask, privilege: str) -> None:
+    with tampering(empty_app) as thief:
+        thief.execute(f"GRANT {privilege} ON ledger_entries TO tripdesk_app")
     assert ledger.verify() == [
-        "the database no longer guards the ledger: the role tripdesk_app may UPDATE ledger_entries"
+        f"the database no longer guards the ledger: the role tripdesk_app may {privilege} ledger_entries"
     ]
+
+
+def test_verify_notices_that_the_apps_role_owns_the_books(empty_app: Flask) -> None:
+    with tampering(empty_app) as thief:
+        thief.execute("ALTER TABLE ledger_entries OWNER TO tripdesk_app")
+        thief.execute("REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM tripdesk_app")
+    # It has none of these rights, and could give them to itself.
+    assert ledger.verify() == ["the database no longer guards the ledger: the role tripdesk_app owns ledger_entries"]
 
 
 def test_the_command_says_that_the_books_are_in_order(empty_app: Flask) -> None:

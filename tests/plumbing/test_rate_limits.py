@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import sleep
 from typing import Any
 
 import pytest
@@ -75,8 +76,10 @@ def test_it_comes_back_evenly(limiter: Limiter) -> None:
     assert [limiter.take(MANY, "one").allowed for _ in range(101)] == [True] * 100 + [False]
     let_pass(limiter, 2 * 36)
     assert [limiter.take(MANY, "one").allowed for _ in range(3)] == [True, True, False]
+    away = limiter._away
     let_pass(limiter, 2 * 3600)
     assert limiter.take(MANY, "one").remaining == 99
+    assert limiter._away is away, "what is whole for long is no error of Redis'"
 
 
 def test_a_quota_of_one_lets_one_pass(limiter: Limiter) -> None:
@@ -95,6 +98,23 @@ def test_however_many_ask_at_once_the_quota_holds(limiter: Limiter) -> None:
     with ThreadPoolExecutor(8) as pool:
         verdicts = list(pool.map(lambda _: limiter.take(MANY, "one"), range(300)))
     assert sum(verdict.allowed for verdict in verdicts) == 100
+
+
+class _Interrupted(dict[str, int]):
+    """A count that another thread always gets in between of."""
+
+    def pop(self, *arguments: Any) -> Any:
+        found = super().pop(*arguments)
+        sleep(0.02)
+        return found
+
+
+def test_the_threads_of_a_process_wait_for_each_other() -> None:
+    memory = rate_limits._Memory()
+    memory._whole_at = _Interrupted()
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(lambda _: memory.take("somebody", MANY.window, MANY.window)[0], range(8)))
+    assert sorted(taken) == [False] * 7 + [True]
 
 
 def test_processes_count_together(valkey: Valkey) -> None:

@@ -111,6 +111,21 @@ def test_what_is_not_there_is_not_found_before_anything_is_read(place: str) -> N
         storage.read(KEY)
 
 
+def test_several_files_are_read_one_behind_the_other_also_when_the_request_is_over(place: str, app: Flask) -> None:
+    keys = [f"exports/1/{number}.csv" for number in (2, 10, 1)]
+    for key in keys:
+        storage.save(key, [key.encode()])
+    blocks = storage.read_each(keys)
+    threads: list[bytes] = []
+    elsewhere = threading.Thread(target=lambda: threads.extend(blocks))
+    elsewhere.start()
+    elsewhere.join()
+    assert b"".join(threads) == "".join(keys).encode()
+    with pytest.raises(NotFound):
+        list(storage.read_each([*keys, "exports/1/gone.csv"]))
+    assert list(storage.read_each([])) == [b""]
+
+
 def test_deleting_takes_all_of_them_and_minds_no_missing_one(place: str) -> None:
     keys = [f"exports/1/{number:04}.csv" for number in range(1, 4)]
     for key in (*keys, KEY):
@@ -190,6 +205,14 @@ def test_a_file_is_read_as_it_was_when_reading_began(
     assert b"".join(blocks) == b"a" * 200_000
 
 
+def test_nothing_half_written_stays(app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    in_folder(app, monkeypatch, tmp_path)
+    with pytest.raises(RuntimeError):
+        storage.save(KEY, failing(b"1"))
+    storage.save(KEY, [b"1"])
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [KEY.rsplit("/", 1)[1]]
+
+
 def test_files_are_for_the_account_that_runs_us_alone(
     app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -213,7 +236,7 @@ def test_what_a_killed_process_left_half_written_goes_after_a_day(
 
 
 def test_without_a_setting_files_are_kept_in_the_home(tmp_path: Path) -> None:
-    place = storage.connect(load(**_settings("nowhere", tripdesk_home=str(tmp_path))))
+    place = storage.connect(load(**_settings("nowhere", tripdesk_home=str(tmp_path), storage_url="")))
     assert isinstance(place, storage.Folder)
     assert place.path == tmp_path / "storage"
 
