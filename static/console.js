@@ -165,36 +165,7 @@ function goOn() {
   if (line && rows.length) rows[Math.min(Number(line), rows.length - 1)].querySelector("a")?.focus();
 }
 
-// ---- what others do meanwhile ----
-
-const LOOK_AGAIN = 15000, STILL_HERE = 60000;
-let isActive = false;
-
-// The parts of the page that others change are asked for again; what somebody is at work in stays as it is.
-async function lookAgain() {
-  const parts = [...document.querySelectorAll("[data-live]")];
-  if (document.hidden || !parts.length) return;
-  let fresh = null;
-  try {
-    const answer = await fetch(location.href, { headers: { "X-Looking-Again": "1" } });
-    if (answer.ok && !answer.redirected) fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  } catch { /* The connection is lost: said below, until it is there again. */ }
-  document.getElementById("connection").hidden = Boolean(fresh);
-  if (!fresh) return;
-  for (const part of parts) {
-    const now = fresh.getElementById(part.id);
-    if (now && !part.contains(document.activeElement) && !part.querySelector(":popover-open")) part.replaceWith(now);
-  }
-  writeTimes();
-}
-
-// Whoever does something on an item's page is still looking at it; an open page alone is no sign of life.
-function stillHere() {
-  const claim = document.querySelector("[data-claim]");
-  if (!claim || !isActive) return;
-  isActive = false;
-  fetch(claim.action, { method: "POST", body: new FormData(claim), redirect: "manual" }).catch(() => {});
-}
+// ---- undo ----
 
 function endUndo() {
   for (const form of document.querySelectorAll("[data-until]")) {
@@ -274,10 +245,14 @@ function onSubmit(event) {
   button.setAttribute("aria-busy", "true");
 }
 
-document.addEventListener("keydown", onKey);
-for (const sign of ["keydown", "pointerdown", "pointermove", "wheel"]) {
-  document.addEventListener(sign, () => { isActive = true; }, { passive: true });
+// What can't be taken back is confirmed by typing what it is done to; the server looks as well.
+function judgeTyped(field) {
+  const isRight = field.value.trim().toLowerCase() === field.dataset.mustBe.toLowerCase();
+  field.setCustomValidity(isRight ? "" : `Type ${field.dataset.mustBe} to confirm`);
 }
+
+document.addEventListener("keydown", onKey);
+document.addEventListener("input", ({ target }) => { if (target.matches("[data-must-be]")) judgeTyped(target); });
 if (bulk) {
   bulk.addEventListener("change", (event) => {
     if (event.target.matches("[data-pick-all]")) for (const box of picks) box.checked = event.target.checked;
@@ -294,6 +269,7 @@ addEventListener("pageshow", () => {
   if (bulk) showPicked();
   goOn();
   document.querySelector("[data-reopen]")?.click();
+  document.querySelector('[aria-invalid="true"]')?.focus();
   // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
   if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });
@@ -302,5 +278,3 @@ addCopyButtons();
 writeTimes();
 endUndo();
 setInterval(writeTimes, 20000);
-setInterval(lookAgain, LOOK_AGAIN);
-setInterval(stillHere, STILL_HERE);

@@ -43,6 +43,7 @@
     linkTo(href)?.setAttribute("aria-current", "true");
     writeTimes();
     addCopyButtons(body);
+    window.offerDrafts?.(body);
     said.textContent = `${body.querySelector("h2")?.textContent ?? "The row"} is open beside the list.`;
   }
 

@@ -56,7 +56,11 @@ def booking(owner: Actor | None) -> Asked:
 
 
 def cancellation(owner: Actor | None) -> Asked:
-    return Asked({**booking(owner).args, "on_behalf_of": "support"}, {"reason": "Looks like fraud"})
+    if owner is None:
+        return Asked({"booking_id": NOT_THERE, "on_behalf_of": "support"})
+    held = factories.booking(by=owner)
+    about = {"booking_id": held.id, "on_behalf_of": "support"}
+    return Asked(about, {"reason": "Looks like fraud", "typed": held.reference})
 
 
 def payment(owner: Actor | None) -> Asked:
@@ -136,6 +140,22 @@ def changed_days(owner: Actor | None) -> Asked:
     return Asked(about, {"first": day.isoformat(), "last": day.isoformat(), "price": "90", "version": version})
 
 
+def edited_package(owner: Actor | None) -> Asked:
+    return Asked(package(owner).args, {"seen": "0", "name": "Another name"})
+
+
+def edited_provider(owner: Actor | None) -> Asked:
+    return Asked(provider(owner).args, {"seen": "0", "name": "Another name"})
+
+
+def edited_person(owner: Actor | None) -> Asked:
+    return Asked(person(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
+def edited_colleague(owner: Actor | None) -> Asked:
+    return Asked(colleague(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
 def provider(owner: Actor | None) -> Asked:
     return Asked({"provider_id": factories.provider().id if owner else NOT_THERE})
 
@@ -200,7 +220,7 @@ def ended_stay(owner: Actor | None) -> Asked:
     with transaction():
         ended = "UPDATE bookings SET starts_on = current_date - 9, ends_on = current_date - 7 WHERE id = :id"
         db.session.execute(text(ended), {"id": paid.id})
-    return Asked({"booking_id": paid.id}, {"reason": "Traveller has left"})
+    return Asked({"booking_id": paid.id}, {"reason": "Traveller has left", "typed": paid.reference})
 
 
 def stay(owner: Actor | None) -> Asked:
@@ -315,9 +335,11 @@ def former(owner: Actor | None) -> Asked:
 
 def guarded_one(owner: Actor | None) -> Asked:
     asked = colleague(owner)
-    if owner:
-        set_up(db.session.get_one(User, asked.args["person_id"]))
-    return asked
+    if owner is None:
+        return asked
+    person = db.session.get_one(User, asked.args["person_id"])
+    set_up(person)
+    return Asked(asked.args, {"reason": "Lost it", "typed": person.email})
 
 
 def invited_one(owner: Actor | None) -> Asked:
@@ -429,6 +451,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
         *(style, admin_style, wrong_login, new_person, refresh_token),

@@ -16,6 +16,7 @@ from app.db import read, transaction
 from app.errors import Conflict, FieldError, Invalid, NotAllowed
 from app.extensions import db
 
+MAX_NAME = 200
 # Deliverability is for the mail to prove; this only catches what can't be an address.
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 _WRONG = "The e-mail address or the password is wrong."
@@ -43,19 +44,34 @@ def register(*, email: str, name: str, password: str, address: str | None = None
 
 def new_person(email: str, name: str, password: str | None) -> User:
     """An account that is yet to be inserted; without a password nobody can sign in. Raises Invalid by field."""
-    wrong = []
-    email = email.strip().lower()
-    name = " ".join(name.split())
-    if not is_address(email):
-        wrong.append(FieldError("email", "This is not an e-mail address."))
-    if not name or len(name) > 200 or _CONTROL.search(name):
-        wrong.append(FieldError("name", "Give a name of 1 to 200 characters."))
+    wrong: list[FieldError] = []
+    for read_field, text in ((read_address, email), (read_name, name)):
+        try:
+            read_field(text)
+        except Invalid as refusal:
+            wrong += refusal.fields
     if wrong:
         raise Invalid("Some fields need another look.", wrong)
+    email, name = read_address(email), read_name(name)
     if password is None:
         return User(email=email, name=name)
     check_acceptable(password, about=(email, name))
     return User(email=email, name=name, password_hash=hash_password(password))
+
+
+def read_name(text: str) -> str:
+    """A person's name as it is kept. Raises Invalid by field."""
+    name = " ".join(text.split())
+    if not name or len(name) > MAX_NAME or _CONTROL.search(name):
+        raise Invalid.field("name", f"Give a name of 1 to {MAX_NAME} characters.")
+    return name
+
+
+def read_address(text: str) -> str:
+    """A person's e-mail address as it is kept. Raises Invalid by field."""
+    if not is_address(text):
+        raise Invalid.field("email", "This is not an e-mail address.")
+    return text.strip().lower()
 
 
 def is_address(email: str) -> bool:

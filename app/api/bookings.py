@@ -123,7 +123,7 @@ def list_bookings(query: PageQuery, by: Actor) -> BookingsOut:
     before = decode_cursor(query.cursor)
     own = select(Booking).where(Booking.traveller_id == by.id).order_by(Booking.id.desc()).limit(query.limit + 1)
     rows = db.session.scalars(own if before is None else own.where(Booking.id < before)).all()
-    return BookingsOut(**page([BookingOut.of(row) for row in rows], query.limit, lambda item: item.id))
+    return BookingsOut(**page(rows, query.limit, BookingOut.of))
 
 
 @endpoint(api, "GET", "/bookings/<int:booking_id>", group=GROUP, answer=BookingOut, refuses=(404,))

@@ -14,6 +14,7 @@ from app.catalog import queries
 from app.catalog.policies import terms
 from app.db import utcnow
 from app.errors import Invalid, NotFound
+from app.reviews import ratings
 
 GROUP = "Packages"
 MAX_DAYS = 366
@@ -40,6 +41,25 @@ class PolicyOut(Schema):
     tiers: list[TierOut]
 
 
+class RatingOut(Schema):
+    """The stars of the reviews that are shown."""
+
+    average: float | None = Field(description="Two decimals; null while there is no review.", examples=[4.37])
+    count: int = Field(examples=[26])
+    distribution: dict[str, int] = Field(
+        description="How many reviews give so many stars.", examples=[{"1": 0, "2": 1, "3": 2, "4": 9, "5": 14}]
+    )
+
+    @classmethod
+    def of(cls, stars: dict[int, int]) -> RatingOut:
+        """From how many reviews give each number of stars."""
+        return cls.model_construct(
+            average=ratings.average(stars),
+            count=sum(stars.values()),
+            distribution={str(rating): count for rating, count in stars.items()},
+        )
+
+
 class PackageOut(Schema):
     """A hotel package (sold by the night) or a tour package (sold by the departure)."""
 
@@ -60,6 +80,7 @@ class PackageOut(Schema):
     duration_days: int = Field(description="Days a tour takes; 1 for hotels.")
     amenities: list[str]
     cancellation_policy: PolicyOut
+    rating: RatingOut
 
     @classmethod
     def of(cls, row: Any) -> PackageOut:
@@ -82,6 +103,7 @@ class PackageOut(Schema):
             duration_days=row.duration_days,
             amenities=row.amenities,
             cancellation_policy=_POLICIES[row.cancellation_policy],
+            rating=RatingOut.of(ratings.from_column(row.stars)),
         )
 
 
@@ -128,14 +150,16 @@ _POLICIES = {name: PolicyOut.model_validate(terms(name)) for name in ("flexible"
 def list_packages(query: PackagesQuery) -> PackagesOut:
     """List packages on sale"""
     after = decode_cursor(query.cursor)
-    rows = queries.packages(type_=query.type, provider_id=query.provider, after_id=after, limit=query.limit)
-    return PackagesOut.model_construct(**page([PackageOut.of(row) for row in rows], query.limit, lambda item: item.id))
+    rows = queries.packages(
+        type_=query.type, provider_id=query.provider, after_id=after, limit=query.limit, more=ratings.SHOWN
+    )
+    return PackagesOut.model_construct(**page(rows, query.limit, PackageOut.of))
 
 
 @endpoint(api, "GET", "/packages/<int:package_id>", group=GROUP, who="anyone", answer=PackageOut, refuses=(404,))
 def get_package(package_id: int) -> PackageOut:
     """Get one package"""
-    return PackageOut.of(_on_sale(package_id))
+    return PackageOut.of(_on_sale(package_id, more=ratings.SHOWN))
 
 
 @endpoint(
@@ -173,8 +197,8 @@ def get_availability(package_id: int, query: AvailabilityQuery) -> AvailabilityO
     return AvailabilityOut.model_construct(items=days)
 
 
-def _on_sale(package_id: int) -> Any:
-    row = queries.package(package_id) if package_id < 2**63 else None
+def _on_sale(package_id: int, more: str = "") -> Any:
+    row = queries.package(package_id, more=more) if package_id < 2**63 else None
     if row is None:
         raise NotFound("There is no package with this id on sale.")
     return row

@@ -148,7 +148,7 @@ def list_package_reviews(package_id: int, query: PageQuery) -> PackageReviewsOut
         avg_rating=ratings.average(stars),
         total_reviews=sum(stars.values()),
         distribution={str(rating): count for rating, count in stars.items()},
-        **page([ShownReviewOut.of(row) for row in rows], query.limit, lambda item: item.id),
+        **page(rows, query.limit, ShownReviewOut.of),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -93,8 +94,10 @@ def decode_cursor(cursor: str | None) -> int | None:
     return int(value)
 
 
-def page(items: list[Any], limit: int, last_id: Any) -> dict[str, Any]:
-    """The answer of a list read with one item more than `limit`; `last_id` takes an item's id for the cursor."""
-    more = len(items) > limit
-    items = items[:limit]
-    return {"items": items, "next_cursor": encode_cursor(last_id(items[-1])) if more else None}
+def page(rows: Sequence[Any], limit: int, out: Callable[[Any], Schema]) -> dict[str, Any]:
+    """The answer of a list whose rows were read with one more than `limit`, each as `out` makes it."""
+    shown = rows[:limit]
+    return {
+        "items": [out(row) for row in shown],
+        "next_cursor": encode_cursor(shown[-1].id) if len(rows) > limit else None,
+    }

@@ -23,6 +23,8 @@ _QUIET_COLUMNS = {
 }
 # A timeline is read by a person: of a record with more entries than this, the newest are told.
 _MOST = 500
+# A timeline shows how a longer text begins; the history has all of it.
+_LONG_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _news(entry: AuditEntry, currency: str) -> list[dict[str, Any]]:
             "after": _shown(change["name"], change["after"], currency),
         }
         for change in changes(entry)
-        if change["name"] not in _QUIET_COLUMNS and not change["name"].endswith("_at")
+        if change["name"] not in _QUIET_COLUMNS and not change["name"].endswith(("_at", "_since"))
     ]
 
 
@@ -110,4 +112,8 @@ def _shown(column: str, value: Any, currency: str) -> Any:
         return in_words(value).capitalize()
     if column.endswith("_minor") and isinstance(value, int):
         return Money(value, currency).json()
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    if isinstance(value, str) and len(value) > _LONG_TEXT:
+        return f"{value[:_LONG_TEXT].rstrip()}…"
     return value

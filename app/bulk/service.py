@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 500
 MOST_ROWS = 1_000_000
+# To keep a million ids may take a busy database longer than anything else that is asked of it.
+_FREEZING_TIMEOUT = "60s"
 # Several runs share a worker: after so long, another has its turn.
 TURN_SECONDS = 5.0
 SEES_ALL = ("admin",)
@@ -219,6 +221,7 @@ def _freeze(kind: BulkKind, ids: Ids, arguments: dict[str, Any], *, by: Actor, r
     )
     db.session.add(bulk)
     db.session.flush()
+    db.session.execute(select(func.set_config("statement_timeout", _FREEZING_TIMEOUT, True)))
     given = ids if isinstance(ids, Select) else select(func.unnest(cast(list(ids), ARRAY(BigInteger))).label("id"))
     ordered = _in_order(given.subquery())
     part = (ordered.c.place - 1) // (kind.chunk_rows or CHUNK_ROWS)

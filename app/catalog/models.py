@@ -24,7 +24,11 @@ PACKAGE_TYPES = ("hotel", "tour")
 
 
 class Provider(Stateful):
-    """Somebody who sells packages on the marketplace. Only a verified provider's packages are on sale."""
+    """Somebody who sells packages on the marketplace. Only a verified provider's packages are on sale.
+
+    How staff reach them (`contact_name`, `email`, `phone`, `address`, `country`) is typed in by staff; an import says
+    nothing about it.
+    """
 
     MOVES = moves(
         {"PENDING": "VERIFIED REJECTED", "REJECTED": "PENDING", "VERIFIED": "SUSPENDED", "SUSPENDED": "VERIFIED"}
@@ -36,11 +40,18 @@ class Provider(Stateful):
         words_index("providers", "name"),
         Index("ix_providers_name", "name", "id"),
         Index("ix_providers_created_at", "created_at", "id"),
+        # The verification queue, and how much waits in it.
+        Index("ix_providers_status", "status", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
     external_id: Mapped[str | None] = mapped_column(unique=True)
     name: Mapped[str]
+    contact_name: Mapped[str | None]
+    email: Mapped[str | None]
+    phone: Mapped[str | None]
+    address: Mapped[str | None]
+    country: Mapped[str | None]
     status: Mapped[str] = mapped_column(default="PENDING", server_default="PENDING")
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
 

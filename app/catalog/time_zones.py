@@ -106,6 +106,23 @@ def zone_of(country: Country, city: str, position: tuple[float, float] | None) -
     return next((zone.name for zone in zones if _simplified(zone.name.rsplit("/", 1)[-1]) == wanted), zones[0].name)
 
 
+def zones_of(country: Country) -> list[str]:
+    """The IANA zones of a country, its principal one first."""
+    return [zone.name for zone in _zones()[country.code]]
+
+
+@cache
+def all_zones() -> tuple[str, ...]:
+    """Every IANA zone of a country, by name."""
+    return tuple(sorted({zone.name for zones in _zones().values() for zone in zones}))
+
+
+@cache
+def all_countries() -> tuple[str, ...]:
+    """The customary English names of all countries, in order."""
+    return tuple(sorted({country.name for country in _countries().values()}))
+
+
 @cache
 def _countries() -> dict[str, Country]:
     """Every spelling that is understood. Countries without a zone (two uninhabited islands) are left out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import groupby
 from typing import Any
@@ -24,10 +25,12 @@ from app.console.home import HomeView
 from app.console.imports import ImportsView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
+from app.console.live import depths
 from app.console.mail import MailView
 from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
+from app.console.queue import LOOKING_AGAIN
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
 from app.console.staff import StaffView
@@ -107,10 +110,10 @@ def pages() -> list[Page]:
 def register(app: Flask) -> None:
     """Serve the console."""
     admin = Admin(app, name="Tripdesk", url="/console", index_view=HomeView("Home", endpoint="home", url="/console"))
-    found = pages()
+    found = sorted(pages(), key=_place)
     for page in found:
         admin.add_view(page)
-    menu = sorted([admin.index_view, *found], key=_place)
+    menu = [admin.index_view, *found]
     for blueprint in (session.sessions, two_factor.two_factor_setup, mailed_links.mailed_links):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
@@ -138,11 +141,17 @@ def begin() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    shown = (page for page in menu if person and page.is_visible() and page.is_accessible())
+    shown = [page for page in menu if person and page.is_visible() and page.is_accessible()]
+    waiting = depths(shown)
     groups = groupby(shown, key=_group)
+    # What is said once is said to whoever reads the page, not to a page that looks whether something changed.
+    unsaid: dict[str, Any] = {"get_flashed_messages": lambda **_: []} if request.headers.get(LOOKING_AGAIN) else {}
     return {
-        "nav": [{"label": label, "items": [_menu_item(page) for page in group]} for label, group in groups],
-        "person": {"name": person.name, "email": person.email, "roles": sorted(person.roles)} if person else None,
+        **unsaid,
+        "nav": [{"label": label, "items": [_menu_item(page, waiting) for page in group]} for label, group in groups],
+        "person": {"id": person.id, "name": person.name, "email": person.email, "roles": sorted(person.roles)}
+        if person
+        else None,
         "environment": settings().app_env,
         "request_id": request_id.get(),
         "search_url": url_for("search.index") if person else None,
@@ -158,10 +167,11 @@ def _group(page: Page) -> str:
     return list(MENU)[group] if group < len(MENU) else page.category or "More"
 
 
-def _menu_item(page: Page) -> dict[str, Any]:
+def _menu_item(page: Page, waiting: Mapping[str, str]) -> dict[str, Any]:
     href = page.url.rstrip("/") + "/"
     active = request.path == href if href == "/console/" else request.path.startswith(href)
-    return {"label": page.name, "href": href, "icon": page.icon, "active": active, "count": None}
+    queue = {"endpoint": page.endpoint, "waiting": waiting[page.endpoint]} if page.endpoint in waiting else None
+    return {"label": page.name, "href": href, "icon": page.icon, "active": active, "queue": queue}
 
 
 def finish(response: Response) -> None:

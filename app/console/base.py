@@ -413,4 +413,10 @@ def reason_given() -> str:
 def done(words: str, href: str) -> Response:
     """Lead on to a page that says what was done."""
     flash(words, "done")
+    saved()
     return redirect(href)
+
+
+def saved() -> None:
+    """Have the next page tell the browser that what was sent to this address is kept, so that its draft can go."""
+    flash(request.path, "saved")

@@ -14,7 +14,7 @@ from app.accounts.models import User
 from app.bookings import service as bookings
 from app.bookings import story
 from app.bookings.models import Booking
-from app.console import session
+from app.console import confirmation, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line, reason_given
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
@@ -124,6 +124,7 @@ class BookingsView(RecordView):
         )
 
     @expose("/<int:booking_id>/cancel/<on_behalf_of>", methods=["POST"])  # type: ignore[untyped-decorator]
+    @confirmation.typed(bookings.MAY_CANCEL, lambda booking_id, **_: _find(booking_id).reference)
     def cancel(self, booking_id: int, on_behalf_of: str) -> Response:
         """Cancel before payment, for the provider or as support."""
         if on_behalf_of not in CANCEL_REASONS:
@@ -132,6 +133,7 @@ class BookingsView(RecordView):
         return done(f"{booking.reference} is cancelled, its stock is free again.", booking_href(booking.id))
 
     @expose("/<int:booking_id>/complete", methods=["POST"])  # type: ignore[untyped-decorator]
+    @confirmation.typed(bookings.MAY_COMPLETE, lambda booking_id: _find(booking_id).reference)
     def complete(self, booking_id: int) -> Response:
         """Complete a stay on its last day, without waiting for the clock."""
         booking = bookings.complete(booking_id, by=session.actor(), reason=reason_given())
@@ -153,8 +155,7 @@ class BookingsView(RecordView):
         units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
         days = len(booking.stock_days)
         explain = (
-            f"Gives {units} back for {days} {'day' if days == 1 else 'days'}."
-            " Nothing was paid, so nothing is refunded. This can't be undone."
+            f"Gives {units} back for {days} {'day' if days == 1 else 'days'}. Nothing was paid, so nothing is refunded."
         )
         offered = [("support", "Cancel the booking", "c"), ("provider", "Cancel for the provider", None)]
         return [
@@ -168,6 +169,7 @@ class BookingsView(RecordView):
                 needs_reason=True,
                 reasons=CANCEL_REASONS[on_behalf_of],
                 reason_hint=_REASON_HINT,
+                typed=booking.reference,
             )
             for on_behalf_of, label, key in offered
             if may_move(booking, bookings.CANCELLED_BY[on_behalf_of])
@@ -182,11 +184,12 @@ def _completion(booking: Booking, blocked: list[Blocked]) -> tuple[list[Action],
         name="complete",
         label="Complete the stay",
         href=f"{booking_href(booking.id)}complete",
-        explain="The stay is over: the traveller can write a review. This can't be undone.",
+        explain="The stay is over: the traveller can write a review.",
         key="o",
         needs_reason=True,
         reasons=COMPLETE_REASONS,
         reason_hint=_REASON_HINT,
+        typed=booking.reference,
     )
     return [complete], blocked
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from flask import Response
 from flask_admin import AdminIndexView, expose
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
 from app.bookings.models import Booking
-from app.console import session
+from app.console import live, session
 from app.console.base import EVERYBODY, Page, line
 from app.console.bookings import booking_cells, booking_href
 from app.console.queue import QueueView
@@ -42,9 +43,25 @@ class HomeView(Page, AdminIndexView):  # type: ignore[misc]
             )
         )
 
+    @expose("/live")  # type: ignore[untyped-decorator]
+    def live(self) -> Response:
+        """What an open page asks for again and again."""
+        return live.answer(self.open_pages())
+
     def _depths(self) -> list[dict[str, Any]]:
         """Of the queues whose pages whoever is signed in may open."""
-        return [page.depth() for page in self.admin._views if isinstance(page, QueueView) and page.is_accessible()]
+        queues = [page for page in self.open_pages() if isinstance(page, QueueView)]
+        waiting = live.depths(queues)
+        return [
+            {
+                "label": queue.title,
+                "count": waiting[queue.endpoint] or 0,
+                "oldest_at": queue.waits_since(),
+                "href": f"{queue.url}/",
+                "hint": queue.intro or None,
+            }
+            for queue in queues
+        ]
 
 
 def _cards() -> list[dict[str, Any]]:

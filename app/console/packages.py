@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 from flask import flash, request
@@ -16,15 +17,18 @@ from werkzeug.wrappers import Response
 from app.audit import trail
 from app.audit.trail import Moment
 from app.bookings.models import Booking
-from app.catalog import day_changes, packages
+from app.catalog import day_changes, edits, packages
 from app.catalog.day_changes import DayChange, DayPlan, DayTerms, PlannedDay
+from app.catalog.import_fields import MAX_DESCRIPTION
 from app.catalog.models import PACKAGE_TYPES, Package
-from app.catalog.policies import terms
-from app.console import session
+from app.catalog.policies import POLICIES, terms
+from app.catalog.time_zones import all_countries, all_zones
+from app.console import edit_forms, session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
 from app.console.bookings import bookings_of, policy_in_words
 from app.console.calendar import grid, month_of
 from app.console.day_form import SALES, DayForm
+from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import day as day_in_words
 from app.console.formatting import money, status_label
 from app.console.ordering import Sort
@@ -42,9 +46,29 @@ UNPUBLISH_REASONS = (
     "Closed for good",
 )
 _SHOWN_DAYS = 62
+_PUBLISHED = "It is published: travellers see what is saved at once. Bookings that were made keep what they were sold."
+_DRAFT = "Nobody but staff sees it before it is published."
+_IMPORTED = " It came with an import; the next one that has it replaces what it gives."
+_PRICE_HINT = "Days with a price of their own keep it."
+_WHAT = (
+    Input("name", "Name"),
+    Input("description", "Description", "text", most=MAX_DESCRIPTION, is_optional=True),
+    Input("amenities", "Amenities", "text", most=8_100, hint="One a line.", is_optional=True),
+)
+_WHERE = (
+    Input("place", "Place", most=200, hint="A part of the city, an island, a landmark.", is_optional=True),
+    Input("city", "City", most=200),
+    Input("country", "Country", "choice", [(name, name) for name in all_countries()]),
+    Input(
+        "time_zone", "Time zone", "choice", [(name, name) for name in all_zones()], hint="Its days begin and end by it."
+    ),
+    Input("latitude", "Latitude", "decimal", most=40, hint="Degrees, south is minus.", is_optional=True),
+    Input("longitude", "Longitude", "decimal", most=40, hint="Degrees, west is minus.", is_optional=True),
+)
 _TITLES: dict[str, trail.Title] = {
     "package.create": ("Added to the catalogue", "audit", None),
     "package.update": ("Changed by an import", "audit", None),
+    "package.edit": ("Edited", "audit", None),
     "package.publish": ("Published", "state", "good"),
     "package.unpublish": ("Taken off sale", "state", "warn"),
     "package.change_days": ("Days changed", "audit", None),
@@ -104,6 +128,12 @@ class PackagesView(RecordView):
             bookings=bookings_of(Booking.package_id == package.id),
             bookings_href=f"/console/bookings/?package_id={package.id}",
         )
+
+    @expose("/<int:package_id>/edit", methods=["GET", "POST"])  # type: ignore[untyped-decorator]
+    def edit(self, package_id: int) -> Answer:
+        """What it is, where, and how it is sold."""
+        package = find(Package, package_id, "package")
+        return edit_forms.serve(self, _edit_form(package), packages.MAY_EDIT)
 
     @expose("/<int:package_id>/publish", methods=["POST"])  # type: ignore[untyped-decorator]
     def publish(self, package_id: int) -> Response:
@@ -167,6 +197,34 @@ def package_href(package_id: int) -> str:
     return f"/console/packages/{package_id}/"
 
 
+def _edit_form(package: Package) -> EditForm:
+    is_tour = package.type == "tour"
+    unit = "departure" if is_tour else "night"
+    length = (
+        Input("duration_days", "Days it takes", "whole", most=3)
+        if is_tour
+        else Input("min_nights", "Minimum nights", "whole", most=4, hint="Days may have their own.")
+    )
+    sale = (
+        Input("price", f"Price of a {unit}", "decimal", most=12, hint=f"In {package.currency}. {_PRICE_HINT}"),
+        Input("units", "Units a day", "whole", most=5, hint="Days with as many as before follow."),
+        Input("capacity", "Guests a unit", "whole", most=4),
+        length,
+        Input(
+            "cancellation_policy", "Cancellation", "choice", [(name, policy_in_words(terms(name))) for name in POLICIES]
+        ),
+    )
+    return EditForm(
+        row=package,
+        name=package.name,
+        intro=(_PUBLISHED if package.status == "PUBLISHED" else _DRAFT) + (_IMPORTED if package.external_id else ""),
+        back=package_href(package.id),
+        fields=edits.package_fields(package),
+        groups={"What it is": _WHAT, "Where": _WHERE, "Sale": sale},
+        save=partial(edits.edit_package, package.id),
+    )
+
+
 def package_cells(package: Package) -> dict[str, Any]:
     """One package's line in a list."""
     return {
@@ -220,13 +278,15 @@ def _not_on_sale(package: Package) -> list[Phrase]:
 
 def _actions(package: Package) -> tuple[list[Action], list[Blocked]]:
     href = package_href(package.id)
+    edit = Action("edit", "Edit", f"{href}edit", "Name, description, place, price and terms.", key="e", is_link=True)
     if may_move(package, "PUBLISHED"):
         explain = "Travellers find and book it, while its provider is verified."
-        return [Action("publish", "Publish", f"{href}publish", explain, key="p")], []
+        return [edit, Action("publish", "Publish", f"{href}publish", explain, key="p")], []
     explain = (
         "Travellers no longer find it and can't book it. Bookings that were made stand, and holds can still be paid."
     )
     return [
+        edit,
         Action(
             "unpublish",
             "Take off sale",
@@ -235,7 +295,7 @@ def _actions(package: Package) -> tuple[list[Action], list[Blocked]]:
             danger=True,
             needs_reason=True,
             reasons=UNPUBLISH_REASONS,
-        )
+        ),
     ], []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask_admin import expose
@@ -10,11 +11,13 @@ from werkzeug.wrappers import Response
 
 from app.audit import trail
 from app.bookings.models import Booking
-from app.catalog import providers
+from app.catalog import edits, providers
 from app.catalog.models import Package, Provider
-from app.console import session
+from app.catalog.time_zones import all_countries
+from app.console import edit_forms, session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, line, reason_given
 from app.console.bookings import bookings_of
+from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.packages import package_cells, package_href
@@ -25,9 +28,21 @@ from app.extensions import db
 from app.imports.mappings import MAY_IMPORT
 
 _SHOWN = 10
+_WHO = (Input("name", "Name"),)
+_CONTACT = (
+    Input("contact_name", "Contact person", most=200, is_optional=True),
+    Input("email", "E-mail", "email", most=254, is_optional=True),
+    Input("phone", "Telephone", "tel", most=40, is_optional=True),
+    Input("address", "Address", "text", most=edits.MAX_ADDRESS, is_optional=True),
+    Input(
+        *("country", "Country", "choice", [("", "Not given"), *((name, name) for name in all_countries())]),
+        is_optional=True,
+    ),
+)
 TITLES: dict[str, trail.Title] = {
     "provider.create": ("Added to the catalogue", "audit", None),
     "provider.update": ("Changed by an import", "audit", None),
+    "provider.edit": ("Edited", "audit", None),
     "provider.verify": ("Verified", "state", "good"),
     "provider.reject": ("Rejected", "state", "bad"),
     "provider.reconsider": ("Taken up again", "state", None),
@@ -127,7 +142,7 @@ class ProvidersView(RecordView):
                 status=provider.status,
                 sub=(Phrase("added", at=provider.created_at),),
                 actions=_actions(provider, counts.published if counts else 0, to_come),
-                facts=[Group("Facts", facts)],
+                facts=[Group("Facts", facts), Group("How to reach it", _contact(provider))],
                 timeline=list(trail.moments({"providers": [provider.id]}, titles=TITLES)),
             ),
             "console/providers/show.html",
@@ -139,6 +154,12 @@ class ProvidersView(RecordView):
             bookings=bookings_of(Booking.provider_id == provider.id),
             bookings_href=f"/console/bookings/?provider_id={provider.id}",
         )
+
+    @expose("/<int:provider_id>/edit", methods=["GET", "POST"])  # type: ignore[untyped-decorator]
+    def edit(self, provider_id: int) -> Answer:
+        """Its name, and how it is reached."""
+        provider = find(Provider, provider_id, "provider")
+        return edit_forms.serve(self, _edit_form(provider), providers.MAY_DECIDE)
 
     @expose("/<int:provider_id>/<decision>", methods=["POST"])  # type: ignore[untyped-decorator]
     def decide(self, provider_id: int, decision: str) -> Response:
@@ -154,6 +175,18 @@ def provider_href(provider_id: int) -> str:
     return f"/console/providers/{provider_id}/"
 
 
+def _edit_form(provider: Provider) -> EditForm:
+    return EditForm(
+        row=provider,
+        name=provider.name,
+        intro="Travellers see the name with each of its packages. The rest is for staff.",
+        back=provider_href(provider.id),
+        fields=edits.provider_fields(),
+        groups={"Provider": _WHO, "How staff reach it": _CONTACT},
+        save=partial(edits.edit_provider, provider.id),
+    )
+
+
 def _counts() -> Select[int, int, int]:
     published = func.count().filter(Package.status == "PUBLISHED")
     return select(Package.provider_id, func.count().label("packages"), published.label("published"))
@@ -162,6 +195,16 @@ def _counts() -> Select[int, int, int]:
 def _to_come(provider: Provider) -> int:
     confirmed = select(func.count()).where(Booking.provider_id == provider.id, Booking.status == "CONFIRMED")
     return db.session.scalar(confirmed) or 0
+
+
+def _contact(provider: Provider) -> list[Fact]:
+    return [
+        Fact("Contact", provider.contact_name),
+        Fact("E-mail", provider.email),
+        Fact("Telephone", provider.phone),
+        Fact("Address", provider.address),
+        Fact("Country", provider.country),
+    ]
 
 
 def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
@@ -177,7 +220,10 @@ def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
         "suspend": f"Takes {packages} off sale at once. {stays}.",
         "reinstate": f"Puts {packages} back on sale.",
     }
-    return [
+    edit = Action(
+        "edit", "Edit", f"{provider_href(provider.id)}edit", "Its name, and how it is reached.", key="e", is_link=True
+    )
+    decisions = [
         Action(
             name=decision,
             label=_LABELS[decision],
@@ -191,3 +237,4 @@ def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
         for decision, (source, _to) in providers.DECISIONS.items()
         if provider.status == source
     ]
+    return [edit, *decisions]

@@ -6,6 +6,7 @@ and what may be asked for at all; the verbs keep the rules.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,16 @@ from urllib.parse import urlencode
 
 from flask import flash, redirect, request
 from flask_admin import expose
-from sqlalchemy import ColumnElement, Row, Select, case, func, not_, select, tuple_
+from sqlalchemy import ColumnElement, Select, case, func, literal_column, not_, select, tuple_
 from werkzeug.wrappers import Response
 
 from app.accounts import claims
+from app.accounts.models import Claim
 from app.audit import meanwhile, trail
 from app.audit.actor import Actor
 from app.bulk import service as bulk_runs
 from app.console import session
-from app.console.base import MAX_ID, Column, Filter, Page, reason_given
+from app.console.base import MAX_ID, Column, Filter, Page, reason_given, saved
 from app.console.exports import ask_for_export, export_href
 from app.console.formatting import status_label
 from app.console.record import Fact, Group, Phrase, Record
@@ -176,19 +178,29 @@ class QueueView(Page):
                 return decision
         raise NotFound("There is no such action.")
 
-    # ---- the list ----
+    # ---- what others see of it ----
 
-    def depth(self) -> dict[str, Any]:
-        """How many wait and since when, as home shows it."""
-        waiting = select(getattr(self.model, self.since)).where(self.model.status == self.waiting)
-        counted = waiting.limit(self.count_cap + 1).subquery()
-        return {
-            "label": self.title,
-            "count": db.session.scalar(select(func.count()).select_from(counted)) or 0,
-            "oldest_at": db.session.scalar(waiting.order_by(self.model.id).limit(1)),
-            "href": self._address(),
-            "hint": self.intro or None,
-        }
+    def waits(self) -> Select[Any]:
+        """The ids of everything that waits, by an index of the status."""
+        return select(self._key()).where(self.model.status == self.waiting)
+
+    def waits_since(self) -> datetime | None:
+        """Since when the first of them waits."""
+        since: ColumnElement[datetime] = getattr(self.model, self.since)
+        return db.session.scalar(self.waits().with_only_columns(since).order_by(self._key()).limit(1))
+
+    def mark(self, ids: Collection[int]) -> str:
+        """What a page that shows these items would show of them now, in a few letters: another one when any of them
+        was changed, or is looked at by somebody else.
+        """
+        versions = select(self._key(), self._version()).where(self._key().in_(ids))
+        return _mark(dict(db.session.execute(versions).all()), claims.of(self.model, ids))
+
+    def _version(self) -> ColumnElement[str]:
+        # The transaction that wrote the row last: no change of whatever column leaves it as it was.
+        return literal_column(f"{self.model.__tablename__}.xmin::text")
+
+    # ---- the list ----
 
     @expose("/")  # type: ignore[untyped-decorator]
     def index(self) -> str:
@@ -203,22 +215,23 @@ class QueueView(Page):
         narrowed = self._narrowed(chosen, words, status)
         found = self._page(narrowed, status)
         more, found = len(found) > self.page_size, found[: self.page_size]
-        rows = [item[0] for item in found]
+        rows = [row for row, _, _ in found]
         held = claims.of(self.model, [row.id for row in rows])
+        mark = _mark({row.id: version for row, version, _ in found}, held)
         offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
         is_waiting = status == self.waiting
         lines = [
             {
-                "id": item[0].id,
-                "href": self._address(item[0].id, asked=asked),
-                "heading": self.heading(item[0]),
-                "cells": self.cells(item[0]),
-                "reasons": self._reasons(item) if is_waiting else (),
-                "claim": held.get(item[0].id),
-                "offered": offered[item[0].id],
-                "is_picked": item[0].id in picked,
+                "id": row.id,
+                "href": self._address(row.id, asked=asked),
+                "heading": self.heading(row),
+                "cells": self.cells(row),
+                "reasons": self._reasons(row, holding) if is_waiting else (),
+                "claim": held.get(row.id),
+                "offered": offered[row.id],
+                "is_picked": row.id in picked,
             }
-            for item in found
+            for row, _, holding in found
         ]
         many = [decision for decision in self.decisions if decision.many and by.has(decision.may)]
         return str(
@@ -252,6 +265,12 @@ class QueueView(Page):
                 undo=self._undo(by),
                 refused=refused,
                 me=by.id,
+                live={
+                    "queue": self.endpoint,
+                    "page": self._address(asked=self._here()),
+                    "ids": [row.id for row in rows],
+                    "mark": mark,
+                },
             )
         )
 
@@ -323,9 +342,9 @@ class QueueView(Page):
         key: ColumnElement[int] = self.model.__table__.c.id
         return key
 
-    def _page(self, narrowed: Select[Any], status: str) -> Sequence[Row[Any]]:
-        """Items and which urgencies each has, one more than a page where there is more: what waits by its urgency,
-        anything else newest first.
+    def _page(self, narrowed: Select[Any], status: str) -> list[tuple[Any, str, list[bool]]]:
+        """Items, the version of each and which urgencies it has, one more than a page where there is more: what waits
+        by its urgency, anything else newest first.
         """
         after, key = request.args.get("after"), self._key()
         if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
@@ -336,9 +355,9 @@ class QueueView(Page):
         else:
             order = self._order()
             narrowed = narrowed.where(tuple_(*order) > self._place(int(after))) if after else narrowed
-        columns = [urgency.when for urgency in self.urgency]
+        columns: list[ColumnElement[Any]] = [self._version(), *(urgency.when for urgency in self.urgency)]
         page = narrowed.add_columns(*columns).order_by(*order).limit(self.page_size + 1)
-        return db.session.execute(page).all()
+        return [(row, version, holding) for row, version, *holding in db.session.execute(page)]
 
     def _place(self, row_id: int) -> Any:
         """Where an item stands in the queue, or stood when it waited."""
@@ -347,9 +366,9 @@ class QueueView(Page):
             raise Invalid.field("after", "This is not a place in this list.")
         return tuple_(*found)
 
-    def _reasons(self, item: Any) -> list[str]:
-        reasons = [urgency.words for urgency, holds in zip(self.urgency, tuple(item)[1:], strict=True) if holds]
-        waited = utcnow() - getattr(item[0], self.since)
+    def _reasons(self, row: Any, holding: Sequence[bool]) -> list[str]:
+        reasons = [urgency.words for urgency, holds in zip(self.urgency, holding, strict=True) if holds]
+        waited = utcnow() - getattr(row, self.since)
         if waited >= self.patience:
             reasons.append(f"Waits for {waited.days} {'day' if waited.days == 1 else 'days'}")
         return reasons
@@ -387,7 +406,9 @@ class QueueView(Page):
         is_waiting = row.status == self.waiting
         if is_waiting and offered and not request.headers.get(LOOKING_AGAIN):
             claims.take(self.model, row.id, by=by)
-        urgencies = select(self.model, *(urgency.when for urgency in self.urgency)).where(self._key() == row.id)
+        urgencies = select(self._version(), *(urgency.when for urgency in self.urgency)).where(self._key() == row.id)
+        version, *holding = db.session.execute(urgencies).one()
+        held = claims.of(self.model, [row.id])
         following, preceding = self._others(row, by, 1), self._others(row, by, 1, backwards=True)
         entry = meanwhile.newest(row)
         return str(
@@ -403,10 +424,10 @@ class QueueView(Page):
                 ),
                 up={"label": self.title, "href": self._address(asked=asked)},
                 text=self.text(row),
-                reasons=self._reasons(db.session.execute(urgencies).one()) if is_waiting else (),
+                reasons=self._reasons(row, holding) if is_waiting else (),
                 decisions=[(decision, self._address(row.id, decision.name, asked=asked)) for decision in offered],
                 seen=entry.id if entry else 0,
-                claim=claims.of(self.model, [row.id]).get(row.id) if is_waiting else None,
+                claim=held.get(row.id) if is_waiting else None,
                 claim_href=self._address(row.id, "claim") if is_waiting and offered else None,
                 next_href=self._address(following[0], asked=asked) if following else None,
                 previous_href=self._address(preceding[0], asked=asked) if preceding else None,
@@ -414,6 +435,12 @@ class QueueView(Page):
                 undo=self._undo(by, but=row),
                 refusal=refusal,
                 me=by.id,
+                live={
+                    "queue": self.endpoint,
+                    "page": self._address(row.id, asked=asked),
+                    "ids": [row.id],
+                    "mark": _mark({row.id: version}, held),
+                },
             )
         )
 
@@ -469,6 +496,7 @@ class QueueView(Page):
         except Invalid as refusal:
             said = {"detail": refusal.detail, "decision": chosen.name, "typed": request.form}
             return self._item(self._find(row_id), by, refusal=said), refusal.status
+        saved()
         row = self._find(row_id)
         if not self.just_decided(by):
             flash(f"{self._state(row.status)}: {self.heading(row)}", "done")
@@ -527,9 +555,12 @@ class QueueView(Page):
 
     @expose("/export", methods=["POST"])  # type: ignore[untyped-decorator]
     def export(self) -> Response:
-        """Keep all that match, to be exported as CSV, and lead to the page that says what that will be."""
+        """Keep all that match, to be exported as CSV, and lead to the page that says what that will be.
+
+        What waits stands in the order in which it came: to reckon the urgency of a million takes too long.
+        """
         status, chosen, words, asked = self._asked()
-        order = self._order() if status == self.waiting else [self._key().desc()]
+        order = self._key() if status == self.waiting else self._key().desc()
         places = self._narrowed(chosen, words, status).with_only_columns(
             self._key().label("id"),
             func.row_number().over(order_by=order).label("place"),
@@ -582,6 +613,12 @@ class QueueView(Page):
             "until": rows[0].undo_until,
             "seen": entry.id if len(rows) == 1 and (entry := meanwhile.newest(rows[0])) else 0,
         }
+
+
+def _mark(versions: Mapping[int, str], held: Mapping[int, Claim]) -> str:
+    claimed = {row_id: (claim.user_id, claim.since.isoformat()) for row_id, claim in held.items()}
+    seen = [(row_id, version, claimed.get(row_id)) for row_id, version in sorted(versions.items())]
+    return hashlib.blake2b(repr(seen).encode(), digest_size=8).hexdigest()
 
 
 def _seen() -> int:

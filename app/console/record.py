@@ -49,7 +49,8 @@ class Action:
 
     `explain` says what it will do, in numbers. The dialog sends `reason`, chosen of `reasons` where there are some,
     with a `note` beside it; `reason_hint` says where they are kept and who doesn't see them. `key` is one lower-case
-    letter or digit other than g, j, k, t, u and x.
+    letter or digit other than g, j, k, t, u and x. What can't be taken back asks for `typed`, which names what it is
+    done to; its route is `confirmation.typed`. With `is_link`, the button leads to a page of its own.
     """
 
     name: str
@@ -61,6 +62,8 @@ class Action:
     needs_reason: bool = False
     reasons: Sequence[str] = ()
     reason_hint: str = "Kept in its history, which only staff see."
+    typed: str = ""
+    is_link: bool = False
 
 
 @dataclass(frozen=True)

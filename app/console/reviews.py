@@ -12,7 +12,7 @@ from app.accounts.models import User
 from app.audit import trail
 from app.audit.actor import Actor
 from app.bookings.models import Booking
-from app.console.base import EVERYBODY, Column, Filter
+from app.console.base import Column, Filter
 from app.console.bookings import booking_href
 from app.console.packages import package_href
 from app.console.providers import provider_href
@@ -32,7 +32,7 @@ _TITLES: dict[str, trail.Title] = {
     "review.reject": ("Rejected", "state", "bad"),
     "review.undo": ("Decision undone", "state", None),
     "review.reverse": ("Decision reversed", "state", "warn"),
-    "review.withdraw": ("Withdrawn", "state", None),
+    "review.withdraw": ("Withdrawn at its author's request", "state", None),
 }
 _STARS = {str(stars): f"{stars} {'star' if stars == 1 else 'stars'}" for stars in (1, 2, 3, 4, 5)}
 _CONTACT = r"https?://|www\.|[[:alnum:]._-]+@[[:alnum:]-]+\.|\+?\d[\d ()/-]{7,}\d"
@@ -47,9 +47,9 @@ def _is_settled(review: Review, by: Actor) -> bool:
 
 
 class ReviewsView(QueueView):
-    """The review queue, for everybody to read and moderators to decide on."""
+    """The review queue, for support to read and moderators to decide on."""
 
-    roles = EVERYBODY
+    roles = frozenset({"support", "moderator", "admin"})
     icon = "star"
     model = Review
     title = "Reviews"
@@ -90,6 +90,12 @@ class ReviewsView(QueueView):
             many=reviews.reject_many,
             run="reviews.reject",
             reasons=reviews.REASONS,
+            danger=True,
+        ),
+        Decision(
+            *("withdraw", "Withdraw", "WITHDRAWN", reviews.withdraw, reviews.MAY_MODERATE),
+            explain="At its author's request; say how they asked. It can't be taken back: a stay is reviewed once.",
+            needs_reason=True,
             danger=True,
         ),
         Decision(

@@ -12,6 +12,7 @@ from flask import (
     Flask,
     Request,
     abort,
+    flash,
     make_response,
     redirect,
     render_template,
@@ -201,12 +202,16 @@ def give_code() -> str | Response | tuple[str, int]:
 def sign_out() -> Response:
     """End the session, here and on the server."""
     waiting = half_open()
+    leaver = waiting.person if waiting else person()
     if waiting is not None:
         console_sessions.sign_out(session["_user_id"], by=accounts.actor_of(waiting.person, request.remote_addr))
     elif current_user.is_authenticated:
         console_sessions.sign_out(current_user.token, by=actor())
         logout_user()
     session.clear()
+    if leaver is not None:
+        # Their drafts are not for whoever uses this browser next.
+        flash(str(leaver.id), "signed_out")
     return redirect(url_for("sessions.login"))
 
 

@@ -9,15 +9,16 @@ from flask_admin import expose
 from sqlalchemy import Select, or_, select
 from werkzeug.wrappers import Response
 
-from app.accounts import sessions, staff, tokens, two_factor
+from app.accounts import details, sessions, staff, tokens, two_factor
 from app.accounts.models import ROLES, StaffRole, User
 from app.audit import trail
-from app.console import session
+from app.console import confirmation, edit_forms, session
 from app.console.account import session_line
 from app.console.base import ADMIN, MAX_ID, Column, RecordView, done, reason_given
+from app.console.edit_forms import Answer
 from app.console.ordering import Sort
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
-from app.console.users import TITLES
+from app.console.users import TITLES, edit_action, person_form
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
 
@@ -125,6 +126,17 @@ class StaffView(RecordView):
             ],
         )
 
+    @expose("/<int:person_id>/edit")  # type: ignore[untyped-decorator]
+    def edit(self, person_id: int) -> Answer:
+        """Their name and address."""
+        return edit_forms.serve(self, person_form(_find(person_id), staff_href(person_id)), details.MAY_EDIT)
+
+    @expose("/<int:person_id>/edit", methods=["POST"])  # type: ignore[untyped-decorator]
+    @session.confirmed
+    def save(self, person_id: int) -> Answer:
+        """Save them."""
+        return edit_forms.serve(self, person_form(_find(person_id), staff_href(person_id)), details.MAY_EDIT)
+
     @expose("/<int:person_id>/roles", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
     def set_roles(self, person_id: int) -> Response:
@@ -156,6 +168,7 @@ class StaffView(RecordView):
 
     @expose("/<int:person_id>/reset-two-factor", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
+    @confirmation.typed(ADMIN, lambda person_id: _find(person_id).email)
     def reset_two_factor(self, person_id: int) -> Response:
         """Take a lost second factor away."""
         person = staff.reset_two_factor(_find(person_id).id, reason=reason_given(), by=session.actor())
@@ -217,7 +230,7 @@ def _roles(held: frozenset[str]) -> list[dict[str, Any]]:
 def _actions(person: User) -> list[Action]:
     """What an admin may do to somebody now; to themselves, next to nothing."""
     href = staff_href(person.id)
-    offered = []
+    offered = edit_action(href)
     if person.is_active and person.password_hash is None:
         offered.append(
             Action(
@@ -263,6 +276,7 @@ def _dangers(person: User, href: str) -> list[Action]:
                 " until they set up another. Signs them out everywhere.",
                 danger=True,
                 needs_reason=True,
+                typed=person.email,
             )
         )
     if person.is_active:

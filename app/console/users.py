@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask_admin import expose
 from sqlalchemy import ColumnElement, Select, func, or_, select
 from werkzeug.wrappers import Response
 
-from app.accounts import credentials
+from app.accounts import credentials, details
+from app.accounts import service as accounts
 from app.accounts.models import RefreshToken, StaffRole, User
 from app.audit import trail
 from app.bookings.models import Booking
-from app.console import session
+from app.console import edit_forms, session
 from app.console.base import EVERYBODY, Column, RecordView, done, find, line
 from app.console.bookings import bookings_of
+from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.record import Action, Fact, Group, Phrase, Record
@@ -32,6 +35,7 @@ TITLES: dict[str, trail.Title] = {
     "user.change_password": ("Changed the password", "audit", None),
     "user.request_password_reset": ("A link to reset the password was mailed", "mail", None),
     "user.reset_password": ("Reset the password", "audit", None),
+    "user.edit": ("Name or address changed", "audit", None),
     "user.deactivate": ("Deactivated", "state", "bad"),
     "user.reactivate": ("Reactivated", "state", None),
     "user.end_sessions": ("Signed out everywhere", "audit", None),
@@ -110,9 +114,7 @@ class UsersView(RecordView):
     @expose("/<int:user_id>/")  # type: ignore[untyped-decorator]
     def show(self, user_id: int) -> str:
         """One traveller."""
-        person = find(User, user_id, "traveller")
-        if db.session.scalar(select(User.id).where(User.id == person.id, is_traveller())) is None:
-            raise NotFound("There is no traveller with this id.")
+        person = _find(user_id)
         counts = db.session.execute(
             select(Booking.status, func.count().label("count"))
             .where(Booking.traveller_id == person.id)
@@ -129,7 +131,7 @@ class UsersView(RecordView):
                 sub=(Phrase(text=person.email), Phrase("registered", at=person.created_at)),
                 actions=_actions(person),
                 facts=[
-                    Group("Bookings", bookings or [Fact("Bookings", 0, "number")]),
+                    Group("Bookings by state", bookings or [Fact("Bookings", 0, "number")]),
                     Group("Account", [_address(person)]),
                 ],
                 timeline=list(trail.moments({"users": [person.id]}, titles=TITLES)),
@@ -139,6 +141,17 @@ class UsersView(RecordView):
             bookings=bookings_of(Booking.traveller_id == person.id),
             bookings_href=f"/console/bookings/?traveller_id={person.id}",
         )
+
+    @expose("/<int:user_id>/edit")  # type: ignore[untyped-decorator]
+    def edit(self, user_id: int) -> Answer:
+        """Their name and address."""
+        return edit_forms.serve(self, person_form(_find(user_id), user_href(user_id)), details.MAY_EDIT)
+
+    @expose("/<int:user_id>/edit", methods=["POST"])  # type: ignore[untyped-decorator]
+    @session.confirmed
+    def save(self, user_id: int) -> Answer:
+        """Save them."""
+        return edit_forms.serve(self, person_form(_find(user_id), user_href(user_id)), details.MAY_EDIT)
 
     @expose("/<int:user_id>/mail-verification", methods=["POST"])  # type: ignore[untyped-decorator]
     def mail_verification(self, user_id: int) -> Response:
@@ -150,6 +163,39 @@ class UsersView(RecordView):
 def user_href(user_id: int) -> str:
     """The page of a traveller."""
     return f"/console/users/{user_id}/"
+
+
+def _find(user_id: int) -> User:
+    person = find(User, user_id, "traveller")
+    if db.session.scalar(select(User.id).where(User.id == person.id, is_traveller())) is None:
+        raise NotFound("There is no traveller with this id.")
+    return person
+
+
+def person_form(person: User, back: str) -> EditForm:
+    """The form of a traveller, or of a member of staff."""
+    return EditForm(
+        row=person,
+        name=person.name,
+        intro="A new address has to be confirmed by a link that is mailed to it; the address before is told.",
+        back=back,
+        fields=details.FIELDS,
+        groups={
+            "Who they are": (
+                Input("name", "Name", most=accounts.MAX_NAME),
+                Input("email", "E-mail", "email", most=254, hint="They sign in with it."),
+            )
+        },
+        save=partial(details.edit_person, person.id),
+        asks_reason=True,
+    )
+
+
+def edit_action(href: str) -> list[Action]:
+    """The way to that form, for who may."""
+    if not session.actor().has(details.MAY_EDIT):
+        return []
+    return [Action("edit", "Edit", f"{href}edit", "Name and e-mail address.", key="e", is_link=True)]
 
 
 def account_state(person: User) -> str:
@@ -166,15 +212,17 @@ def _address(person: User) -> Fact:
 def _actions(person: User) -> list[Action]:
     """What may be done for a traveller now; the rules are the verb's."""
     is_open = person.is_active and person.email_verified_at is None
+    edit = edit_action(user_href(person.id))
     if not is_open or not session.actor().has(credentials.MAY_MAIL_VERIFICATION):
-        return []
+        return edit
     return [
+        *edit,
         Action(
             "mail-verification",
             "Mail a new confirmation link",
             f"{user_href(person.id)}mail-verification",
             "Mails a new link to confirm the address, good for 7 days; the one before stops working.",
-        )
+        ),
     ]
 
 

@@ -78,10 +78,25 @@ def providers(rng: random.Random, ids: Iterator[int], count: int, now: datetime)
             "external_id": f"demo-provider-{number:04}",
             "name": _provider_name(rng, number),
             "status": _STATUSES[number % len(_STATUSES)],
+            **_contact(number),
             "created_at": now - timedelta(days=_age(rng, number), seconds=rng.randrange(86_400)),
         }
         for number in range(count)
     ]
+
+
+def _contact(number: int) -> dict[str, str]:
+    """How a provider is reached; the numbers are among those that ring nowhere (Ofcom's, for drama)."""
+    first = vocabulary.FIRST_NAMES[number % len(vocabulary.FIRST_NAMES)]
+    last = vocabulary.LAST_NAMES[number * 7 % len(vocabulary.LAST_NAMES)]
+    city = CITIES[number * 5 % len(CITIES)]
+    return {
+        "contact_name": f"{first} {last}",
+        "email": f"desk@provider-{number:04}.example",
+        "phone": f"+44 20 7946 0{number % 1000:03}",
+        "address": f"{number % 180 + 1} Harbour Street\n{city.name}",
+        "country": city.country,
+    }
 
 
 def _age(rng: random.Random, number: int) -> int:

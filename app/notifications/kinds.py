@@ -63,6 +63,7 @@ KINDS: dict[str, Kind] = {
         {"good_for": "7 days", "invited_by": "Amina Okoye", "roles": ["finance", "support"]},
         {"link": f"{_LINK}/invitation/…"},
     ),
+    "address_changed": Kind("Address changed", {"at": "22 Nov 2026, 13:35 UTC"}),
     "password_changed": Kind("Password changed", {"at": "22 Nov 2026, 13:35 UTC", "address": "192.0.2.7"}),
 }
 

@@ -1,4 +1,4 @@
-"""Verbs of reviews: submit, withdraw, approve, reject, undo, reverse; and the same decisions on many at once."""
+"""Verbs of reviews: submit, approve, reject, withdraw, undo, reverse; and the same decisions on many at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.db import lock, statement, transaction, utcnow
-from app.errors import Conflict, FieldError, Invalid, NotAllowed, NotFound
+from app.errors import Conflict, FieldError, Invalid, NotAllowed
 from app.extensions import db
 from app.reviews import ratings
 from app.reviews.models import Review
@@ -78,14 +78,19 @@ def _check(rating: int, title: str, content: str) -> None:
         raise Invalid("Some fields need another look.", wrong)
 
 
-def withdraw(review_id: int, *, by: Actor) -> Review:
-    """Take back one's own review that nobody has decided on yet. Raises NotFound for another person's, Conflict."""
+def withdraw(review_id: int, *, reason: str | None, by: Actor) -> Review:
+    """Take back, for good, a review that nobody has decided on yet, as its author asked; `reason` says how they did.
+
+    Raises NotAllowed, NotFound, Invalid without a reason, Conflict saying what happened to it meanwhile.
+    """
+    by.require(*MAY_MODERATE)
+    reason = reasons.given(reason)
     with transaction():
         review = lock(Review, review_id)
-        if review.traveller_id != by.id:
-            raise NotFound(f"There is no review {review_id}.")
+        if not may_move(review, "WITHDRAWN"):
+            raise Conflict(_what_happened(review))
         move(review, "WITHDRAWN")
-        audit.record(by, "review.withdraw", review)
+        audit.record(by, "review.withdraw", review, reason=reason)
     return review
 
 
@@ -202,8 +207,8 @@ def what_happened(ids: Collection[int]) -> dict[int, str]:
             FROM reviews r LEFT JOIN users u ON u.id = r.moderated_by
             LEFT JOIN LATERAL (
                 SELECT at, actor_label, action FROM audit_entries
-                WHERE object_type = 'reviews' AND object_id = r.id AND r.status = 'PENDING'
-                ORDER BY id DESC LIMIT 1) e ON e.action IN ('review.undo', 'review.reverse')
+                WHERE object_type = 'reviews' AND object_id = r.id AND r.status IN ('PENDING', 'WITHDRAWN')
+                ORDER BY id DESC LIMIT 1) e ON e.action IN ('review.undo', 'review.reverse', 'review.withdraw')
             WHERE r.id = ANY(CAST(%(ids)s AS bigint[]))
             """,
             {"ids": list(ids)},
@@ -216,8 +221,7 @@ def _sentence(row: Any) -> str:
         did = {"review.undo": "Undone", "review.reverse": "Reversed", None: "Waits for a decision"}[row.action]
     else:
         did = in_words(row.status).capitalize()
-    who = "the traveller" if row.status == "WITHDRAWN" else row.who
-    said = " ".join([did, *([f"by {who}"] if who else []), *([history.ago(row.at)] if row.at else [])])
+    said = " ".join([did, *([f"by {row.who}"] if row.who else []), *([history.ago(row.at)] if row.at else [])])
     why = REASONS.get(row.moderation_reason)
     return f"{said}: {why.lower()}." if why else f"{said}."
 

@@ -42,6 +42,11 @@ def test_a_package_tells_everything_the_contract_names(nobody: Caller) -> None:
     }
     assert body["price"] == {"amount": 10_000, "currency": "USD"}
     assert body["provider"]["id"] == package.provider_id
+    assert body["rating"] == {
+        "average": None,
+        "count": 0,
+        "distribution": {"1": 0, "2": 0, "3": 0, "4": 0, "5": 0},
+    }
     assert body["cancellationPolicy"] == {
         "name": "strict",
         "tiers": [

@@ -132,6 +132,22 @@ def test_what_is_approved_is_shown_once_it_cannot_be_undone(nobody: Caller) -> N
     assert (found["avgRating"], found["totalReviews"], len(found["items"])) == (4.5, 2, 2)
 
 
+def test_a_packages_rating_is_told_with_it_and_in_lists_once_it_cannot_be_undone(nobody: Caller) -> None:
+    seller = factories.provider()
+    rated, other, bare = (factories.package(units=20, provider_id=seller.id) for _ in range(3))
+    in_time = [factories.review(of=rated, rating=n) for n in (1, 5, 5, 2)]
+    show(*in_time[:3], factories.review(of=other, rating=3))
+    reviews.approve(in_time[3].id, by=factories.moderator())
+    told = {
+        rated.id: {"average": 3.67, "count": 3, "distribution": {"1": 1, "2": 0, "3": 0, "4": 0, "5": 2}},
+        other.id: {"average": 3.0, "count": 1, "distribution": {"1": 0, "2": 0, "3": 1, "4": 0, "5": 0}},
+        bare.id: {"average": None, "count": 0, "distribution": {"1": 0, "2": 0, "3": 0, "4": 0, "5": 0}},
+    }
+    assert {made: (nobody.get(f"/packages/{made}").json or {})["rating"] for made in told} == told
+    listed = (nobody.get(f"/packages?provider={seller.id}").json or {})["items"]
+    assert {package["id"]: package["rating"] for package in listed} == told
+
+
 def test_reviews_are_paged_newest_first_under_the_stars_of_all(nobody: Caller) -> None:
     package = factories.package(units=20)
     written = [factories.review(of=package) for _ in range(5)]

@@ -49,9 +49,7 @@ def test_a_lost_connection_is_said_and_the_page_catches_up(sign_in: SignIn, cons
     # Whatever it shows by now, it looks again for as long as the run can be undone.
     page.watch.expect(503)  # type: ignore[attr-defined]
     page.route(address, lambda route: route.fulfill(status=503, body="gone"))
-    page.evaluate("keepCurrent(document.getElementById('run'))")
     expect(page.locator("#connection")).to_be_visible()
     page.unroute(address)
-    page.evaluate("keepCurrent(document.getElementById('run'))")
     expect(page.locator("#connection")).to_be_hidden()
     expect(page.locator("#run .record-title .chip")).to_have_text("Done")

@@ -72,6 +72,7 @@ def test_what_is_done_beside_the_list_shows_in_its_row(sign_in: SignIn, console:
     page.keyboard.press("c")
     dialog = page.get_by_role("dialog", name="Cancel the booking", exact=True)
     dialog.get_by_label("Reason").select_option("Looks like fraud")
+    dialog.get_by_label("to confirm").fill(booking.reference)
     dialog.get_by_role("button", name="Cancel the booking", exact=True).click()
     expect(panel(page).get_by_text(f"{booking.reference} is cancelled, its stock is free again.")).to_be_visible()
     expect(dialog).to_be_hidden()

@@ -176,25 +176,10 @@ def test_what_a_colleague_does_shows_without_loading_the_page_again(
     on(colleague, queue, "Watched")
     colleague.keyboard.press("a")
     expect(colleague.get_by_text("No reviews match")).to_be_visible()
-    page.clock.run_for(16_000)
+    page.clock.run_for(20_000)
     expect(page.locator(".record-title .chip")).to_have_text("Approved")
     expect(page.get_by_text(re.compile(r"^Approved by Staff \w+"))).to_be_visible()
     expect(page.get_by_role("button", name="Approve")).to_have_count(0)
-
-
-def test_a_lost_connection_is_said_until_it_is_back(sign_in: SignIn, console: Console) -> None:
-    queue = Queue(console, "Lonely")
-    page = sign_in("moderator")
-    page.clock.install()
-    page.goto(queue.item("Lonely"))
-    on(page, queue, "Lonely")
-    page.watch.expect(503)  # type: ignore[attr-defined]
-    page.route("**/console/reviews/**", lambda route: route.fulfill(status=503, body="Not now"))
-    page.clock.run_for(16_000)
-    expect(page.get_by_text("The connection is lost")).to_be_visible()
-    page.unroute("**/console/reviews/**")
-    page.clock.run_for(16_000)
-    expect(page.get_by_text("The connection is lost")).to_be_hidden()
 
 
 def test_without_scripts_a_decision_leads_to_the_next_item_as_well(browser: Browser, console: Console) -> None:

@@ -320,7 +320,7 @@ def test_what_an_admin_does_to_somebody_shows_on_their_page(app: Flask) -> None:
     browser.post(f"{page}sessions/{session_id}/end", token_from=page)
     assert sessions.live(person.id) == []
     for action, form in (
-        ("reset-two-factor", {"reason": "Phone stolen"}),
+        ("reset-two-factor", {"reason": "Phone stolen", "typed": person.email}),
         ("end-sessions", {}),
         ("deactivate", {"reason": "Left the company"}),
         ("reactivate", {"reason": "Came back"}),

@@ -43,7 +43,7 @@ def test_only_support_and_admins_are_offered_to_cancel_and_may(app: Flask, role:
     action = f"{page_of(booking)}cancel/support"
     browser = signed_in(app, role)
     assert (action in browser.get(page_of(booking)).text) is may
-    form = {"reason": "Looks like fraud", "note": "Three cards in a minute"}
+    form = {"reason": "Looks like fraud", "note": "Three cards in a minute", "typed": booking.reference}
     answer = browser.post(action, form, token_from=page_of(booking))
     after = factories.reread(booking)
     if may:
@@ -66,7 +66,8 @@ def test_only_support_and_admins_are_offered_to_cancel_and_may(app: Flask, role:
 def test_cancelling_for_the_provider_says_so(app: Flask) -> None:
     booking = factories.booking()
     browser = signed_in(app, "support")
-    browser.post(f"{page_of(booking)}cancel/provider", {"reason": "Closed"}, token_from=page_of(booking))
+    form = {"reason": "Closed", "typed": booking.reference}
+    browser.post(f"{page_of(booking)}cancel/provider", form, token_from=page_of(booking))
     assert factories.reread(booking).status == "CANCELLED_BY_PROVIDER"
 
 
@@ -77,6 +78,7 @@ def test_cancelling_for_the_provider_says_so(app: Flask) -> None:
 def test_a_cancellation_without_a_proper_reason_is_refused(app: Flask, form: dict[str, str], status: int) -> None:
     booking = factories.booking()
     browser = signed_in(app, "support")
+    form = {**form, "typed": booking.reference}
     answer = browser.post(f"{page_of(booking)}cancel/support", form, token_from=page_of(booking))
     assert answer.status_code == status
     assert factories.reread(booking).status == "PENDING_PAYMENT"
@@ -86,7 +88,8 @@ def test_a_cancellation_without_a_proper_reason_is_refused(app: Flask, form: dic
 def test_there_is_no_other_way_to_cancel(app: Flask, on_behalf_of: str) -> None:
     booking = factories.booking()
     browser = signed_in(app, "admin")
-    answer = browser.post(f"{page_of(booking)}cancel/{on_behalf_of}", {"reason": "x"}, token_from=page_of(booking))
+    form = {"reason": "x", "typed": booking.reference}
+    answer = browser.post(f"{page_of(booking)}cancel/{on_behalf_of}", form, token_from=page_of(booking))
     assert answer.status_code == 404
     assert factories.reread(booking).status == "PENDING_PAYMENT"
 
@@ -101,7 +104,8 @@ def test_a_paid_booking_says_why_it_cannot_be_cancelled_and_refuses(app: Flask) 
     booking = factories.paid_booking()
     browser = signed_in(app, "support")
     assert "It is paid; a paid booking is cancelled with a refund." in browser.get(page_of(booking)).text
-    answer = browser.post(f"{page_of(booking)}cancel/support", {"reason": "x"}, token_from=page_of(booking))
+    form = {"reason": "x", "typed": booking.reference}
+    answer = browser.post(f"{page_of(booking)}cancel/support", form, token_from=page_of(booking))
     assert answer.status_code == 409
     assert factories.reread(booking).status == "CONFIRMED"
 

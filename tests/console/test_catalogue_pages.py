@@ -378,7 +378,8 @@ def test_a_stay_is_completed_by_hand_on_its_last_day_and_not_before(app: Flask) 
     page = browser.get(page_of(booking)).text
     assert action not in page
     assert "The stay ends on" in page
-    answer = browser.post(action, {"reason": "Traveller has left"}, token_from=page_of(booking))
+    form = {"reason": "Traveller has left", "typed": booking.reference}
+    answer = browser.post(action, form, token_from=page_of(booking))
     assert answer.status_code == 409
     assert "complete it from then on" in answer.text
     assert factories.reread(booking).status == "CONFIRMED"
@@ -391,12 +392,12 @@ def test_a_stay_is_completed_by_hand_on_its_last_day_and_not_before(app: Flask) 
     )
     db.session.commit()
     assert action in browser.get(page_of(booking)).text
-    assert browser.post(action, {}, token_from=page_of(booking)).status_code == 422
+    assert browser.post(action, {"typed": booking.reference}, token_from=page_of(booking)).status_code == 422
     assert factories.reread(booking).status == "CONFIRMED"
-    answer = browser.post(action, {"reason": "Traveller has left"}, token_from=page_of(booking))
+    answer = browser.post(action, form, token_from=page_of(booking))
     assert answer.status_code == 302
     assert factories.reread(booking).status == "COMPLETED"
-    again = browser.post(action, {"reason": "Traveller has left"}, token_from=page_of(booking))
+    again = browser.post(action, form, token_from=page_of(booking))
     assert again.status_code == 409
     assert "That was Staff" in again.text
 
@@ -413,8 +414,8 @@ def test_who_cancels_second_reads_who_was_first(app: Flask) -> None:
     booking = factories.booking()
     first, second = signed_in(app, "support"), signed_in(app, "support")
     action = f"{page_of(booking)}cancel/support"
-    assert first.post(action, {"reason": "Booked twice"}).status_code == 302
-    answer = second.post(f"{page_of(booking)}cancel/provider", {"reason": "Closed"})
+    assert first.post(action, {"reason": "Booked twice", "typed": booking.reference}).status_code == 302
+    answer = second.post(f"{page_of(booking)}cancel/provider", {"reason": "Closed", "typed": booking.reference.lower()})
     assert answer.status_code == 409
     assert "This booking is cancelled by support" in answer.text
     assert "That was Staff" in answer.text

@@ -116,7 +116,7 @@ def test_the_page_says_what_is_masked_for_the_role(app: Flask) -> None:
         assert (f"Masked {said}" in words(page)) if said else ("Masked" not in words(page))
 
 
-def test_a_queue_is_exported_in_its_order_and_in_the_state_that_is_shown(app: Flask) -> None:
+def test_a_queue_is_exported_as_it_came_in_and_in_the_state_that_is_shown(app: Flask) -> None:
     package = factories.package(units=3)
     usual, urgent = factories.review(of=package), factories.review(of=package, rating=1)
     browser = signed_in(app, "moderator")
@@ -126,7 +126,7 @@ def test_a_queue_is_exported_in_its_order_and_in_the_state_that_is_shown(app: Fl
     run, page = asked_for(browser, f"/console/reviews/export{query}")
     assert "State: Waiting" in words(page)
     _, (_, *rows) = downloaded(browser, run)
-    assert [int(row[0]) for row in rows] == [urgent.id, usual.id]
+    assert [int(row[0]) for row in rows] == [usual.id, urgent.id]
     nothing = browser.post(f"/console/reviews/export{query}&status=APPROVED")
     assert nothing.status_code == 422
     assert "No reviews are selected" in nothing.text

@@ -99,22 +99,29 @@ def test_a_second_review_waits_for_the_first_and_is_refused(app: Flask) -> None:
     assert reviews_of(stay) == 1
 
 
-def test_what_nobody_has_decided_on_can_be_withdrawn_by_its_traveller_alone(app: Flask) -> None:
-    review = factories.review()
+def test_what_nobody_has_decided_on_is_withdrawn_at_its_authors_request(app: Flask) -> None:
+    review, by = factories.review(), factories.moderator()
     before = as_it_is(review)
-    with pytest.raises(NotFound):
-        reviews.withdraw(review.id, by=factories.actor())
+    for refused in (factories.actor(factories.staff("support")), Actor("traveller", review.traveller_id, "Its author")):
+        with pytest.raises(NotAllowed):
+            reviews.withdraw(review.id, reason="Asked us", by=refused)
+    with pytest.raises(Invalid):
+        reviews.withdraw(review.id, reason=" ", by=by)
     assert as_it_is(review) == before
-    author = Actor("traveller", review.traveller_id, "The traveller")
-    assert reviews.withdraw(review.id, by=author).withdrawn_at is not None
-    with pytest.raises(Conflict, match=r"^Withdrawn by the traveller (just now|\d+ seconds? ago)\.$"):
-        reviews.approve(review.id, by=factories.moderator())
+    assert reviews.withdraw(review.id, reason="Asked us", by=by).withdrawn_at is not None
+    assert trail(review)[-1].reason == "Asked us"
+    with pytest.raises(Conflict, match=rf"^Withdrawn by {by.label} (just now|\d+ seconds? ago)\.$"):
+        reviews.approve(review.id, by=by)
     assert factories.reread(review).status == "WITHDRAWN"
-    second = factories.review()
-    reviews.reject(second.id, reason="private", by=factories.moderator())
-    with pytest.raises(Conflict, match="is rejected"):
-        reviews.withdraw(second.id, by=Actor("traveller", second.traveller_id, "The traveller"))
-    assert factories.reread(second).status == "REJECTED"
+
+
+def test_what_was_decided_on_is_not_withdrawn_any_more(app: Flask) -> None:
+    review, by = factories.review(), factories.moderator()
+    reviews.reject(review.id, reason="private", by=by)
+    before = as_it_is(review)
+    with pytest.raises(Conflict, match=rf"^Rejected by {by.label} "):
+        reviews.withdraw(review.id, reason="Asked us", by=by)
+    assert as_it_is(review) == before
 
 
 def test_an_approval_counts_at_once_and_is_shown_when_it_cannot_be_undone_any_more(app: Flask) -> None:
