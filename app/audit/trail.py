@@ -97,7 +97,7 @@ def _news(entry: AuditEntry, currency: str) -> list[dict[str, Any]]:
             "after": _shown(change["name"], change["after"], currency),
         }
         for change in changes(entry)
-        if change["name"] not in _QUIET_COLUMNS and not change["name"].endswith("_at")
+        if change["name"] not in _QUIET_COLUMNS and not change["name"].endswith(("_at", "_since"))
     ]
 
 

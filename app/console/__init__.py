@@ -102,10 +102,10 @@ def pages() -> list[Page]:
 def register(app: Flask) -> None:
     """Serve the console."""
     admin = Admin(app, name="Tripdesk", url="/console", index_view=HomeView("Home", endpoint="home", url="/console"))
-    found = pages()
+    found = sorted(pages(), key=_place)
     for page in found:
         admin.add_view(page)
-    menu = sorted([admin.index_view, *found], key=_place)
+    menu = [admin.index_view, *found]
     for blueprint in (session.sessions, two_factor.two_factor_setup, mailed_links.mailed_links):
         app.register_blueprint(blueprint)
     app.add_url_rule("/", "root", lambda: redirect(admin.index_view.url))
@@ -128,7 +128,7 @@ def _frame(menu: list[Page]) -> dict[str, Any]:
     waiting = depths(shown)
     groups = groupby(shown, key=_group)
     # What is said once is said to whoever reads the page, not to a page that looks whether something changed.
-    unsaid = {"get_flashed_messages": lambda **_: []} if request.headers.get(LOOKING_AGAIN) else {}
+    unsaid: dict[str, Any] = {"get_flashed_messages": lambda **_: []} if request.headers.get(LOOKING_AGAIN) else {}
     return {
         **unsaid,
         "nav": [{"label": label, "items": [_menu_item(page, waiting) for page in group]} for label, group in groups],

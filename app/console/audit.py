@@ -23,6 +23,7 @@ from app.console.record import Fact, Group, Phrase, Record
 from app.console.words import words_in
 from app.errors import Invalid
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
 
 # The pages of what entries are about, by table; one that isn't served is not linked to.
 _PAGES = {
@@ -126,7 +127,7 @@ class AuditView(RecordView):
             "object": f"{row.object_type} {row.object_id}",
             "actor": row.actor_label,
             "reason": row.reason,
-            "request_id": row.request_id,
+            "request_id": _request(row),
             "at": row.at,
         }
 
@@ -197,6 +198,10 @@ def _who(entry: AuditEntry) -> Group:
     )
 
 
+def _request(entry: AuditEntry) -> str | None:
+    return entry.request_id if entry.request_id != OUTSIDE_A_REQUEST else None
+
+
 def _where(entry: AuditEntry) -> Group:
     history = f"../?object_type={entry.object_type}&object_id={entry.object_id}"
     return Group(
@@ -205,7 +210,7 @@ def _where(entry: AuditEntry) -> Group:
             Fact("Table", entry.object_type, "mono"),
             Fact("Row", entry.object_id, "mono", href=_page_of(entry)),
             Fact("Its history", "All entries about it", href=history),
-            Fact("Request", entry.request_id, "mono", href=f"../?request_id={entry.request_id}"),
+            Fact("Request", _request(entry), "mono", href=f"../?request_id={entry.request_id}"),
             Fact("Transaction", entry.transaction_id, "mono"),
         ),
     )

@@ -110,7 +110,7 @@ def _written(column: str, value: Any, currency: str) -> dict[str, Any]:
         return {"value": Money(value, currency).json(), "kind": "money"}
     if isinstance(value, str) and column == "status":
         return {"value": status_label(value), "kind": "text"}
-    if isinstance(value, str) and column.endswith(("_at", "_until")):
+    if isinstance(value, str) and column.endswith(("_at", "_since", "_until")):
         return {"value": datetime.fromisoformat(value), "kind": "time"}
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return {"value": ", ".join(value), "kind": "text"}

@@ -131,7 +131,7 @@ class UsersView(RecordView):
                 sub=(Phrase(text=person.email), Phrase("registered", at=person.created_at)),
                 actions=_actions(person),
                 facts=[
-                    Group("Bookings", bookings or [Fact("Bookings", 0, "number")]),
+                    Group("Bookings by state", bookings or [Fact("Bookings", 0, "number")]),
                     Group("Account", [_address(person)]),
                 ],
                 timeline=list(trail.moments({"users": [person.id]}, titles=TITLES)),

@@ -15,7 +15,9 @@ from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.db import transaction
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
 from tests import factories
+from tests.accounts.codes import set_up
 from tests.console.browser import Browser, signed_in
 from tests.one_of_each import OBJECTS
 
@@ -127,3 +129,24 @@ def test_looking_at_it_changes_nothing(app: Flask) -> None:
     db.session.rollback()
     assert db.session.scalars(select(AuditEntry.id).order_by(AuditEntry.id.desc())).first() == before
     assert db.session.get_one(Booking, booking.id).status == "PENDING_PAYMENT"
+
+
+def test_roles_read_as_words_and_a_second_factor_as_a_time(app: Flask) -> None:
+    colleague = factories.staff("support", "finance")
+    set_up(colleague)
+    browser = signed_in(app, "admin")
+    page = shown(browser, f"/console/staff/{colleague.id}/?tab=history")
+    assert "finance, support" in page
+    assert '["' not in page
+    assert re.search(r"Two factor since</th> <td[^>]*>.{,80}</td> <td[^>]*><time", page)
+    assert "Two factor since" not in shown(browser, f"/console/staff/{colleague.id}/").split("Timeline")[1]
+
+
+def test_what_was_done_outside_a_request_names_none(app: Flask) -> None:
+    factories.booking()
+    entry = db.session.scalars(select(AuditEntry).order_by(AuditEntry.id.desc())).first()
+    assert entry is not None
+    assert entry.request_id == OUTSIDE_A_REQUEST
+    browser = signed_in(app, "admin")
+    assert f'request_id={OUTSIDE_A_REQUEST}"' not in shown(browser, f"/console/audit/{entry.id}/")
+    assert f"<code>{OUTSIDE_A_REQUEST}</code>" not in shown(browser, "/console/audit/")

@@ -227,6 +227,14 @@ def test_an_empty_box_shows_what_one_may_open_and_nothing_else(app: Flask) -> No
         assert not [name for name in closed if f"/console/{name}/" in page]
 
 
+def test_pages_stand_in_the_order_of_the_menu(app: Flask) -> None:
+    browser = signed_in(app, "admin")
+    menu = browser.get("/console/").text.split('aria-label="Console"')[1].split("</nav>")[0]
+    in_the_menu = re.findall(r'href="(/console/[^"]*)"', menu)
+    found = re.findall(r'href="(/console/[^"]*)"', search(browser, ""))
+    assert [href for href in found if href in in_the_menu] == in_the_menu
+
+
 # ------------------------------------------------------------------ recent things
 
 
