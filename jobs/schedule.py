@@ -36,6 +36,7 @@ SCHEDULE = (
     Entry("jobs.payments.check_books", 3600, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),
+    Entry("jobs.imports.forget_files", 3600, "slow"),
 )
 
 

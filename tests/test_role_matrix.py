@@ -69,6 +69,19 @@ verification.show          GET    new_provider  login  login     200     200    
 verification.claim         POST   new_provider  login  login     403     403       403     302     404
 verification.decide        POST   verified      login  login     403     403       403     302     404
 verification.decide_many   POST   verified_many login  login     403     403       403     404     404
+imports.index              GET    -              login  login     403     403       403     200     -
+imports.upload_form        GET    -              login  login     403     403       403     200     -
+imports.upload             POST   catalogue      login  login     403     403       403     302     422
+imports.show               GET    checked_import login  login     403     403       403     200     404
+imports.columns_form       GET    new_import     login  login     403     403       403     200     404
+imports.check              POST   chosen_columns login  login     403     403       403     302     404
+imports.start              POST   checked_import login  login     403     403       403     302     404
+imports.cancel             POST   new_import     login  login     403     403       403     302     404
+imports.rejected           GET    checked_import login  login     403     403       403     200     404
+imports.mapping            GET    checked_import login  login     403     403       403     200     404
+imports.kept               GET    -              login  login     403     403       403     200     -
+imports.kept_mapping       GET    kept_columns   login  login     403     403       403     200     404
+imports.forget             POST   kept_columns   login  login     403     403       403     302     404
 reviews.index              GET    -             login  login     200     200       403     200     -
 reviews.show               GET    open_review   login  login     200     200       403     200     404
 reviews.claim              POST   open_review   login  login     403     302       403     302     404
@@ -107,7 +120,7 @@ bookings.export            POST   list_of_booking login  login   302     302    
 packages.export            POST   list_of_package login  login   302     302       302     302     302
 providers.export           POST   list_of_provider login login   302     302       302     302     302
 verification.export        POST   list_of_new_provider login login 302   302       302     302     302
-reviews.export             POST   list_of_open_review login login 302    302       302     302     302
+reviews.export             POST   list_of_open_review login login 302    302       403     302     302
 users.export               POST   list_of_person login  login    302     302       302     302     302
 payments.export            POST   list_of_payment login login    403     403       302     302     302
 ledger.export              POST   list_of_ledger_entry login login 403   403       302     302     302
@@ -116,7 +129,12 @@ audit.export               POST   list_of_audit_entry login login 403    403    
 mail.export                POST   list_of_sent_mail login login  302     403       403     302     302
 staff.export               POST   list_of_colleague login login  403     403       403     302     302
 bulk.export                POST   -             login  login     404     404       404     404     -
+<<<<<<< HEAD
+bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
+=======
+imports.export             POST   -             login  login     403     403       403     404     -
 bulk.download              POST   done_export   login  login     200/404 200/404   200/404 200     404
+>>>>>>> console-import
 settings.index             GET    -             login  login     403     403       403     200     -
 saved_views.show           GET    -             login  login     200     200       200     200     -
 saved_views.save           POST   view_to_save  login  login     302     302       302     302     404
