@@ -129,12 +129,8 @@ audit.export               POST   list_of_audit_entry login login 403    403    
 mail.export                POST   list_of_sent_mail login login  302     403       403     302     302
 staff.export               POST   list_of_colleague login login  403     403       403     302     302
 bulk.export                POST   -             login  login     404     404       404     404     -
-<<<<<<< HEAD
 bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
-=======
 imports.export             POST   -             login  login     403     403       403     404     -
-bulk.download              POST   done_export   login  login     200/404 200/404   200/404 200     404
->>>>>>> console-import
 settings.index             GET    -             login  login     403     403       403     200     -
 saved_views.show           GET    -             login  login     200     200       200     200     -
 saved_views.save           POST   view_to_save  login  login     302     302       302     302     404
