@@ -23,7 +23,7 @@ from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
-from app.reviews.models import RatingCount, Review
+from app.reviews.models import RatingCount, Review, ReviewText
 
 __all__ = [
     "AccountLink",
@@ -53,6 +53,7 @@ __all__ = [
     "RefreshToken",
     "Refund",
     "Review",
+    "ReviewText",
     "SavedMapping",
     "SavedView",
     "SignInThrottle",
