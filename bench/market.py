@@ -42,7 +42,17 @@ SERVER = (sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py
 WEBHOOK_SECRET = "whsec_tripdesk_bench"
 START_SECONDS = 30.0
 PACKAGES = 1_000
+PAGE_SIZE = 50  # of every list
 STOCK = 1_000_000  # units a day, so that nothing is sold out within a run
+
+
+@dataclass(frozen=True)
+class Services:
+    """The app on services of its own, and the environment that its server is started with."""
+
+    app: Flask
+    env: dict[str, str]
+    postgres: Postgres
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Market:
     def reading(self, number: int) -> bytes:
         """GET a package, each client starting at another one."""
         package_id = self.package_ids[number % len(self.package_ids)]
-        return _request("GET", f"/v1/packages/{package_id}")
+        return http_request("GET", f"/v1/packages/{package_id}")
 
     def booking(self, number: int) -> bytes:
         """POST a booking of two nights; each client books a package of its own, so that none waits for another."""
@@ -69,14 +79,14 @@ class Market:
                 "checkOut": (self.check_in + timedelta(days=2)).isoformat(),
             }
         )
-        return _request("POST", "/v1/bookings", body.encode(), Authorization=f"Bearer {self.access_tokens[number]}")
+        return http_request("POST", "/v1/bookings", body.encode(), Authorization=f"Bearer {self.access_tokens[number]}")
 
     def event(self, number: int) -> bytes:
         """POST a signed event that was never sent before, of the size of Stripe's own."""
         body = _EVENT.replace("{number}", f"{number:012d}").encode()
         stamp = int(time.time())
         signature = hmac.new(WEBHOOK_SECRET.encode(), b"%d.%b" % (stamp, body), hashlib.sha256).hexdigest()
-        return _request("POST", "/v1/webhooks/stripe", body, **{"Stripe-Signature": f"t={stamp},v1={signature}"})
+        return http_request("POST", "/v1/webhooks/stripe", body, **{"Stripe-Signature": f"t={stamp},v1={signature}"})
 
     def send(self, request: bytes) -> None:
         """Send one of these requests to the app in this process."""
@@ -126,7 +136,8 @@ _EVENT = json.dumps(
 )
 
 
-def _request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+def http_request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
+    """A request as it goes over the wire."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", "Accept: application/json", "User-Agent: bench"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if body:
@@ -134,7 +145,7 @@ def _request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-_CONSTANT = _request("GET", "/constant")
+_CONSTANT = http_request("GET", "/constant")
 
 
 def constant(_: int) -> bytes:
@@ -143,8 +154,8 @@ def constant(_: int) -> bytes:
 
 
 @contextmanager
-def market(*, clients: int) -> Iterator[Market]:
-    """Start PostgreSQL and Valkey as durable as the demo's, migrate, fill the tables; all is gone at the end."""
+def services() -> Iterator[Services]:
+    """Start PostgreSQL and Valkey as durable as the demo's, and migrate; all is gone at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tripdesk-bench-")))
         if os.geteuid() == 0:
@@ -164,13 +175,21 @@ def market(*, clients: int) -> Iterator[Market]:
         logging.disable(logging.INFO)
         with app.app_context():
             upgrade(str(ROOT / "migrations"))
-            check_in = utcnow().date() + timedelta(days=30)
-            package_ids = _fill_catalogue(check_in)
-            access_tokens = [tokens.issue(_traveller(number)).access_token for number in range(clients)]
-        yield Market(app, env, package_ids, access_tokens, check_in)
+        yield Services(app, env, postgres)
         with app.app_context():
             for engine in db.engines.values():
                 engine.dispose()
+
+
+@contextmanager
+def market(*, clients: int) -> Iterator[Market]:
+    """A marketplace on services of its own."""
+    with services() as found:
+        with found.app.app_context():
+            check_in = utcnow().date() + timedelta(days=30)
+            package_ids = _fill_catalogue(check_in)
+            access_tokens = [tokens.issue(_traveller(number)).access_token for number in range(clients)]
+        yield Market(found.app, found.env, package_ids, access_tokens, check_in)
 
 
 def _traveller(number: int) -> User:

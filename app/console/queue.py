@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import add
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -119,12 +121,18 @@ class QueueView(Page):
     page_size = 50
     # Counting goes no further: beyond, a queue says "10,000+" and stays quick.
     count_cap = 10_000
+    # What has some words is not at hand like what waits: it is found by looking for it.
+    found_cap = 1_000
 
     # ---- what a subclass may say ----
 
     def query(self) -> Select[Any]:
         """The items, with what the cells need."""
         return select(self.model)
+
+    def item_query(self) -> Select[Any]:
+        """The items, with what the page of one needs."""
+        return self.query()
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
         """Narrow the query to what the words find."""
@@ -226,6 +234,7 @@ class QueueView(Page):
         narrowed = self._narrowed(chosen, words, status)
         found = self._page(narrowed, status)
         more, found = len(found) > self.page_size, found[: self.page_size]
+        is_onwards = "after" in request.args
         rows = [row for row, _, _ in found]
         self.prepare(rows)
         held = claims.of(self.model, [row.id for row in rows])
@@ -271,7 +280,7 @@ class QueueView(Page):
                 chips=self._chips(chosen, words, asked),
                 first_href=self._address(asked=asked) if request.args.get("after") else None,
                 more_href=self._address(asked={**asked, "after": str(rows[-1].id)}) if more else None,
-                count_label=self._counted(self._count(narrowed)),
+                count_label=self._how_many(narrowed, status, words) if more or is_onwards else self._counted(len(rows)),
                 export_href=export_href(self, asked) if rows else None,
                 empty=self._nothing(status, bool(words or any(chosen.values()))),
                 undo=self._undo(by),
@@ -313,14 +322,18 @@ class QueueView(Page):
             for name, label in shown
         ]
 
-    def _count(self, narrowed: Select[Any]) -> int:
-        counted = narrowed.with_only_columns(self._key(), maintain_column_froms=True).limit(self.count_cap + 1)
-        return db.session.scalar(select(func.count()).select_from(counted.subquery())) or 0
+    def _how_many(self, narrowed: Select[Any], status: str, words: str) -> str:
+        most = self.found_cap if words else self.count_cap
+        counted = narrowed.with_only_columns(self._key(), maintain_column_froms=True).limit(most + 1)
+        if words:
+            # So that the planner takes the same way as for the page: without an order it bets on the index of words,
+            # which for a common one has most of the table.
+            counted = counted.order_by(*self._order(status))
+        count = db.session.scalar(select(func.count()).select_from(counted.subquery())) or 0
+        return f"{most:,}+ {self._nouns()[1]}" if count > most else self._counted(count)
 
     def _counted(self, count: int) -> str:
         one, many = self._nouns()
-        if count > self.count_cap:
-            return f"{self.count_cap:,}+ {many}"
         return f"{count:,} {one if count == 1 else many}"
 
     def _nouns(self) -> tuple[str, str]:
@@ -341,14 +354,19 @@ class QueueView(Page):
     # ---- the order ----
 
     def _urgent_at(self) -> ColumnElement[datetime]:
-        """When an item would have come, had its urgency been waiting: a place in the queue that no clock moves."""
-        at: ColumnElement[datetime] = getattr(self.model, self.since)
-        for urgency in self.urgency:
-            at = at - case((urgency.when, timedelta(hours=urgency.hours)), else_=timedelta())
+        """When an item would have come, had its urgency been waiting: a place in the queue that no clock moves.
+
+        In hours, and without a time zone: with one, what comes out depends on who asks, and no index can be made of it.
+        """
+        since: ColumnElement[datetime] = getattr(self.model, self.since)
+        hours: list[ColumnElement[int]] = [case((urgency.when, urgency.hours), else_=0) for urgency in self.urgency]
+        if not hours:
+            return since
+        at: ColumnElement[datetime] = func.timezone("UTC", since) - func.make_interval(0, 0, 0, 0, reduce(add, hours))
         return at
 
-    def _order(self) -> list[ColumnElement[Any]]:
-        return [self._urgent_at(), self._key()]
+    def _order(self, status: str | None = None) -> list[ColumnElement[Any]]:
+        return [self._urgent_at(), self._key()] if status in (None, self.waiting) else [self._key().desc()]
 
     def _key(self) -> ColumnElement[int]:
         key: ColumnElement[int] = self.model.__table__.c.id
@@ -362,13 +380,11 @@ class QueueView(Page):
         if after is not None and not (after.isascii() and after.isdigit() and len(after) <= 18):
             raise Invalid.field("after", "This is not a place in this list.")
         if status != self.waiting:
-            order: list[ColumnElement[Any]] = [key.desc()]
             narrowed = narrowed.where(key < int(after)) if after else narrowed
         else:
-            order = self._order()
-            narrowed = narrowed.where(tuple_(*order) > self._place(int(after))) if after else narrowed
+            narrowed = narrowed.where(tuple_(*self._order()) > self._place(int(after))) if after else narrowed
         columns: list[ColumnElement[Any]] = [self._version(), *(urgency.when for urgency in self.urgency)]
-        page = narrowed.add_columns(*columns).order_by(*order).limit(self.page_size + 1)
+        page = narrowed.add_columns(*columns).order_by(*self._order(status)).limit(self.page_size + 1)
         return [(row, version, holding) for row, version, *holding in db.session.execute(page)]
 
     def _place(self, row_id: int) -> Any:
@@ -427,7 +443,7 @@ class QueueView(Page):
         version, *holding = db.session.execute(urgencies).one()
         held = claims.of(self.model, [row.id])
         following, preceding = self._others(row, by, 1), self._others(row, by, 1, backwards=True)
-        entry = meanwhile.newest(row)
+        entry, narrowed = meanwhile.newest(row), self._narrowed(chosen, words, self.waiting)
         return str(
             self.render(
                 self.item_template,
@@ -449,7 +465,7 @@ class QueueView(Page):
                 claim_href=self._address(row.id, "claim") if is_waiting and offered else None,
                 next_href=self._address(following[0], asked=asked) if following else None,
                 previous_href=self._address(preceding[0], asked=asked) if preceding else None,
-                waiting_label=f"{self._counted(self._count(self._narrowed(chosen, words, self.waiting)))} waiting",
+                waiting_label=f"{self._how_many(narrowed, self.waiting, words)} waiting",
                 undo=self._undo(by, but=row),
                 refusal=refusal,
                 me=by.id,
@@ -465,7 +481,7 @@ class QueueView(Page):
 
     def _find(self, row_id: int) -> Any:
         # Read afresh: what a verb did to it, or a colleague meanwhile, is seen.
-        wanted = self.query().where(self._key() == row_id).execution_options(populate_existing=True)
+        wanted = self.item_query().where(self._key() == row_id).execution_options(populate_existing=True)
         row = db.session.scalar(wanted) if row_id <= MAX_ID else None
         if row is None:
             raise NotFound(f"There is no {self._nouns()[0]} with this id.")
@@ -593,7 +609,8 @@ class QueueView(Page):
         first = self.query().where(self._key().in_(ids)).order_by(self._key()).limit(_NAMED)
         headings = [self.heading(row) for row in db.session.scalars(first)]
         _, chosen, words, _ = self._asked()
-        about = self._counted(len(ids) or self._count(self._narrowed(chosen, words, self.waiting)))
+        matching = self._narrowed(chosen, words, self.waiting)
+        about = self._counted(len(ids)) if ids else self._how_many(matching, self.waiting, words)
         return str(
             self.render(
                 "console/queue/ask.html",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import joinedload
 
 from app.accounts.models import User
 from app.audit import trail
 from app.audit.actor import Actor
 from app.bookings.models import Booking
+from app.catalog.models import Package
 from app.console.base import Column, Filter
 from app.console.bookings import booking_href
 from app.console.packages import package_href
@@ -24,7 +25,7 @@ from app.console.words import words_in
 from app.db import utcnow
 from app.extensions import db
 from app.reviews import service as reviews
-from app.reviews.models import Review
+from app.reviews.models import CONTACT, Review, ReviewText
 
 _TITLES: dict[str, trail.Title] = {
     "review.submit": ("Written", "note", None),
@@ -35,7 +36,6 @@ _TITLES: dict[str, trail.Title] = {
     "review.withdraw": ("Withdrawn at its author's request", "state", None),
 }
 _STARS = {str(stars): f"{stars} {'star' if stars == 1 else 'stars'}" for stars in (1, 2, 3, 4, 5)}
-_CONTACT = r"https?://|www\.|[[:alnum:]._-]+@[[:alnum:]-]+\.|\+?\d[\d ()/-]{7,}\d"
 
 
 def _may_be_undone(review: Review, by: Actor) -> bool:
@@ -71,7 +71,7 @@ class ReviewsView(QueueView):
     )
     titles = _TITLES
     urgency = (
-        Urgency("Has an address, a link or a number in it", Review.content.regexp_match(_CONTACT), hours=48),
+        Urgency("Has an address, a link or a number in it", Review.content.regexp_match(CONTACT), hours=48),
         Urgency("One star", Review.rating == 1, hours=24),
         Urgency("Two stars", Review.rating == 2, hours=12),
     )
@@ -117,22 +117,24 @@ class ReviewsView(QueueView):
     )
 
     def query(self) -> Select[Any]:
+        """Reviews with the name of what they are about."""
+        return select(Review).options(
+            joinedload(Review.package, innerjoin=True).load_only(Package.name).raiseload(Package.provider)
+        )
+
+    def item_query(self) -> Select[Any]:
         """Reviews with what they are about and who wrote them."""
         return select(Review).options(
             joinedload(Review.package), joinedload(Review.traveller), joinedload(Review.booking)
         )
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
-        """By a whole booking reference or address; what waits, which is never much, also by words."""
-        by_booking = select(Booking.id).where(Booking.reference == words.upper())
-        by_traveller = select(User.id).where(User.email == words.lower())
-        return query.where(
-            or_(
-                Review.booking_id.in_(by_booking),
-                Review.traveller_id.in_(by_traveller),
-                and_(Review.status == "PENDING", words_in(words, Review.title, Review.content)),
-            )
-        )
+        """By a whole booking reference or address, or by words."""
+        if booking_id := db.session.scalar(select(Booking.id).where(Booking.reference == words.upper())):
+            return query.where(Review.booking_id == booking_id)
+        if traveller_id := db.session.scalar(select(User.id).where(User.email == words.lower())):
+            return query.where(Review.traveller_id == traveller_id)
+        return query.where(Review.id.in_(select(ReviewText.review_id).where(words_in(words, ReviewText.words))))
 
     def cells(self, row: Review) -> dict[str, Any]:
         """One review's line."""

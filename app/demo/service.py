@@ -35,7 +35,7 @@ from app.demo.stripe_objects import StripeLoading
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.reviews.models import RatingCount, Review
+from app.reviews.models import RatingCount, Review, ReviewText
 
 SMALLEST, LARGEST = 100, 2_000_000
 
@@ -56,7 +56,7 @@ _TRIES = 60
 # Every table that rows go into, parents first.
 _FILLED = (
     *(User, StaffRole, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund),
-    *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, RatingCount, Availability),
+    *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, RatingCount, ReviewText, Availability),
 )
 # Those whose ids others refer to, or the chain of the audit trail.
 _NUMBERED = (User, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund, AuditEntry, Review)

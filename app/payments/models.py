@@ -181,6 +181,10 @@ class LedgerEntry(Model):
         Index("ix_ledger_entries_booking_id", "booking_id"),
         Index("ix_ledger_entries_payment_id", "payment_id"),
         Index("ix_ledger_entries_posted_at", "posted_at", "id"),
+        # What is rarely posted, newest first: it would be looked for from one end to the other.
+        Index("ix_ledger_entries_kind", "kind", "id"),
+        Index("ix_ledger_entries_debit_account", "debit_account", "id"),
+        Index("ix_ledger_entries_credit_account", "credit_account", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

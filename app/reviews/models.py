@@ -6,15 +6,34 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, FetchedValue, ForeignKey, Identity, Index, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Index,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.models import User
 from app.bookings.models import Booking
 from app.catalog.models import Package
-from app.extensions import Model
+from app.extensions import Model, words_index
 from app.states import Stateful, moves, status_check
 from app.undo import Undoable
+
+# An address, a link or a telephone number in a text.
+CONTACT = r"https?://|www\.|[[:alnum:]._-]+@[[:alnum:]-]+\.|\+?\d[\d ()/-]{7,}\d"
+
+# As the database writes it down, with which it is compared.
+_SOONER = "\nCASE\n    WHEN {} THEN {}\n    ELSE 0\nEND"
+_HOURS = " +".join(
+    _SOONER.format(*sooner) for sooner in ((f"content ~ '{CONTACT}'", 48), ("rating = 1", 24), ("rating = 2", 12))
+)
+_URGENT_AT = f"(timezone('UTC', created_at) - make_interval(0, 0, 0, 0,{_HOURS}))"
 
 
 class Review(Stateful, Undoable):
@@ -53,6 +72,13 @@ class Review(Stateful, Undoable):
         Index("ix_reviews_undo_until", "undo_until", postgresql_where=text("undo_until IS NOT NULL")),
         # The moderation queue, oldest first, and each of the other states.
         Index("ix_reviews_status", "status", "id"),
+        # The same in the queue's order, the most urgent first; as the queue writes it.
+        Index(
+            "ix_reviews_urgent",
+            literal_column(_URGENT_AT),
+            "id",
+            postgresql_where=text("status = 'PENDING'"),
+        ),
         Index("ix_reviews_traveller_id", "traveller_id", "id"),
     )
 
@@ -73,6 +99,20 @@ class Review(Stateful, Undoable):
     booking: Mapped[Booking] = relationship(lazy="raise")
     package: Mapped[Package] = relationship(lazy="raise")
     traveller: Mapped[User] = relationship(lazy="raise", foreign_keys=traveller_id)
+
+
+class ReviewText(Model):
+    """The words that a review is found by, kept by the database as they are written.
+
+    Beside the review and not in it: each decision writes a review anew, with an entry in every index of its table, and
+    the index of words has hundreds for each.
+    """
+
+    __tablename__ = "review_texts"
+    __table_args__ = (words_index("review_texts", "words"),)
+
+    review_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("reviews.id"), primary_key=True, autoincrement=False)
+    words: Mapped[str]
 
 
 class RatingCount(Model):
