@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -18,10 +20,13 @@ from app.audit.models import AuditEntry
 from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
-from app.catalog import day_changes
+from app.catalog import checklist, day_changes
 from app.catalog.day_changes import DayChange
+from app.catalog.import_mapping import ImportMapping
+from app.catalog.models import Provider
 from app.db import transaction
 from app.extensions import db
+from app.imports import mappings
 from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
@@ -30,6 +35,7 @@ from app.reviews.models import Review
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.bulk.runs import Waiting
+from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, nobody_imports
 from tests.notifications.conftest import a_mail
 
 NOT_THERE = 2**62
@@ -160,7 +166,30 @@ def suspension(owner: Actor | None) -> Asked:
 
 
 def new_provider(owner: Actor | None) -> Asked:
-    return Asked({"row_id": factories.provider(status="PENDING").id if owner else NOT_THERE})
+    return Asked({"row_id": factories.complete(factories.provider(status="PENDING")).id if owner else NOT_THERE})
+
+
+def open_item(owner: Actor | None) -> Asked:
+    provider_id = factories.provider(status="PENDING").id if owner else NOT_THERE
+    return Asked({"provider_id": provider_id, "item": "legal_name", "decision": "accept"})
+
+
+def paper(owner: Actor | None) -> Asked:
+    about = {"provider_id": shown_its_name().id if owner else NOT_THERE, "item": "proof_of_registration"}
+    return Asked(about, {"file": (factories.pdf(), "extract.pdf")})
+
+
+def kept_paper(owner: Actor | None) -> Asked:
+    document = factories.document(shown_its_name()) if owner else None
+    provider_id, document_id = (document.provider_id, document.id) if document else (NOT_THERE, NOT_THERE)
+    return Asked({"provider_id": provider_id, "document_id": document_id}, {"reason": "Added by mistake"})
+
+
+def shown_its_name() -> Provider:
+    """A provider whose next item on the checklist needs a document."""
+    waiting = factories.provider(status="PENDING")
+    checklist.accept(waiting.id, "legal_name", document_id=None, by=factories.admin())
+    return waiting
 
 
 def verified(owner: Actor | None) -> Asked:
@@ -408,11 +437,45 @@ def stopped_run(owner: Actor | None) -> Asked:
     return asked
 
 
+def catalogue(owner: Actor | None) -> Asked:
+    return Asked({}, {"file": (io.BytesIO(Catalogue().content), "oslo.csv")} if owner else {})
+
+
+def new_import(owner: Actor | None) -> Asked:
+    return Asked({"import_id": Catalogue().upload(_admin()).id if owner else NOT_THERE})
+
+
+def chosen_columns(owner: Actor | None) -> Asked:
+    columns = {f"column-{field}": str(HEADER.split(",").index(heading)) for field, heading in COLUMNS.items()}
+    defaults = {f"default-{field}": value for field, value in DEFAULTS.items()}
+    return Asked(new_import(owner).args, {**columns, **defaults, "currency": "NOK", "rate": "0.1"})
+
+
+def checked_import(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"import_id": NOT_THERE})
+    nobody_imports()
+    return Asked({"import_id": Catalogue(good=2, bad=1).checked(_admin()).id})
+
+
+def kept_columns(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"mapping_id": NOT_THERE})
+    mapping = ImportMapping.checked(COLUMNS, DEFAULTS)
+    kept = mappings.keep(f"Oslo {uuid4().hex}", mapping, currency="NOK", rate=Decimal("0.1"), by=_admin())
+    return Asked({"mapping_id": kept.id})
+
+
+def _admin() -> Actor:
+    return factories.actor(factories.staff("admin"))
+
+
 OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(open_item, paper, kept_paper),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
@@ -422,5 +485,6 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
         *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
+        *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }
