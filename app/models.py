@@ -19,6 +19,7 @@ from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
 from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
 from app.idempotency import IdempotencyKey
+from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
@@ -36,6 +37,8 @@ __all__ = [
     "BulkProblem",
     "Claim",
     "IdempotencyKey",
+    "Import",
+    "ImportRejection",
     "LedgerAccount",
     "LedgerEntry",
     "NameWord",
@@ -53,6 +56,7 @@ __all__ = [
     "Refund",
     "Review",
     "ReviewText",
+    "SavedMapping",
     "SavedView",
     "SignInThrottle",
     "StaffRole",

@@ -9,6 +9,7 @@ there is a page that no picture was taken of.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ from app.audit.actor import SYSTEM
 from app.bulk import service as bulk
 from app.db import transaction, utcnow
 from app.extensions import db
+from app.imports import service as imports
 from app.reviews.models import Review
 from dev import environment
 from dev.children import last_lines, spawn, stop
@@ -50,7 +52,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DEMO_SECONDS = 600
 # Served under /console/ without being pages: files, what pages ask for, and the frames that a mail's page shows.
-NO_PAGES = {"home.static", "home.live", "providers.document", "mail.html", "mail.template_html"}
+NO_PAGES = {"home.static", "home.live", "mail.html", "mail.template_html"}
+NO_PAGES |= {"providers.document", "imports.rejected", "imports.mapping", "imports.kept_mapping"}
 COLLEAGUE, GUARDED = "new.colleague@demo.tripdesk.example", "guarded@demo.tripdesk.example"
 _NOTE_VIOLATIONS = """
     window.violations = [];
@@ -102,6 +105,7 @@ def main(arguments: list[str]) -> int:
         outside = people_at_the_door(app, settings["DEMO_PASSWORD"]) if is_ours else {}
         if is_ours:
             prepare_bulk_run(app)
+            prepare_import(app)
         routes = app.url_map.bind(urlsplit(settings["PUBLIC_URL"]).netloc)
         program = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
@@ -156,6 +160,15 @@ def prepare_bulk_run(app: Flask) -> None:
         person = db.session.scalars(select(User).where(User.email == "moderator@demo.tripdesk.example")).one()
         pending = select(Review.id).where(Review.status == "PENDING")
         bulk.freeze("reviews.approve", pending, by=accounts.actor_of(person))
+
+
+def prepare_import(app: Flask) -> None:
+    """An admin has uploaded the file of a provider's packages."""
+    rows = "\n".join(f"{number},Cabin {number},900.00,4" for number in range(1, 41))
+    with app.app_context():
+        person = db.session.scalars(select(User).where(User.email == "admin@demo.tripdesk.example")).one()
+        file = io.BytesIO(f"id,name,price,guests\n{rows}\n".encode())
+        imports.upload(file, "cabins.csv", by=accounts.actor_of(person))
 
 
 def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder: Path, only: str) -> None:

@@ -11,7 +11,7 @@ TABLER=3.51.0
 ICONS="home search calendar-event star lifebuoy scale credit-card receipt-refund book-2 chart-bar arrows-exchange webhook
 building-store luggage users user-shield shield-check stack-2 heartbeat settings flask menu-2 x contrast chevron-left
 chevron-right circle-check alert-triangle info-circle clock copy keyboard logout mail note external-link lock circle-dot
-inbox checks"
+inbox checks file-import"
 
 cd "$work"
 npm install --silent --ignore-scripts --no-save "@fontsource-variable/inter@$INTER" "@tabler/icons@$TABLER"

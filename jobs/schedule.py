@@ -37,6 +37,7 @@ SCHEDULE = (
     Entry("jobs.accounts.forget_old", 3600, "slow"),
     Entry("jobs.providers.sweep_files", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),
+    Entry("jobs.imports.forget_files", 3600, "slow"),
 )
 
 

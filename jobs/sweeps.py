@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from app.accounts.models import PasswordResetRequest
 from app.bulk.models import Bulk
+from app.imports.models import Import
 from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest, Bulk)
+SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest, Bulk, Import)
 
 
 @job
@@ -53,3 +54,9 @@ def password_reset_requests() -> None:
 def bulks() -> None:
     """Hand out the bulk runs that go on."""
     sweep_asked(Bulk)
+
+
+@job
+def imports() -> None:
+    """Hand out the imports that go on."""
+    sweep_asked(Import)

@@ -30,7 +30,10 @@
   // Null where there is no such page any more, or not for this person.
   async function askPage(address) {
     const answer = await ask(address, { "X-Looking-Again": "1" });
-    return answer.ok ? new DOMParser().parseFromString(await answer.text(), "text/html") : null;
+    if (!answer.ok) return null;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    window.forgetDrafts?.(page); // what is said once may be said to this look
+    return page;
   }
 
   // After a refused form, the address is the form's.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -20,9 +22,11 @@ from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.catalog import checklist, day_changes
 from app.catalog.day_changes import DayChange
+from app.catalog.import_mapping import ImportMapping
 from app.catalog.models import Provider
 from app.db import transaction
 from app.extensions import db
+from app.imports import mappings
 from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
@@ -31,6 +35,7 @@ from app.reviews.models import Review
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.bulk.runs import Waiting
+from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, nobody_imports
 from tests.notifications.conftest import a_mail
 
 NOT_THERE = 2**62
@@ -432,6 +437,39 @@ def stopped_run(owner: Actor | None) -> Asked:
     return asked
 
 
+def catalogue(owner: Actor | None) -> Asked:
+    return Asked({}, {"file": (io.BytesIO(Catalogue().content), "oslo.csv")} if owner else {})
+
+
+def new_import(owner: Actor | None) -> Asked:
+    return Asked({"import_id": Catalogue().upload(_admin()).id if owner else NOT_THERE})
+
+
+def chosen_columns(owner: Actor | None) -> Asked:
+    columns = {f"column-{field}": str(HEADER.split(",").index(heading)) for field, heading in COLUMNS.items()}
+    defaults = {f"default-{field}": value for field, value in DEFAULTS.items()}
+    return Asked(new_import(owner).args, {**columns, **defaults, "currency": "NOK", "rate": "0.1"})
+
+
+def checked_import(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"import_id": NOT_THERE})
+    nobody_imports()
+    return Asked({"import_id": Catalogue(good=2, bad=1).checked(_admin()).id})
+
+
+def kept_columns(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"mapping_id": NOT_THERE})
+    mapping = ImportMapping.checked(COLUMNS, DEFAULTS)
+    kept = mappings.keep(f"Oslo {uuid4().hex}", mapping, currency="NOK", rate=Decimal("0.1"), by=_admin())
+    return Asked({"mapping_id": kept.id})
+
+
+def _admin() -> Actor:
+    return factories.actor(factories.staff("admin"))
+
+
 OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
@@ -447,5 +485,6 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
         *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
+        *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

@@ -24,6 +24,7 @@ SUBJECTS = (
     "notifications",
     "accounts",
     "catalog",
+    "imports",
     "payments",
     "bookings",
     "reviews",

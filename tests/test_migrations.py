@@ -21,10 +21,10 @@ APPEND_ONLY = {"audit_entries", "audit_seals", "ledger_entries"}
 FIXED = {"alembic_version", "ledger_accounts"}
 DELETABLE = {
     *("claims", "idempotency_keys", "password_reset_requests", "recent_records", "saved_views"),
-    *("sign_in_throttles", "staff_roles"),
+    *("sign_in_throttles", "staff_roles", "import_mappings", "import_rejections"),
 }
 # Guarded by the app role's rights alone.
-NEVER_CHANGED = {"booking_notes", "bulk_problems", "name_words"}
+NEVER_CHANGED = {"booking_notes", "bulk_problems", "import_rejections", "name_words"}
 
 
 def test_down_and_up_again_leaves_what_was_there(empty_app: Flask) -> None:

@@ -17,8 +17,9 @@ from app.states import in_words
 
 # Bookkeeping of the rows themselves: no news to a reader of a timeline.
 _QUIET_COLUMNS = {
-    *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "request_id"),
+    *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
+    *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
 }
 # A timeline is read by a person: of a record with more entries than this, the newest are told.
 _MOST = 500

@@ -49,11 +49,6 @@ class Bulk(Stateful, Outbox):
         CheckConstraint("done + skipped + failures <= total AND undone + kept <= done", name="counts"),
         Index("ix_bulks_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
         Index("ix_bulks_by_id", "by_id", "id"),
-        Index(
-            "ix_bulks_file_until",
-            "file_until",
-            postgresql_where=text("file_until IS NOT NULL AND file_deleted_at IS NULL"),
-        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -52,9 +52,11 @@ class CsvFile:
     A quote that is never closed costs the row it stands in, not the ones behind it.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        """`stream` must be seekable. Raises Unusable when this is no such file at all."""
-        self._stream, self._size = _unpacked(stream)
+    def __init__(self, stream: BinaryIO, *, most_bytes: int | None = None) -> None:
+        """`stream` must be seekable. Raises Unusable when this is no such file at all, or holds more than `most_bytes`
+        unpacked.
+        """
+        self._stream, self._size = _unpacked(stream, most_bytes)
         self._given_back: deque[str] = deque()
         self._lines_taken = 0
         self._bytes_read = 0
@@ -176,12 +178,15 @@ def _is_not_utf8(text: str) -> bool:
     return _ESCAPED_BYTE.search(text) is not None
 
 
-def _unpacked(stream: BinaryIO) -> tuple[BinaryIO | gzip.GzipFile, int]:
+def _unpacked(stream: BinaryIO, most_bytes: int | None) -> tuple[BinaryIO | gzip.GzipFile, int]:
     """The stream to read and its size. A gzip file is read through once: a damaged one is refused as a whole."""
+    too_long = f"The file holds more than {(most_bytes or 0) // 1_000_000:,} MB: split it."
     stream.seek(0)
     if stream.read(2) != _GZIP_MAGIC:
         size = stream.seek(0, 2)
         stream.seek(0)
+        if most_bytes is not None and size > most_bytes:
+            raise Unusable(too_long)
         return stream, size
     stream.seek(0)
     unpacked = gzip.GzipFile(fileobj=stream)
@@ -189,6 +194,8 @@ def _unpacked(stream: BinaryIO) -> tuple[BinaryIO | gzip.GzipFile, int]:
     try:
         while part := unpacked.read(_READ_BYTES):
             size += len(part)
+            if most_bytes is not None and size > most_bytes:
+                raise Unusable(too_long)
     except (OSError, EOFError, zlib.error) as error:
         raise Unusable(f"The file can't be unpacked, it is damaged or cut short: {error}.") from error
     unpacked.seek(0)

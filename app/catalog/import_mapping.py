@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from app.catalog.import_fields import FIELDS, REQUIRED, Wrong, shown
-from app.catalog.import_file import CsvFile, Row, Unusable
+from app.catalog.import_file import Row, Unusable
 from app.catalog.time_zones import zone_of
+from app.errors import FieldError
 from app.money import MAX_CHARGE_MINOR, Money, to_minor
 
 CURRENCY = "USD"
@@ -72,7 +74,9 @@ class ImportMapping:
 
     @classmethod
     def checked(cls, columns: Mapping[str, Any], defaults: Mapping[str, Any]) -> ImportMapping:
-        """A mapping from anywhere. Raises Unusable: an unknown field, a needed one missing, an impossible default."""
+        """A mapping from anywhere. Raises Unusable: an unknown field, a needed one missing, an impossible default; its
+        `fields` are named such as `columns.price` and `defaults.city`.
+        """
         for table, entries in zip(_TABLES, (columns, defaults), strict=True):
             for field in entries:
                 if field not in FIELDS:
@@ -84,43 +88,62 @@ class ImportMapping:
             {field: column.strip() for field, column in columns.items()},
             {field: _text_of(field, value) for field, value in defaults.items()},
         )
-        for field in FIELDS:
-            if FIELDS[field].empty is REQUIRED and field not in mapping.given:
-                raise Unusable(f"The mapping does not say where {field} comes from; add it to [columns] or [defaults].")
-        if ("latitude" in mapping.given) != ("longitude" in mapping.given):
-            raise Unusable("The mapping gives only one of latitude and longitude; a position needs both.")
-        for field in mapping.defaults:
-            mapping._check_default(field)
+        faults = list(mapping._faults())
+        if faults:
+            raise Unusable(" ".join(said for said, _fault in faults), [fault for _said, fault in faults])
         return mapping
 
-    def _check_default(self, field: str) -> None:
+    def to_toml(self) -> str:
+        """The mapping as operators write it; `from_toml` reads it back."""
+        tables = ((name, getattr(self, name)) for name in _TABLES)
+        return "\n\n".join(
+            "\n".join([f"[{name}]", *(f"{field} = {_toml_text(value)}" for field, value in entries.items())])
+            for name, entries in tables
+        )
+
+    def _faults(self) -> Iterator[tuple[str, FieldError]]:
+        """What is wrong, each as a sentence and by its field."""
+        for field in FIELDS:
+            if FIELDS[field].empty is REQUIRED and field not in self.given:
+                needs = "needs a column or a default"
+                said = f"The mapping does not say where {field} comes from: it {needs}."
+                yield said, FieldError(f"columns.{field}", needs)
+        missing = {"latitude", "longitude"} - self.given
+        if len(missing) == 1:
+            said = "The mapping gives only one of latitude and longitude; a position needs both."
+            yield said, FieldError(f"columns.{missing.pop()}", "a position needs both latitude and longitude")
+        for field in self.defaults:
+            wrong = self._wrong_default(field)
+            if wrong is not None:
+                yield f"[defaults] {field}: {wrong}.", FieldError(f"defaults.{field}", wrong)
+
+    def _wrong_default(self, field: str) -> str | None:
         text = self.defaults[field]
         spoken_of = _PLACEHOLDER.findall(text)
         for other in spoken_of:
             if other not in self.given or (other not in self.columns and _PLACEHOLDER.search(self.defaults[other])):
-                raise Unusable(
-                    f"[defaults] {field}: {{{other}}} is neither in [columns] nor a plain value of [defaults]."
-                )
+                return f"{{{other}}} is neither a field with a column nor one with a plain default"
         if not spoken_of:
             try:
                 FIELDS[field].value(text)
             except Wrong as wrong:
-                raise Unusable(f"[defaults] {field}: {wrong}.") from None
+                return str(wrong)
+        return None
 
 
 class RowReader:
-    """Reads the rows of one file by one mapping. `rate` is USD per unit of the file's prices."""
+    """Reads the rows of one file, with these columns, by one mapping. `rate` is USD per unit of the file's prices."""
 
-    def __init__(self, file: CsvFile, mapping: ImportMapping, rate: Decimal) -> None:
+    def __init__(self, columns: Sequence[str], mapping: ImportMapping, rate: Decimal) -> None:
         """Raises Unusable when the file lacks a column of the mapping."""
         self._mapping = mapping
         self._rate = rate
         self._positions: dict[str, int] = {}
         for field, column in mapping.columns.items():
-            if column not in file.columns:
-                has = ", ".join(map(shown, file.columns))
+            if column not in columns:
+                has = ", ".join(map(shown, columns))
                 raise Unusable(f"The file has no column {shown(column)} (for {field}); it has {has}.")
-            self._positions[field] = file.columns.index(column)
+            self._positions[field] = columns.index(column)
 
     def read(self, row: Row) -> Listing | list[Fault]:
         """The package that a row describes, or everything that is wrong with it."""
@@ -195,3 +218,8 @@ def _text_of(field: str, value: Any) -> str:
     if field == "amenities" and isinstance(value, list) and all(isinstance(part, str) for part in value):
         return "|".join(value)
     raise Unusable(f"[defaults] {field}: give a text, a number, or true or false.")
+
+
+def _toml_text(text: str) -> str:
+    """A basic string of TOML, which is JSON's apart from DEL: https://toml.io/en/v1.0.0#string."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

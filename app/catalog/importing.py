@@ -1,10 +1,12 @@
-"""The verb that takes somebody else's list of packages into the catalogue: for the command line and for jobs."""
+"""The verb that takes somebody else's list of packages into the catalogue: for the command line and the console's
+imports.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, BinaryIO
 
@@ -41,7 +43,7 @@ class Rejection:
         return f"line {self.line}, " + "; ".join(f"column {fault.column}: {fault.reason}" for fault in self.faults)
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImportReport:
     """How many packages were created, updated and found unchanged, and how many rows were rejected, so far."""
 
@@ -89,20 +91,30 @@ class CatalogImport:
     """One import of one file. Making it checks the file's header and the mapping; `run` does the work.
 
     `stream` is the CSV file, seekable, plain or gzipped; `rate` is USD per unit of its prices. With `dry_run` all
-    is read and compared, and nothing written.
+    is read and compared, and nothing written. The rows of `done`, which came first, were dealt with before: they are
+    only read again. `keep` is called with each batch's progress in the batch's own transaction.
     """
 
     def __init__(
-        self, stream: BinaryIO, mapping: ImportMapping, *, rate: Decimal, by: Actor, dry_run: bool = False
+        self,
+        stream: BinaryIO,
+        mapping: ImportMapping,
+        *,
+        rate: Decimal,
+        by: Actor,
+        dry_run: bool = False,
+        done: ImportReport | None = None,
+        keep: Callable[[Progress], None] | None = None,
     ) -> None:
         """Raises Unusable when the file can't be read or lacks a column of the mapping, NotAllowed."""
         by.require("admin")
-        self.report = ImportReport()
+        self.report = done or ImportReport()
         self._file = CsvFile(stream)
-        self._reader = RowReader(self._file, mapping, rate)
+        self._reader = RowReader(self._file.columns, mapping, rate)
         self._given = mapping.given
         self._by = by
         self._dry_run = dry_run
+        self._keep = keep or (lambda _progress: None)
         self._lines: dict[tuple[str, str], int] = {}
         self._providers: dict[str, tuple[str, str]] = {}
 
@@ -111,12 +123,15 @@ class CatalogImport:
 
         Stopped halfway, what was told is in and a second run finishes. Packages are found again by provider and
         external id, and keep what the mapping says nothing about. Raises Busy when others hold the same rows for long,
-        Unavailable.
+        Unavailable, and what `keep` raises: of that batch nothing is in.
         """
         listings: list[Listing] = []
         rejections: list[Rejection] = []
-        for row in self._file.rows():
+        done_before = self.report.rows
+        for count, row in enumerate(self._file.rows(), 1):
             listing = self._read(row)
+            if count <= done_before:
+                continue
             if isinstance(listing, Listing):
                 listings.append(listing)
             else:
@@ -124,7 +139,8 @@ class CatalogImport:
             if len(listings) + len(rejections) >= BATCH:
                 yield self._finish(listings, rejections)
                 listings, rejections = [], []
-        yield self._finish(listings, rejections)
+        if listings or rejections:
+            yield self._finish(listings, rejections)
 
     def _read(self, row: Row | BrokenRow) -> Listing | Rejection:
         if isinstance(row, BrokenRow):
@@ -140,41 +156,50 @@ class CatalogImport:
         self._providers.setdefault(listing.provider_external_id, (listing.provider_name, listing.provider_status))
         return listing
 
-    def _finish(self, listings: Sequence[Listing], rejections: list[Rejection]) -> Progress:
-        batch = self._write_patiently(listings) if listings else _Batch()
-        rejections = sorted([*rejections, *batch.rejections], key=lambda rejection: rejection.line)
-        self.report.created += len(batch.created)
-        self.report.updated += len(batch.updated)
-        self.report.unchanged += len(batch.kept)
-        self.report.rejected += len(rejections)
-        return Progress(replace(self.report), rejections, self._file.share_read)
+    def _finish(self, listings: Sequence[Listing], rejections: Sequence[Rejection]) -> Progress:
+        progress = self._settle_patiently(listings, rejections)
+        self.report = progress.report
+        return progress
 
-    def _write_patiently(self, listings: Sequence[Listing]) -> _Batch:
+    def _settle_patiently(self, listings: Sequence[Listing], rejections: Sequence[Rejection]) -> Progress:
         for attempt in range(1, _TRIES_WHEN_BUSY):
             try:
-                return self._write(listings)
+                return self._settle(listings, rejections)
             except Busy:
                 time.sleep(0.2 * 2**attempt)
-        return self._write(listings)
+        return self._settle(listings, rejections)
+
+    def _settle(self, listings: Sequence[Listing], rejections: Sequence[Rejection]) -> Progress:
+        with transaction():
+            batch = self._write(listings) if listings else _Batch()
+            rejected = sorted([*rejections, *batch.rejections], key=lambda rejection: rejection.line)
+            report = ImportReport(
+                created=self.report.created + len(batch.created),
+                updated=self.report.updated + len(batch.updated),
+                unchanged=self.report.unchanged + len(batch.kept),
+                rejected=self.report.rejected + len(rejected),
+            )
+            progress = Progress(report, rejected, self._file.share_read)
+            self._keep(progress)
+        return progress
 
     def _write(self, listings: Sequence[Listing]) -> _Batch:
-        with transaction():
-            if not self._dry_run:
-                db.session.execute(select(func.pg_advisory_xact_lock(_IMPORT_LOCK)))
-            providers = self._upsert_providers(listings)
-            packages = self._existing_packages(listings, providers)
-            found = [(row, packages.get((row.provider_external_id, row.external_id))) for row in listings]
-            oversold = self._oversold([(row, package) for row, package in found if package is not None])
-            batch = _Batch()
-            for row, package in found:
-                if package is None:
-                    batch.create(row, providers.get(row.provider_external_id))
-                elif package.id in oversold:
-                    batch.reject(row, self._reader.column_of("units"), oversold[package.id])
-                else:
-                    batch.compare(row, package, self._differences(row, package))
-            if not self._dry_run:
-                batch.write(self._by)
+        if not self._dry_run:
+            db.session.execute(select(func.pg_advisory_xact_lock(_IMPORT_LOCK)))
+        providers = self._upsert_providers(listings)
+        packages = self._existing_packages(listings, providers)
+        found = [(row, packages.get((row.provider_external_id, row.external_id))) for row in listings]
+        oversold = self._oversold([(row, package) for row, package in found if package is not None])
+        batch = _Batch()
+        for row, package in found:
+            if package is None:
+                batch.create(row, providers.get(row.provider_external_id))
+            elif package.id in oversold:
+                batch.reject(row, self._reader.column_of("units"), oversold[package.id])
+            else:
+                batch.compare(row, package, self._differences(row, package))
+        if not self._dry_run:
+            batch.write(self._by)
         return batch
 
     def _upsert_providers(self, listings: Sequence[Listing]) -> dict[str, Provider]:

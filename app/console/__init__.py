@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask, Response, g, redirect, request, url_for
 from flask_admin import Admin
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.accounts.sessions import LIFETIME
 from app.catalog.documents import MOST_BYTES
@@ -22,6 +23,7 @@ from app.console.bulk import BulkView
 from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
 from app.console.home import HomeView
+from app.console.imports import ImportsView
 from app.console.jobs import JobsView
 from app.console.ledger import LedgerView
 from app.console.live import depths
@@ -38,6 +40,7 @@ from app.console.verification import VerificationView
 from app.console.views import SavedViewsView
 from app.console.webhooks import WebhooksView
 from app.errors import Invalid
+from app.imports.columns import MOST_FILE_BYTES
 from app.logs import request_id
 
 __all__ = ["errors", "register"]
@@ -63,7 +66,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 MENU = {
     "": ("", "bookings", "reviews", "tickets", "disputes", "bulk"),
     "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
-    "Catalogue": ("packages", "providers", "verification"),
+    "Catalogue": ("packages", "providers", "verification", "import"),
     "People": ("users", "staff"),
     "System": ("audit", "jobs", "mail", "health", "settings"),
     "Development": ("development",),
@@ -76,7 +79,7 @@ _PLACE = {
 
 
 # Bytes that a page takes where it is more than others do: a file may be somewhat too large and still be told how large.
-_TAKES_MORE = {"providers.add_document": 2 * MOST_BYTES}
+_TAKES_MORE = {"imports.upload": 2 * MOST_FILE_BYTES, "providers.add_document": 2 * MOST_BYTES}
 
 
 def pages() -> list[Page]:
@@ -96,6 +99,7 @@ def pages() -> list[Page]:
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         VerificationView("Verification", endpoint="verification", url="/console/verification"),
+        ImportsView("Import", endpoint="imports", url="/console/import"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
         BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
         SavedViewsView("Your views", endpoint="saved_views", url="/console/views"),
@@ -121,9 +125,17 @@ def register(app: Flask) -> None:
 
 
 def begin() -> None:
-    """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid."""
-    request.max_content_length = _TAKES_MORE.get(request.endpoint or "")
-    if any("\0" in value for value in request.values.values()):
+    """Refuse what no page can take: PostgreSQL's text holds no NUL, and nobody types one. Raises Invalid, and
+    RequestEntityTooLarge; files are taken from whoever is signed in.
+    """
+    more = _TAKES_MORE.get(request.endpoint or "")
+    request.max_content_length = more if more and session.person() else None
+    try:
+        values = request.values
+    except RequestEntityTooLarge:
+        most = f"{(request.max_content_length or 0) // 1_000_000} MB"
+        raise RequestEntityTooLarge(f"This page takes at most {most}, and more was sent. Nothing was done.") from None
+    if any("\0" in value for value in values.values()):
         raise Invalid("What was sent contains a NUL character. Leave it out.")
 
 

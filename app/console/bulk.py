@@ -33,7 +33,7 @@ _TITLES: dict[str, trail.Title] = {
     "bulk.download": ("Downloaded", "note", None),
     "bulk.delete_file": ("File deleted", "note", None),
 }
-# Where the rows of a table can be looked at, by everybody.
+# Where the rows of a table can be looked at, by whoever may do something to them.
 _ROW_PAGES = {name: f"/console/{name}/" for name in ("reviews", "bookings", "packages", "providers")}
 # Of which rows the list below shows which; those that need somebody come first.
 _OUTCOMES = {

@@ -84,7 +84,7 @@ class PackagesView(RecordView):
     title = "Packages"
     exported_as = "packages"
     search_hint = "Name, place, city or country"
-    empty_hint = "They come in with the command that imports a catalogue."
+    empty_hint = "They come in with an imported catalogue."
     columns = (
         Column("name", "Package", "link", sort=Sort(Package.name)),
         Column("status", "State", "chip"),

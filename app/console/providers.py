@@ -26,6 +26,7 @@ from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.words import words_in
 from app.errors import NotFound
 from app.extensions import db
+from app.imports.mappings import MAY_IMPORT
 
 _SHOWN = 10
 _WHO = (Input("name", "Name"),)
@@ -85,7 +86,7 @@ class ProvidersView(checklist_page.ChecklistRoutes, RecordView):
     title = "Providers"
     exported_as = "providers"
     search_hint = "Name or external id"
-    empty_hint = "They come in with the command that imports a catalogue."
+    empty_hint = "They come in with an imported catalogue."
     columns = (
         Column("name", "Provider", "link", sort=Sort(Provider.name)),
         Column("status", "State", "chip"),
@@ -165,6 +166,7 @@ class ProvidersView(checklist_page.ChecklistRoutes, RecordView):
                 line(package_href(package.id), **package_cells(package)) for package in db.session.scalars(shown)
             ],
             packages_href=f"/console/packages/?provider_id={provider.id}",
+            may_import=provider.external_id is not None and session.actor().has(MAY_IMPORT),
             bookings=bookings_of(Booking.provider_id == provider.id),
             bookings_href=f"/console/bookings/?provider_id={provider.id}",
         )

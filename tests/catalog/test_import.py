@@ -50,6 +50,13 @@ def test_a_new_package_goes_in_with_its_provider_its_days_and_its_audit_entry(li
     assert [action for action, _before, _after in audited(package.provider)] == ["provider.create"]
 
 
+def test_a_mapping_is_read_back_as_it_was_written() -> None:
+    given = ImportMapping.from_toml(OSLO_MAPPING.read_bytes())
+    odd = ImportMapping({**given.columns, "name": 'a "name"\\ \x7f\n\té'}, given.defaults)
+    for mapping in (given, odd):
+        assert ImportMapping.from_toml(mapping.to_toml().encode()) == mapping
+
+
 def test_prices_are_rounded_half_up(listings: Listings) -> None:
     listings.write(listings.row("up", price="0.125"), listings.row("down", price="0.1249"))
     listings.run_well("--rate", "1")

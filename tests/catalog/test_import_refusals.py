@@ -159,7 +159,7 @@ UNUSABLE_MAPPINGS = [
     (MAPPING.replace('city = "Oslo"', 'city = ""'), "[defaults] city: is missing"),
     (MAPPING.replace("published = true", "published = 2"), '[defaults] published: "2" is neither true nor false'),
     (MAPPING.replace("20", "[20]"), "[defaults] available_days: give a text, a number"),
-    (MAPPING.replace("{provider_external_id}", "{host}"), "[defaults] provider_name: {host} is neither in"),
+    (MAPPING.replace("{provider_external_id}", "{host}"), "[defaults] provider_name: {host} is neither a field"),
 ]
 
 

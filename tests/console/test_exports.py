@@ -108,8 +108,8 @@ def test_a_search_is_exported_by_what_it_found(app: Flask) -> None:
 def test_the_page_says_what_is_masked_for_the_role(app: Flask) -> None:
     factories.traveller()
     for role, said in (
-        ("moderator", "Traveller, E-mail: your role"),
-        ("finance", "E-mail: your role"),
+        ("moderator", "Traveller, E-mail: only first letters"),
+        ("finance", "E-mail: only first letters"),
         ("support", ""),
     ):
         _, page = asked_for(signed_in(app, role), "/console/users/export")

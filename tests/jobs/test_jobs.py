@@ -215,6 +215,18 @@ def test_a_job_for_a_row_that_is_not_there_does_nothing(app: Flask, model: type[
     assert queued.calls() == []
 
 
+def test_a_doubled_job_asks_stripe_nothing_more(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setitem(webhooks.HANDLERS, "customer.created", lambda event: asked.append(event.id))
+    body = factories.event("customer.created", {"id": "cus_1"})
+    inbox.receive(body)
+    assert queued.work_off() == []
+    event = db.session.scalars(select(WebhookEvent).where(WebhookEvent.stripe_event_id == body["id"])).one()
+    assert event.status == "IGNORED"
+    webhooks.process(event.id)
+    assert asked == [event.id]
+
+
 def test_a_bug_in_an_effect_is_kept_with_the_event_and_the_job_fails(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

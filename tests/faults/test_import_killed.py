@@ -1,0 +1,88 @@
+"""A worker killed in the middle of an import, again and again: every package is created once, and every row counted."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+import pytest
+
+from app.imports import service as imports
+from app.imports import work
+from dev.postgres import APP
+from tests.conftest import wait_for
+from tests.imports.files import HEADER, Catalogue, admin
+from tests.stack import Stack
+
+ROWS = 600
+# A row of a batch further on each time.
+HELD = (150, 350, 550)
+
+
+@contextmanager
+def held(stack: Stack, external_id: str) -> Iterator[None]:
+    """Somebody has this package in hand, so that the worker stands still in the middle of its batch."""
+    with closing(psycopg2.connect(stack.settings["database_owner_url"])) as holder:
+        holder.cursor().execute("SELECT FROM packages WHERE external_id = %s FOR UPDATE", (external_id,))
+        yield
+        holder.rollback()
+
+
+def is_held_up(stack: Stack) -> bool:
+    (row,) = stack.ask_database(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        role=APP,  # the sessions of other roles are not shown
+    )
+    return bool(row[0])
+
+
+def progress(stack: Stack) -> tuple[str, int]:
+    (row,) = stack.ask_database(
+        "SELECT status, created + updated + unchanged + rejected FROM imports ORDER BY id DESC LIMIT 1"
+    )
+    return row[0], row[1]
+
+
+def half_a_minute_later(stack: Stack) -> None:
+    """The lease of whoever died is over."""
+    stack.ask_database("UPDATE imports SET leased_until = now(), due_at = now() WHERE due_at IS NOT NULL")
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_killed_in_an_import_leaves_no_row_out_and_none_twice(stack: Stack) -> None:
+    with stack.app():
+        _, by = admin()
+        catalogue = Catalogue(good=ROWS - 5, bad=5)
+        known = "\n".join([HEADER, *(catalogue.rows[number] for number in HELD), ""]).encode()
+        first = catalogue.check(imports.upload(io.BytesIO(known), "known.csv", by=by), by)
+        work.go_on(first.id)
+        imports.start(first.id, by=by)
+        work.go_on(first.id)
+        found = catalogue.checked(by)
+        imports.start(found.id, by=by)
+    stack.empty_redis()
+    stack.start_worker("default")
+    stack.start_scheduler()
+    seen = []
+    for kill, number in enumerate(HELD):
+        with held(stack, str(number)):
+            stack.start_worker("slow")
+            half_a_minute_later(stack)
+            wait_for(lambda: is_held_up(stack), "the worker to get there", 90)
+            stack.kill("slow")
+        seen.append(progress(stack))
+        if kill % 2:
+            stack.empty_redis()
+    assert seen == [("RUNNING", number // 100 * 100) for number in HELD]
+    stack.start_worker("slow")
+    half_a_minute_later(stack)
+    wait_for(lambda: progress(stack)[0] == "DONE", "the import to end", 120)
+    assert stack.ask_database(
+        "SELECT created, updated, unchanged, rejected FROM imports WHERE id = %s", (found.id,)
+    ) == [(ROWS - 8, 0, 3, 5)]
+    assert stack.ask_database("SELECT count(*), count(DISTINCT external_id) FROM packages") == [(ROWS - 5, ROWS - 5)]
+    assert stack.ask_database("SELECT count(*) FROM audit_entries WHERE object_type = 'packages'") == [(ROWS - 5,)]
+    assert stack.ask_database("SELECT count(*) FROM import_rejections WHERE import_id = %s", (found.id,)) == [(5,)]
+    assert stack.ask_database("SELECT count(*) FROM availability") == [(3 * (ROWS - 5),)]
