@@ -17,7 +17,7 @@ from app.accounts.models import (
 from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
-from app.catalog.models import Availability, Package, Provider
+from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
 from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
@@ -47,6 +47,8 @@ __all__ = [
     "PasswordResetRequest",
     "Payment",
     "Provider",
+    "ProviderCheck",
+    "ProviderDocument",
     "RatingCount",
     "RecentRecord",
     "RecoveryCode",

@@ -35,6 +35,7 @@ SCHEDULE = (
     Entry("jobs.audit.seal", 10, "slow"),
     Entry("jobs.payments.check_books", 3600, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),
+    Entry("jobs.providers.sweep_files", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),
     Entry("jobs.imports.forget_files", 3600, "slow"),
 )

@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from datetime import date, timedelta
+from io import BytesIO
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -22,7 +23,8 @@ from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
-from app.catalog.models import Availability, Package, Provider
+from app.catalog import checklist, documents
+from app.catalog.models import Availability, Package, Provider, ProviderDocument
 from app.db import lock, transaction, utcnow
 from app.extensions import db
 from app.payments import stripe_gateway
@@ -71,9 +73,35 @@ def acting_with(access_token: str) -> Actor:
 
 
 def provider(**values: Any) -> Provider:
-    """A verified provider."""
-    made = Provider(**{"name": f"Provider {next(_number)}", "status": "VERIFIED", **values})
-    return _save(made)
+    """A verified provider, which has shown all that it has to; nothing has one that waits or was rejected."""
+    made = _save(Provider(**{"name": f"Provider {next(_number)}", "status": "VERIFIED", **values}))
+    return complete(made) if made.status in ("VERIFIED", "SUSPENDED") else made
+
+
+def complete(made: Provider) -> Provider:
+    """The provider with everything required of it accepted."""
+    with transaction():
+        checklist.accept_unseen([made], because="Known from somewhere else")
+    return made
+
+
+def pdf(words: str = "A document") -> BytesIO:
+    """A file that begins as a PDF does."""
+    return BytesIO(b"%PDF-1.7\n" + words.encode())
+
+
+def document(
+    of: Provider, item: str = "proof_of_registration", *, by: Actor | None = None, **values: Any
+) -> ProviderDocument:
+    """A document that a provider has shown, added by an admin."""
+    expires_on = tomorrow() + timedelta(days=365) if checklist.find(item).expires else None
+    given = {"file_name": "extract.pdf", "expires_on": expires_on, "replaces": None, **values}
+    return documents.add(of.id, item, given.pop("stream", None) or pdf(), by=by or admin(), **given)
+
+
+def admin() -> Actor:
+    """Somebody who decides about providers."""
+    return actor(staff("admin"))
 
 
 def package(*, days: int = 30, starting: date | None = None, **values: Any) -> Package:

@@ -20,9 +20,10 @@ from app.audit.models import AuditEntry
 from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
-from app.catalog import day_changes
+from app.catalog import checklist, day_changes
 from app.catalog.day_changes import DayChange
 from app.catalog.import_mapping import ImportMapping
+from app.catalog.models import Provider
 from app.db import transaction
 from app.extensions import db
 from app.imports import mappings
@@ -165,7 +166,30 @@ def suspension(owner: Actor | None) -> Asked:
 
 
 def new_provider(owner: Actor | None) -> Asked:
-    return Asked({"row_id": factories.provider(status="PENDING").id if owner else NOT_THERE})
+    return Asked({"row_id": factories.complete(factories.provider(status="PENDING")).id if owner else NOT_THERE})
+
+
+def open_item(owner: Actor | None) -> Asked:
+    provider_id = factories.provider(status="PENDING").id if owner else NOT_THERE
+    return Asked({"provider_id": provider_id, "item": "legal_name", "decision": "accept"})
+
+
+def paper(owner: Actor | None) -> Asked:
+    about = {"provider_id": shown_its_name().id if owner else NOT_THERE, "item": "proof_of_registration"}
+    return Asked(about, {"file": (factories.pdf(), "extract.pdf")})
+
+
+def kept_paper(owner: Actor | None) -> Asked:
+    document = factories.document(shown_its_name()) if owner else None
+    provider_id, document_id = (document.provider_id, document.id) if document else (NOT_THERE, NOT_THERE)
+    return Asked({"provider_id": provider_id, "document_id": document_id}, {"reason": "Added by mistake"})
+
+
+def shown_its_name() -> Provider:
+    """A provider whose next item on the checklist needs a document."""
+    waiting = factories.provider(status="PENDING")
+    checklist.accept(waiting.id, "legal_name", document_id=None, by=factories.admin())
+    return waiting
 
 
 def verified(owner: Actor | None) -> Asked:
@@ -451,6 +475,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(open_item, paper, kept_paper),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),

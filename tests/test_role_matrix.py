@@ -64,6 +64,10 @@ providers.show             GET    provider      login  login     200     200    
 providers.edit             GET    provider      login  login     403     403       403     200     404
 providers.edit             POST   edited_provider login login    403     403       403     302     404
 providers.decide           POST   suspension    login  login     403     403       403     302     404
+providers.decide_item      POST   open_item     login  login     403     403       403     302     404
+providers.add_document     POST   paper         login  login     403     403       403     302     404
+providers.document         GET    kept_paper    login  login     403     403       403     200     404
+providers.remove_document  POST   kept_paper    login  login     403     403       403     302     404
 verification.index         GET    -             login  login     200     200       200     200     -
 verification.show          GET    new_provider  login  login     200     200       200     200     404
 verification.claim         POST   new_provider  login  login     403     403       403     302     404

@@ -15,7 +15,7 @@ from sqlalchemy.orm import lazyload
 
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.catalog import calendars
+from app.catalog import calendars, checklist
 from app.catalog.import_fields import Wrong, number, shown
 from app.catalog.import_file import BrokenRow, CsvFile, Row, Unusable
 from app.catalog.import_mapping import CURRENCY, Fault, ImportMapping, Listing, RowReader
@@ -224,6 +224,8 @@ class CatalogImport:
         db.session.add_all(created)
         audit.record_each(self._by, "provider.update", renamed)
         audit.record_each(self._by, "provider.create", created)
+        trusted = [provider for provider in created if provider.status in ("VERIFIED", "SUSPENDED")]
+        checklist.accept_unseen(trusted, because="Verified elsewhere: came in so with an imported catalogue.")
         return providers | {str(provider.external_id): provider for provider in created}
 
     def _existing_packages(

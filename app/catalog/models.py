@@ -1,4 +1,6 @@
-"""Providers, packages and availability. The database itself keeps `held + booked <= capacity` for every day."""
+"""Providers and what they have to show, packages, and availability, of which the database itself keeps
+`held + booked <= capacity` for every day.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ from sqlalchemy import (
     Index,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
+from app.accounts.models import User
 from app.extensions import Model, words_index
 from app.states import Stateful, moves, status_check
 
@@ -54,6 +58,76 @@ class Provider(Stateful):
     country: Mapped[str | None]
     status: Mapped[str] = mapped_column(default="PENDING", server_default="PENDING")
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+
+
+class ProviderCheck(Stateful):
+    """What was decided about one item of a provider's checklist (`app/catalog/checklist.py`); no row means open.
+
+    Accepted without `decided_by`: nobody here looked at it, and `reason` says why it counts all the same.
+    """
+
+    MOVES = moves({"OPEN": "ACCEPTED REFUSED", "ACCEPTED": "OPEN", "REFUSED": "OPEN"})
+    STAMPS = {"ACCEPTED": "decided_at", "REFUSED": "decided_at"}
+
+    __tablename__ = "provider_checks"
+    __table_args__ = (
+        status_check(MOVES),
+        UniqueConstraint("provider_id", "item"),
+        CheckConstraint("(status = 'OPEN') = (decided_at IS NULL)", name="decided"),
+        CheckConstraint("status = 'ACCEPTED' OR (status = 'REFUSED') = (reason IS NOT NULL)", name="reason"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))
+    item: Mapped[str]
+    status: Mapped[str] = mapped_column(default="OPEN", server_default="OPEN")
+    reason: Mapped[str | None]
+    decided_by_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[User | None] = relationship(lazy="joined")
+
+
+class ProviderDocument(Stateful):
+    """A paper that a provider has shown for one item of its checklist. Its file is in the storage under a key of ours.
+
+    A document is never changed: a newer one replaces it. Of a removed one the row is left, and no file.
+    """
+
+    MOVES = moves({"CURRENT": "REPLACED REMOVED", "REPLACED": "REMOVED", "REMOVED": ""})
+    STAMPS = {"REPLACED": "replaced_at", "REMOVED": "removed_at"}
+
+    __tablename__ = "provider_documents"
+    __table_args__ = (
+        status_check(MOVES),
+        UniqueConstraint("storage_key"),
+        CheckConstraint("size > 0", name="size"),
+        CheckConstraint("(status = 'REMOVED') = (removal_reason IS NOT NULL)", name="removed"),
+        Index("ix_provider_documents_provider_id", "provider_id", "id"),
+        Index(
+            "uq_provider_documents_current",
+            *("provider_id", "item"),
+            unique=True,
+            postgresql_where=text("status = 'CURRENT'"),
+        ),
+        Index("ix_provider_documents_expires_on", "expires_on", postgresql_where=text("status = 'CURRENT'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))
+    item: Mapped[str]
+    status: Mapped[str] = mapped_column(default="CURRENT", server_default="CURRENT")
+    storage_key: Mapped[str]
+    file_name: Mapped[str]
+    content_type: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[bytes]
+    expires_on: Mapped[date | None]
+    uploaded_by_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
+    uploaded_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    replaced_at: Mapped[datetime | None]
+    removed_at: Mapped[datetime | None]
+    removal_reason: Mapped[str | None]
+    uploaded_by: Mapped[User | None] = relationship(lazy="joined")
 
 
 class Package(Stateful):

@@ -12,6 +12,7 @@ from flask_admin import Admin
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.accounts.sessions import LIFETIME
+from app.catalog.documents import MOST_BYTES
 from app.config import settings
 from app.console import errors, formatting, mailed_links, session, two_factor
 from app.console.account import AccountView
@@ -78,7 +79,7 @@ _PLACE = {
 
 
 # Bytes that a page takes where it is more than others do: a file may be somewhat too large and still be told how large.
-_TAKES_MORE = {"imports.upload": 2 * MOST_FILE_BYTES}
+_TAKES_MORE = {"imports.upload": 2 * MOST_FILE_BYTES, "providers.add_document": 2 * MOST_BYTES}
 
 
 def pages() -> list[Page]:

@@ -48,6 +48,7 @@ _OBJECTS = {
     "webhook_events": "Stripe's events",
     "packages": "Packages",
     "providers": "Providers",
+    "provider_documents": "Documents of providers",
     "users": "People",
     "notifications": "Mail",
 }

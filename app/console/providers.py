@@ -11,9 +11,10 @@ from werkzeug.wrappers import Response
 
 from app.audit import trail
 from app.bookings.models import Booking
-from app.catalog import edits, providers
+from app.catalog import checklist, documents, edits, providers
 from app.catalog.models import Package, Provider
 from app.catalog.time_zones import all_countries
+from app.console import checklist as checklist_page
 from app.console import edit_forms, session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, line, reason_given
 from app.console.bookings import bookings_of
@@ -21,7 +22,7 @@ from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.packages import package_cells, package_href
-from app.console.record import Action, Fact, Group, Phrase, Record
+from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.words import words_in
 from app.errors import NotFound
 from app.extensions import db
@@ -48,6 +49,7 @@ TITLES: dict[str, trail.Title] = {
     "provider.reconsider": ("Taken up again", "state", None),
     "provider.suspend": ("Suspended", "state", "bad"),
     "provider.reinstate": ("Reinstated", "state", "good"),
+    **checklist_page.TITLES,
 }
 _LABELS = {
     "verify": "Verify",
@@ -56,6 +58,8 @@ _LABELS = {
     "suspend": "Suspend",
     "reinstate": "Reinstate",
 }
+_PAPERS = {"expired": "Expired", "month": "Expired, or expire within 30 days"}
+_WITHIN_DAYS = {"expired": 0, "month": 30}
 _KEYS = {"verify": "v", "reject": "r"}
 REASONS = {
     "verify": ("Papers and bank account checked", "Known from another marketplace"),
@@ -73,7 +77,7 @@ _DONE = {
 }
 
 
-class ProvidersView(RecordView):
+class ProvidersView(checklist_page.ChecklistRoutes, RecordView):
     """Providers, for everybody to read and admins to decide about."""
 
     roles = EVERYBODY
@@ -91,7 +95,12 @@ class ProvidersView(RecordView):
         Column("external_id", "External id", "mono"),
         Column("created_at", "Added", "time", "right", sort=Sort(Provider.created_at)),
     )
-    filters = (Filter("status", "State", {status: status_label(status) for status in Provider.MOVES}),)
+    filters = (
+        Filter("status", "State", {status: status_label(status) for status in Provider.MOVES}),
+        Filter(
+            "papers", "Documents", _PAPERS, where=lambda papers: checklist.has_expired(within_days=_WITHIN_DAYS[papers])
+        ),
+    )
 
     def match(self, words: str) -> ColumnElement[bool]:
         """By words of the name, or the whole external id."""
@@ -127,6 +136,7 @@ class ProvidersView(RecordView):
         ).first()
         shown = select(Package).where(Package.provider_id == provider.id).order_by(Package.id.desc()).limit(_SHOWN)
         to_come = _to_come(provider)
+        actions, blocked = _actions(provider, counts.published if counts else 0, to_come)
         facts = [
             Fact("Packages", counts.packages if counts else 0, "number"),
             Fact("Published", counts.published if counts else 0, "number"),
@@ -141,11 +151,17 @@ class ProvidersView(RecordView):
                 titles=TITLES,
                 status=provider.status,
                 sub=(Phrase("added", at=provider.created_at),),
-                actions=_actions(provider, counts.published if counts else 0, to_come),
-                facts=[Group("Facts", facts), Group("How to reach it", _contact(provider))],
-                timeline=list(trail.moments({"providers": [provider.id]}, titles=TITLES)),
+                actions=actions,
+                blocked=blocked,
+                facts=[Group("Facts", facts), Group("How to reach it", contact_of(provider))],
+                timeline=list(
+                    trail.moments(
+                        {"providers": [provider.id], "provider_documents": documents.ids_of(provider.id)}, titles=TITLES
+                    )
+                ),
             ),
             "console/providers/show.html",
+            checklist=checklist_page.panel(provider),
             packages=[
                 line(package_href(package.id), **package_cells(package)) for package in db.session.scalars(shown)
             ],
@@ -197,7 +213,8 @@ def _to_come(provider: Provider) -> int:
     return db.session.scalar(confirmed) or 0
 
 
-def _contact(provider: Provider) -> list[Fact]:
+def contact_of(provider: Provider) -> list[Fact]:
+    """How staff reach a provider."""
     return [
         Fact("Contact", provider.contact_name),
         Fact("E-mail", provider.email),
@@ -207,10 +224,13 @@ def _contact(provider: Provider) -> list[Fact]:
     ]
 
 
-def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
-    """What may be decided now; the rules are the verb's."""
+def _actions(provider: Provider, published: int, to_come: int) -> tuple[list[Action], list[Blocked]]:
+    """What may be decided now, and what the checklist stands against; the rules are the verb's."""
     if not session.actor().has(providers.MAY_DECIDE):
-        return []
+        return [], []
+    possible = [name for name, (source, _to) in providers.DECISIONS.items() if provider.status == source]
+    why_not = checklist_page.why_not_verified(provider)
+    stopped = [name for name in possible if why_not and providers.DECISIONS[name][1] == "VERIFIED"]
     packages = f"{published:,} published {'package' if published == 1 else 'packages'}"
     stays = f"{to_come:,} confirmed {'booking stands' if to_come == 1 else 'bookings stand'}"
     explain = {
@@ -234,7 +254,7 @@ def _actions(provider: Provider, published: int, to_come: int) -> list[Action]:
             needs_reason=True,
             reasons=REASONS[decision],
         )
-        for decision, (source, _to) in providers.DECISIONS.items()
-        if provider.status == source
+        for decision in possible
+        if decision not in stopped
     ]
-    return [edit, *decisions]
+    return [edit, *decisions], [Blocked(_LABELS[decision], why_not or "") for decision in stopped]

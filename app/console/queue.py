@@ -52,7 +52,8 @@ class Decision:
     with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
     with it, the decision is in the bulk bar; with the name of a kind of bulk run as `run`, it can be taken on all that
     match, however many. `explain` says what it will do; `key` is as in `Action`, and `u` for an
-    undo. `when` narrows further what the states and roles allow.
+    undo. `when` narrows further what the states and roles allow; `why_not` says what an item still lacks for it, which
+    is shown at its button, disabled until then.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Decision:
     needs_reason: bool = False
     danger: bool = False
     when: Callable[[Any, Actor], bool] | None = None
+    why_not: Callable[[Any], str | None] | None = None
 
     @property
     def choices(self) -> list[tuple[str, str]]:
@@ -86,7 +88,7 @@ class Decision:
 class Urgency:
     """Why an item comes before others, in words: as if it had waited so many hours longer."""
 
-    words: str
+    words: str | Callable[[Any], str]
     when: ColumnElement[bool]
     hours: int = 24
 
@@ -110,6 +112,8 @@ class QueueView(Page):
     # The column that says since when an item waits, and from when on that is a reason by itself.
     since: ClassVar[str] = "created_at"
     patience: ClassVar[timedelta] = timedelta(days=2)
+    # An item's page; one of the queue's own extends this one.
+    item_template: ClassVar[str] = "console/queue/item.html"
     # How an item's history is told, as for `trail.moments`.
     titles: ClassVar[Mapping[str, trail.Title]] = {}
     # What its rows are exported as (`app/bulk/exports.py`), all columns of it; a queue without it can't be.
@@ -134,6 +138,9 @@ class QueueView(Page):
         """Narrow the query to what the words find."""
         raise NotImplementedError
 
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Read what cells and urgencies need, for all rows of a page at once."""
+
     def cells(self, row: Any) -> dict[str, Any]:
         """A row's cells by column key; the columns of the same names unless a subclass says otherwise."""
         return {column.key: getattr(row, column.key) for column in self.columns}
@@ -154,6 +161,10 @@ class QueueView(Page):
         """What else there is to know about an item."""
         cells = self.cells(row)
         return [Group("Facts", [Fact(column.label, cells[column.key], column.kind) for column in self.columns[1:]])]
+
+    def context(self, row: Any) -> dict[str, Any]:
+        """What else an item's page shows, where its template is one of the queue's own."""
+        return {}
 
     def just_decided(self, by: Actor) -> Sequence[Any]:
         """The items that `by` decided on last, all in one go, as long as that can be undone."""
@@ -225,6 +236,7 @@ class QueueView(Page):
         more, found = len(found) > self.page_size, found[: self.page_size]
         is_onwards = "after" in request.args
         rows = [row for row, _, _ in found]
+        self.prepare(rows)
         held = claims.of(self.model, [row.id for row in rows])
         mark = _mark({row.id: version for row, version, _ in found}, held)
         offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
@@ -383,7 +395,11 @@ class QueueView(Page):
         return tuple_(*found)
 
     def _reasons(self, row: Any, holding: Sequence[bool]) -> list[str]:
-        reasons = [urgency.words for urgency, holds in zip(self.urgency, holding, strict=True) if holds]
+        reasons = [
+            urgency.words if isinstance(urgency.words, str) else urgency.words(row)
+            for urgency, holds in zip(self.urgency, holding, strict=True)
+            if holds
+        ]
         waited = utcnow() - getattr(row, self.since)
         if waited >= self.patience:
             reasons.append(f"Waits for {waited.days} {'day' if waited.days == 1 else 'days'}")
@@ -418,6 +434,7 @@ class QueueView(Page):
 
     def _item(self, row: Any, by: Actor, *, refusal: Mapping[str, Any] | None = None) -> str:
         _, chosen, words, asked = self._asked()
+        self.prepare([row])
         offered = self.offered(row, by)
         is_waiting = row.status == self.waiting
         if is_waiting and offered and not request.headers.get(LOOKING_AGAIN):
@@ -429,7 +446,7 @@ class QueueView(Page):
         entry, narrowed = meanwhile.newest(row), self._narrowed(chosen, words, self.waiting)
         return str(
             self.render(
-                "console/queue/item.html",
+                self.item_template,
                 record=Record(
                     title=self.heading(row),
                     status=row.status,
@@ -442,6 +459,7 @@ class QueueView(Page):
                 text=self.text(row),
                 reasons=self._reasons(row, holding) if is_waiting else (),
                 decisions=[(decision, self._address(row.id, decision.name, asked=asked)) for decision in offered],
+                why_not={decision.name: decision.why_not(row) for decision in offered if decision.why_not},
                 seen=entry.id if entry else 0,
                 claim=held.get(row.id) if is_waiting else None,
                 claim_href=self._address(row.id, "claim") if is_waiting and offered else None,
@@ -457,6 +475,7 @@ class QueueView(Page):
                     "ids": [row.id],
                     "mark": _mark({row.id: version}, held),
                 },
+                **self.context(row),
             )
         )
 

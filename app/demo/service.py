@@ -18,7 +18,7 @@ from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
 from app.audit.service import Chain
 from app.bookings.models import Booking
-from app.catalog.models import Availability, Package, Provider
+from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
 from app.config import settings
 from app.db import keep_before, leave_database, owner_engine, transaction, utcnow
 from app.demo import catalogue, people
@@ -26,6 +26,7 @@ from app.demo.catalogue import Offer, Stock, season
 from app.demo.copying import Loading, TableCopy
 from app.demo.journal import Journal
 from app.demo.lives import Lives, Plot, Stay, Terms
+from app.demo.papers import Papers
 from app.demo.people import Person
 from app.demo.places import zone
 from app.demo.reviews import count_ratings, write_reviews
@@ -54,11 +55,11 @@ _TRIES = 60
 
 # Every table that rows go into, parents first.
 _FILLED = (
-    *(User, StaffRole, Provider, Package, Booking, Payment, Refund),
+    *(User, StaffRole, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund),
     *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, RatingCount, ReviewText, Availability),
 )
 # Those whose ids others refer to, or the chain of the audit trail.
-_NUMBERED = (User, Provider, Package, Booking, Payment, Refund, AuditEntry, Review)
+_NUMBERED = (User, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund, AuditEntry, Review)
 _ANYTHING_THERE = tuple(select(model.id).limit(1) for model in (Booking, Package))
 
 _PLOTS: dict[Plot, int] = {
@@ -271,7 +272,7 @@ def _load(
     staff = _make_staff(loading, journal, by, password_hash, start - _YEAR - timedelta(days=45))
     travellers = _make_travellers(rng, loading, scale.travellers, password_hash, start - _YEAR, end)
     registrations = _Registrations(journal, travellers)
-    offers = _make_catalogue(rng, loading, scale, end)
+    offers = _make_catalogue(rng, loading, scale, end, Papers(loading, journal, staff["admin"], today))
     stock = Stock(offers, today)
     business = Terms(settings().hold_minutes, settings().commission_basis_points)
     lives = Lives(rng, loading, journal, stripe, stock, staff["support"], business, now)
@@ -375,7 +376,7 @@ def _without_hash(row: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in row.items() if name != "password_hash"}
 
 
-def _make_catalogue(rng: random.Random, loading: Loading, scale: Scale, end: datetime) -> list[Offer]:
+def _make_catalogue(rng: random.Random, loading: Loading, scale: Scale, end: datetime, papers: Papers) -> list[Offer]:
     providers, packages = TableCopy(Provider, loading), TableCopy(Package, loading)
     sellers = catalogue.providers(rng, loading.ids(Provider), scale.providers, end)
     for seller in sellers:
@@ -386,6 +387,8 @@ def _make_catalogue(rng: random.Random, loading: Loading, scale: Scale, end: dat
         packages.add(row)
         offers.append(offer)
     packages.send()
+    papers.write(sellers, {offer.provider_id for offer in offers if offer.is_tour})
+    papers.save()
     return offers
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.catalog.checklist import ITEMS
+
 
 @dataclass(frozen=True)
 class Invariant:
@@ -14,8 +16,10 @@ class Invariant:
 
     @property
     def select(self) -> str:
-        """The SELECT in full: DAYS_SOLD stands for every night of every booking."""
-        return self.contradictions.replace("DAYS_SOLD", _DAYS_SOLD)
+        """The SELECT in full: DAYS_SOLD stands for every night of every booking, ASKED_OF_ALL for the items of the
+        checklist that every provider has to show.
+        """
+        return self.contradictions.replace("DAYS_SOLD", _DAYS_SOLD).replace("ASKED_OF_ALL", _ASKED_OF_ALL)
 
 
 # Every night of a booking, or its departure, as a row.
@@ -25,6 +29,10 @@ _DAYS_SOLD = """
             CAST(night.value->>'price' AS bigint) AS price_minor, night.value ? 'departure' AS is_departure
      FROM bookings b CROSS JOIN LATERAL jsonb_array_elements(b.nights) AS night) AS days
 """
+
+_ASKED_OF_ALL = "(VALUES {}) AS asked(item)".format(
+    ", ".join(f"('{item.key}')" for item in ITEMS if item.is_required and item.sells is None)
+)
 
 INVARIANTS = (
     Invariant(
@@ -229,6 +237,15 @@ INVARIANTS = (
         FROM reviews r JOIN bookings b ON b.id = r.booking_id
         WHERE b.status <> 'COMPLETED' OR (r.package_id, r.traveller_id) <> (b.package_id, b.traveller_id)
            OR NOT coalesce(b.completed_at <= r.created_at, false)
+        """,
+    ),
+    Invariant(
+        "A verified provider has shown everything that is asked of all",
+        """
+        SELECT 'provider ' || p.id || ' is verified, ' || asked.item || ' is ' || coalesce(lower(c.status), 'open')
+        FROM providers p CROSS JOIN ASKED_OF_ALL
+             LEFT JOIN provider_checks c ON c.provider_id = p.id AND c.item = asked.item
+        WHERE p.status = 'VERIFIED' AND c.status IS DISTINCT FROM 'ACCEPTED'
         """,
     ),
     Invariant(

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 
 
 def upgrade() -> None:

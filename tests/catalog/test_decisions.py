@@ -50,6 +50,8 @@ def test_a_decision_moves_the_provider_and_is_kept_with_its_reason(
     app: Flask, source: str, decision: str, to: str
 ) -> None:
     provider, by = factories.provider(status=source), admin()
+    if source == "PENDING":
+        factories.complete(provider)
     providers.decide(provider.id, decision, by=by, reason=" Because ")
     assert factories.reread(provider).status == to
     entry = last_entry("providers", provider.id)

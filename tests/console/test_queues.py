@@ -474,7 +474,7 @@ def test_picking_nothing_or_nonsense_decides_nothing(desk: Desk) -> None:
 
 
 def test_providers_are_verified_from_their_queue_with_a_reason(app: Flask) -> None:
-    first, second = factories.provider(status="PENDING"), factories.provider(status="PENDING")
+    first, second = (factories.complete(factories.provider(status="PENDING")) for _ in range(2))
     with transaction():
         order = "UPDATE providers SET created_at = :at WHERE id = :id"
         for provider, day in ((first, "2001-01-01"), (second, "2001-01-02")):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
@@ -18,7 +19,7 @@ from flask import Flask
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from app import create_app
+from app import create_app, storage
 from app.accounts import service as accounts
 from app.accounts import staff
 from app.accounts.models import User
@@ -26,7 +27,8 @@ from app.audit import service as audit
 from app.audit.actor import SYSTEM
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
-from app.catalog.models import Package, Provider
+from app.catalog import checklist
+from app.catalog.models import Package, Provider, ProviderDocument
 from app.db import utcnow
 from app.demo import people
 from app.demo import service as demo
@@ -95,6 +97,27 @@ def test_every_state_of_a_review_is_there_and_the_newest_wait(seeded: Flask) -> 
     newest = db.session.scalars(select(Review.status).order_by(Review.id.desc()).limit(12)).all()
     assert set(newest) == {"PENDING"}
     assert set(db.session.scalars(select(Review.rating).distinct())) == {1, 2, 3, 4, 5}
+
+
+def test_providers_have_shown_papers_in_every_stage(seeded: Flask) -> None:
+    providers = db.session.scalars(select(Provider)).all()
+    checklists = checklist.of_many([provider.id for provider in providers])
+    lacking = {
+        status: [
+            "; ".join(checklist.lacking(checklists[provider.id])) for provider in providers if provider.status == status
+        ]
+        for status in Provider.MOVES
+    }
+    assert set(lacking["VERIFIED"]) == {"", "Liability insurance expired 3 days ago"}
+    assert any("is refused" in words for words in lacking["PENDING"])
+    assert any(words.endswith("expired 3 days ago") for words in lacking["PENDING"])
+    assert any(standing.needs_reading for standings in checklists.values() for standing in standings)
+    documents = db.session.scalars(select(ProviderDocument)).all()
+    assert len(documents) >= 10
+    for document in documents:
+        content = b"".join(storage.read(document.storage_key))
+        assert (len(content), hashlib.sha256(content).digest()) == (document.size, document.sha256)
+        assert content.startswith(b"%PDF-" if document.content_type == "application/pdf" else b"\x89PNG")
 
 
 def test_before_the_last_year_there_are_only_stays_that_were_completed(seeded: Flask) -> None:

@@ -155,6 +155,12 @@ FAULTS = {
         "UPDATE reviews SET package_id = (SELECT min(id) FROM packages WHERE id <> reviews.package_id)",
         "UPDATE reviews SET created_at = created_at - interval '3 years'",
     ),
+    "shown everything that is asked of all": (
+        "DELETE FROM provider_checks WHERE item = 'identity'",
+        "UPDATE provider_checks SET status = 'OPEN', decided_at = NULL, reason = NULL WHERE item = 'bank_account'",
+        "UPDATE provider_checks SET status = 'REFUSED', reason = 'Looks altered' WHERE item = 'legal_name'",
+        "UPDATE providers SET status = 'VERIFIED' WHERE status = 'PENDING'",
+    ),
     "at most one review": (
         "ALTER TABLE reviews DROP CONSTRAINT uq_reviews_booking_id;"
         " UPDATE reviews SET booking_id = (SELECT min(booking_id) FROM reviews)",
