@@ -20,8 +20,8 @@ from tests import factories
 
 def provider(row_id: int, **values: Any) -> dict[str, Any]:
     return {
+        **dict.fromkeys(column.name for column in Provider.__table__.columns),
         "id": row_id,
-        "external_id": None,
         "name": f"Provider {row_id}",
         "status": "VERIFIED",
         "created_at": datetime(2026, 3, 1, 12, 30, 0, 123_456, tzinfo=UTC),
