@@ -129,7 +129,7 @@ def panel(provider: Provider) -> dict[str, Any]:
     may_decide = session.actor().has(checklist.MAY_DECIDE)
     others = {name: value for name, value in request.args.items() if name not in ("item", "expires_on")}
     back = f"{request.path}?{urlencode(others)}" if others else request.path
-    current = _current(provider, standings, today)
+    current = _current(standings, today)
     required = [standing for standing in standings if standing.item.is_required]
     accepted = sum(standing.lacks(today) is None for standing in required)
     return {
@@ -160,13 +160,11 @@ def why_not_verified(provider: Provider) -> str | None:
     return f"{checklist.in_a_row(missing)}." if missing else None
 
 
-def _current(provider: Provider, standings: Sequence[Standing], today: date) -> Standing | None:
+def _current(standings: Sequence[Standing], today: date) -> Standing | None:
     asked = request.args.get("item")
     for standing in standings:
         if standing.item.key == asked:
             return standing
-    if provider.status == "VERIFIED":
-        return None
     undecided = [standing for standing in standings if standing.status == "OPEN" and standing.lacks(today)]
     # What can be decided comes before what waits for a document.
     ready = [standing for standing in undecided if standing.document or not standing.item.needs_document]
