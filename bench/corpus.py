@@ -44,7 +44,7 @@ _CATALOGUE = """
 INSERT INTO providers (name, status) SELECT 'Provider ' || n, 'VERIFIED' FROM generate_series(1, 200) n;
 INSERT INTO packages (provider_id, type, status, name, place, city, country, time_zone, latitude, longitude,
                       price_minor, capacity, units)
-SELECT 1 + n % 200, 'hotel', 'PUBLISHED', 'Apartment ' || n || ' by the river', 'Grünerløkka', 'Oslo', 'Norway',
+SELECT 1 + n %% 200, 'hotel', 'PUBLISHED', 'Apartment ' || n || ' by the river', 'Grünerløkka', 'Oslo', 'Norway',
        'Europe/Oslo', 59.92, 10.76, 10000, 4, 10
 FROM generate_series(1, %(packages)s) n;
 """

@@ -47,7 +47,7 @@ def cases() -> Iterator[list[Case]]:
     """The table of what is measured, on services of its own."""
     with ExitStack() as stack:
         found = stack.enter_context(services())
-        print("Filling the tables takes about a minute.", flush=True)
+        print("Filling the tables takes two minutes or more.", flush=True)
         with found.app.app_context():
             words = corpus.fill(found)
             desk = _sign_in(found)

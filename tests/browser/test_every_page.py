@@ -16,6 +16,7 @@ from tests.accounts.codes import Phone, set_up
 from tests.browser.conftest import DESKTOP, Console, type_in, window
 from tests.browser.pages import ConsolePage
 
+pytestmark = pytest.mark.timeout(900)  # the walk is one long way, and is counted for the first test
 AXE = (Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 NARROW = (390, 844)
