@@ -372,7 +372,8 @@ def test_each_caller_gets_what_the_table_says(
 def drawn(app: Flask, page: TestResponse) -> set[str]:
     """Where the buttons of a page lead."""
     forms = re.findall(r'<form[^>]*method="post"[^>]*>', page.text)
-    actions = [found[1] for form in forms if (found := re.search(r'action="([^"]+)"', form))]
+    # Without an action, a form is sent to its own page.
+    actions = [found[1] if (found := re.search(r'action="([^"]+)"', form)) else "" for form in forms]
     return {urljoin(page.request.path, action.replace("&amp;", "&")) for action in actions}
 
 

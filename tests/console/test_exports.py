@@ -20,8 +20,8 @@ from tests import factories, queued
 from tests.console.browser import Browser, signed_in
 from tests.console.test_bulk_pages import words
 
-# Everybody's own runs, which are a few.
-NOT_EXPORTED = {"bulk"}
+# Lists of what somebody had done, which are short.
+NOT_EXPORTED = {"bulk", "imports"}
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,8 @@ def test_every_list_and_queue_can_be_exported_by_whom_it_opens_for(app: Flask) -
         export = EXPORTS[page.exported_as]
         assert export.roles == page.roles, page.endpoint
         assert export.model is page.model, page.endpoint
-        assert {column.key for column in page.columns} <= {field.key for field in export.fields}, page.endpoint
+        if isinstance(page, RecordView):  # a queue is exported with all columns that its export has
+            assert {column.key for column in page.columns} <= {field.key for field in export.fields}, page.endpoint
 
 
 def test_a_list_is_exported_with_its_filters_order_and_columns(app: Flask) -> None:
