@@ -35,6 +35,7 @@ from app.accounts import passwords
 from app.accounts.models import PasswordResetRequest, SignInThrottle
 from app.db import transaction
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST, request_id
 from dev.postgres import APP, OWNER, SUPERUSER
 from dev.services import throwaway
 from tests.queued import asked_for
@@ -214,6 +215,7 @@ def _app(database: str, local_stripe: str) -> Iterator[Flask]:
 @pytest.fixture
 def app(_app: Flask) -> Iterator[Flask]:
     """The app on this process' database, with a context pushed; its Redis is empty."""
+    request_id.set(OUTSIDE_A_REQUEST)
     with _app.app_context():
         asked_for()
         _app.extensions["redis"].flushdb()
