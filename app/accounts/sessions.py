@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import joinedload
 
 from app.accounts import service as accounts
 from app.accounts import throttle, two_factor
@@ -109,16 +110,22 @@ def find(token: str) -> ConsoleSession | None:
 
     Asked on every request, so that revoking a session or a role takes effect with the next click.
     """
-    found = db.session.execute(
-        select(User, StaffSession.id, StaffSession.last_seen_at, StaffSession.needs_code, StaffSession.proven_at)
-        .join(StaffSession, StaffSession.user_id == User.id)
-        .where(
-            StaffSession.token_hash == hash_token(token),
-            StaffSession.ended_at.is_(None),
-            StaffSession.expires_at > func.now(),
-            User.is_active,
+    found = (
+        db.session.execute(
+            select(User, StaffSession.id, StaffSession.last_seen_at, StaffSession.needs_code, StaffSession.proven_at)
+            .join(StaffSession, StaffSession.user_id == User.id)
+            .where(
+                StaffSession.token_hash == hash_token(token),
+                StaffSession.ended_at.is_(None),
+                StaffSession.expires_at > func.now(),
+                User.is_active,
+            )
+            # In the same round trip: every request asks.
+            .options(joinedload(User.staff_roles))
         )
-    ).first()
+        .unique()
+        .first()
+    )
     if found is None or not found.User.roles:
         return None
     if utcnow() - found.last_seen_at > _SEEN_EVERY:

@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.accounts.sessions import LIFETIME
 from app.catalog.documents import MOST_BYTES
 from app.config import settings
-from app.console import errors, formatting, mailed_links, session, two_factor
+from app.console import cells, errors, formatting, mailed_links, session, two_factor
 from app.console.account import AccountView
 from app.console.audit import AuditView
 from app.console.base import Page
@@ -121,6 +121,7 @@ def register(app: Flask) -> None:
     app.session_interface = session.ConsoleCookie()
     app.permanent_session_lifetime = timedelta(seconds=LIFETIME.total_seconds())
     app.jinja_env.filters.update(formatting.FILTERS)
+    app.jinja_env.globals.update(cells.WRITTEN, sprite=f"{app.static_url_path}/vendor/tabler-icons/sprite.svg")
     app.context_processor(lambda: _frame(menu) if request and request.path.startswith("/console") else {})
 
 
