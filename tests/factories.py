@@ -81,6 +81,7 @@ def provider(**values: Any) -> Provider:
 def complete(made: Provider) -> Provider:
     """The provider with everything required of it accepted."""
     with transaction():
+        db.session.flush()  # inside another transaction it has no id yet
         checklist.accept_unseen([made], because="Known from somewhere else")
     return made
 
