@@ -24,6 +24,15 @@ def upgrade() -> None:
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_reviews_urgent ON reviews"
             f" ({URGENT_AT}, id) WHERE status = 'PENDING'"
         )
+        op.create_index(
+            "ix_reviews_approved",
+            "reviews",
+            ["id"],
+            unique=False,
+            postgresql_where=sa.text("status = 'APPROVED'"),
+            postgresql_concurrently=True,
+            if_not_exists=True,
+        )
         for column in LEDGER:
             op.create_index(
                 f"ix_ledger_entries_{column}",
@@ -80,4 +89,5 @@ def downgrade() -> None:
     op.drop_table("review_texts")
     for column in LEDGER:
         op.drop_index(f"ix_ledger_entries_{column}", table_name="ledger_entries")
+    op.drop_index("ix_reviews_approved", table_name="reviews")
     op.drop_index("ix_reviews_urgent", table_name="reviews")
