@@ -14,8 +14,13 @@ from sqlalchemy.dialects.postgresql import insert
 from app.accounts.models import Claim
 from app.audit.actor import Actor
 from app.config import settings
-from app.db import transaction, utcnow
+from app.db import read, transaction, utcnow
 from app.extensions import Model, db
+
+_HELD = """
+SELECT object_id FROM claims
+WHERE user_id = %(by)s AND object_type = %(model)s AND object_id IS DISTINCT FROM CAST(%(but)s AS bigint) LIMIT 1
+"""
 
 
 def take(model: type[Model], object_id: int, *, by: Actor) -> Claim:
@@ -49,6 +54,9 @@ def take(model: type[Model], object_id: int, *, by: Actor) -> Claim:
 
 def let_go(model: type[Model], *, by: Actor, but: int | None = None) -> None:
     """`by` looks at no row of the model any more, `but` perhaps at this one."""
+    # Whoever opens a list lets go; mostly there is nothing to let go of, and no transaction to begin.
+    if not read(_HELD, {"by": by.id, "model": model.__tablename__, "but": but}):
+        return
     with transaction():
         db.session.execute(
             delete(Claim).where(

@@ -142,10 +142,11 @@ class QueueView(Deciding):
         self.prepare(rows)
         held = claims.of(self.model, [row.id for row in rows])
         offered = {row.id: [decision.name for decision in self.offered(row, by)] for row in rows}
+        here, narrowed_to = self._address(), f"?{urlencode(asked)}" if asked else ""
         lines = [
             {
                 "id": row.id,
-                "href": self._address(row.id, asked=asked),
+                "href": f"{here}{row.id}/{narrowed_to}",
                 "heading": self.heading(row),
                 "cells": self.cells(row),
                 "reasons": self._standing.reasons(row, holding) if is_waiting else (),

@@ -190,6 +190,8 @@ class ReviewsView(QueueView):
 
     def just_decided(self, by: Actor) -> Sequence[Review]:
         """What can still be undone of the last decision; a bulk too large for a page is undone on its own."""
+        if not reviews.has_undoable(by):
+            return ()
         mine = (
             self.query()
             .where(Review.moderated_by == by.id, Review.undo_until > func.now())

@@ -13,7 +13,7 @@ from app.audit import service as audit
 from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
-from app.db import lock, statement, transaction, utcnow
+from app.db import lock, read, statement, transaction, utcnow
 from app.errors import Conflict, FieldError, Invalid, NotAllowed
 from app.extensions import db
 from app.reviews import ratings
@@ -193,6 +193,12 @@ def settle_due() -> int:
     while batch := _settle_some():
         settled += batch
     return settled
+
+
+def has_undoable(by: Actor) -> bool:
+    """Whether there is a decision of theirs that they could take back now. Asked on every look at the queue."""
+    undoable = "SELECT id FROM reviews WHERE moderated_by = %(by)s AND undo_until > now() LIMIT 1"
+    return bool(read(undoable, {"by": by.id}))
 
 
 def what_happened(ids: Collection[int]) -> dict[int, str]:
