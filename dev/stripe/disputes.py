@@ -63,6 +63,7 @@ DECISIVE_EVIDENCE: dict[str, tuple[str | None, str]] = {
     "escalate_inquiry_evidence": (None, "escalate_inquiry"),
 }
 OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
+STATUSES = (*OPEN, "warning_closed", "won", "lost", "prevented")
 DAYS_TO_RESPOND = 8  # until the end of that day, as for Stripe's test cards; banks give 7 to 21
 
 LIST_SPEC: Spec = LIST | {"charge": identifier, "payment_intent": identifier}
