@@ -23,6 +23,7 @@ from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, PaymentHold, Refund, RefundLimit, WebhookEvent
+from app.reports.models import Difference, Reconciliation, StripeMovement
 from app.reviews.models import RatingCount, Review, ReviewText
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "BulkChunk",
     "BulkProblem",
     "Claim",
+    "Difference",
     "IdempotencyKey",
     "Import",
     "ImportRejection",
@@ -52,6 +54,7 @@ __all__ = [
     "ProviderDocument",
     "RatingCount",
     "RecentRecord",
+    "Reconciliation",
     "RecoveryCode",
     "RefreshToken",
     "Refund",
@@ -63,6 +66,7 @@ __all__ = [
     "SignInThrottle",
     "StaffRole",
     "StaffSession",
+    "StripeMovement",
     "TwoFactor",
     "User",
     "WebhookEvent",

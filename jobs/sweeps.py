@@ -8,9 +8,10 @@ from app.imports.models import Import
 from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
+from app.reports.models import Reconciliation
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest, Bulk, Import)
+SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest, Bulk, Import, Reconciliation)
 
 
 @job
@@ -60,3 +61,9 @@ def bulks() -> None:
 def imports() -> None:
     """Hand out the imports that go on."""
     sweep_asked(Import)
+
+
+@job
+def reconciliations() -> None:
+    """Hand out the days whose reconciliation goes on."""
+    sweep_asked(Reconciliation)

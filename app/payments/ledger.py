@@ -20,6 +20,8 @@ COMMISSION_REVENUE = "commission_revenue"
 STRIPE_FEES = "stripe_fees"
 REFUNDS_PAYABLE = "refunds_payable"
 GOODWILL = "goodwill"
+# What differs from Stripe's balance and has no other place yet.
+SUSPENSE = "suspense"
 
 # Who bears a refund; what one posts when it is submitted, and takes back when it ends failed.
 _SHARES = {
@@ -39,6 +41,11 @@ POSTINGS = {
     **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in _SHARES.items()},
     "refund.paid": (REFUNDS_PAYABLE, STRIPE_BALANCE),
     "refund.failed": (STRIPE_BALANCE, REFUNDS_PAYABLE),
+    # What the reconciliation with Stripe found and somebody in finance has booked.
+    "correction.received": (STRIPE_BALANCE, SUSPENSE),
+    "correction.paid_out": (SUSPENSE, STRIPE_BALANCE),
+    "correction.fee": (STRIPE_FEES, STRIPE_BALANCE),
+    "correction.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
 }
 
 
@@ -59,6 +66,16 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
         {"capture.owed_back": payment.amount_minor, "capture.stripe_fee": fee_minor},
         source_id=_charge_of(payment),
     )
+
+
+def post_capture_fee(payment: Payment) -> None:
+    """Stripe's fee of a captured payment, where it alone was not posted."""
+    _post(payment, {"capture.stripe_fee": payment.fee_minor or 0}, source_id=_charge_of(payment))
+
+
+def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
+    """What makes the books agree with Stripe's balance, by kind in minor units; once for each source."""
+    _post(payment, amounts, source_id=source_id)
 
 
 def refund_lines(*, provider_minor: int, commission_minor: int, goodwill_minor: int) -> dict[str, int]:

@@ -66,7 +66,10 @@ class StripeRefund:
 
 @dataclass(frozen=True)
 class BalanceTransaction:
-    """What one object (a charge, a refund, a dispute) moved on our Stripe balance; an amount going out is negative."""
+    """What one object (a charge, a refund, a dispute) moved on our Stripe balance; an amount going out is negative.
+
+    `intent_id` is the payment intent of that object, where it was asked for.
+    """
 
     id: str
     type: str
@@ -75,6 +78,7 @@ class BalanceTransaction:
     fee_minor: int
     currency: str
     created_at: datetime
+    intent_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,25 @@ def balance_transactions(
     Raises Unavailable. https://docs.stripe.com/api/balance_transactions/list
     """
     return _pages("/v1/balance_transactions", _created(since, until), _balance_transaction)
+
+
+def balance_transactions_after(
+    after: str | None, *, since: datetime, until: datetime
+) -> tuple[list[BalanceTransaction], bool]:
+    """The page of them behind the transaction `after`, the first without one, with the intents of what they are about;
+    and whether there are more. Raises Unavailable.
+    """
+    parameters = {**_created(since, until), "limit": 100, "expand": ["data.source"]}
+    if after is not None:
+        parameters["starting_after"] = after
+    rows, more = _ask(partial(_page, "/v1/balance_transactions", parameters))
+    return [_balance_transaction(row) for row in rows], more
+
+
+def balance_transactions_of(source_id: str) -> list[BalanceTransaction]:
+    """What one object ever moved; nothing for one that Stripe doesn't know. Raises Unavailable."""
+    parameters = {"source": source_id, "expand": ["data.source"]}
+    return [row for page in _pages("/v1/balance_transactions", parameters, _balance_transaction) for row in page]
 
 
 def list_disputes(*, since: datetime | None = None, until: datetime | None = None) -> Iterator[list[StripeDispute]]:
@@ -366,14 +389,17 @@ def _refund_in_list(row: dict[str, Any]) -> StripeRefund:
 
 
 def _balance_transaction(row: dict[str, Any]) -> BalanceTransaction:
+    source = row["source"]
+    about: dict[str, Any] = source if isinstance(source, dict) else {"id": source}
     return BalanceTransaction(
         id=row["id"],
         type=row["type"],
-        source_id=row["source"],
+        source_id=about["id"],
         amount_minor=row["amount"],
         fee_minor=row["fee"],
         currency=row["currency"].upper(),
         created_at=datetime.fromtimestamp(row["created"], UTC),
+        intent_id=about.get("payment_intent"),
     )
 
 

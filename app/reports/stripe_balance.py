@@ -12,51 +12,38 @@ from app.db import utcnow
 from app.errors import TripdeskError
 from app.extensions import db
 from app.money import Money
-from app.payments import ledger, stripe_gateway
+from app.payments import stripe_gateway
 from app.payments.stripe_gateway import BalanceTransaction
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
+from app.reports.movements import BOOKED, KINDS, booked_as
 
 STRIPE = "The ledger and Stripe agree on every charge, fee and refund"
 
 # What happened at Stripe is known here within a minute; what is younger than this may still be on its way.
-_IN_FLIGHT = timedelta(minutes=2)
+IN_FLIGHT = timedelta(minutes=2)
 _PAGES_A_COMPARISON = 100
 
-# Stripe's types of balance transactions, and the beginning of the ledger's kinds that book them.
-# https://docs.stripe.com/reports/balance-transaction-types
-_KINDS = {
-    "charge": "capture.",
-    "payment": "capture.",
-    "refund": "refund.paid",
-    "payment_refund": "refund.paid",
-    "refund_failure": "refund.failed",
-    "payment_failure_refund": "refund.failed",
-}
-
 _DIFFERENCES = text(
-    """
+    f"""
     SELECT told.source || ': at Stripe ' || told.amount || ' and a fee of ' || told.fee || ', in the ledger '
-           || coalesce(booked.amount, 0) || ' and ' || coalesce(booked.fee, 0)
-    FROM unnest(CAST(:sources AS text[]), CAST(:kinds AS text[]), CAST(:amounts AS bigint[]), CAST(:fees AS bigint[]))
-         AS told(source, kind, amount, fee)
-    CROSS JOIN LATERAL (
-        SELECT sum(CASE debit_account WHEN :balance THEN amount_minor ELSE -amount_minor END)
-                   FILTER (WHERE e.kind <> 'capture.stripe_fee') AS amount,
-               sum(amount_minor) FILTER (WHERE e.kind = 'capture.stripe_fee') AS fee
-        FROM ledger_entries e
-        WHERE e.source_id = told.source AND starts_with(e.kind, told.kind)) AS booked
-    WHERE told.amount <> coalesce(booked.amount, 0) OR told.fee <> coalesce(booked.fee, 0)
-    """
+           || booked.amount || ' and ' || booked.fee
+    FROM unnest(CAST(:sources AS text[]), CAST(:booked_as AS text[]), CAST(:amounts AS bigint[]),
+                CAST(:fees AS bigint[])) AS told(source, booked_as, amount, fee)
+    CROSS JOIN LATERAL ({BOOKED}) AS booked
+    WHERE told.amount <> booked.amount OR told.fee <> booked.fee
+    """  # noqa: S608  # nosec B608 - constants of the program
 )
 
 _POSTED = text(
-    """
-    SELECT source_id, min(kind) AS kind,
-           CASE WHEN starts_with(kind, 'refund.') THEN kind ELSE 'capture.' END AS booked_as
-    FROM ledger_entries
-    WHERE posted_at < :until AND kind <> 'capture.stripe_fee' AND :balance IN (debit_account, credit_account)
-    GROUP BY source_id, booked_as
-    """
+    f"""
+    SELECT told.source, told.kind, told.booked_as FROM (
+        SELECT e.source_id AS source, min(e.kind) AS kind, kinds.booked_as
+        FROM ledger_entries e JOIN {KINDS} ON kinds.kind = e.kind AND NOT kinds.is_fee
+        WHERE e.posted_at < :until GROUP BY e.source_id, kinds.booked_as) AS told
+    -- What Stripe doesn't know and a correction took back is booked no more.
+    WHERE NOT EXISTS (SELECT FROM differences d WHERE d.source_id = told.source AND d.booked_as = told.booked_as
+                      AND d.transaction_id IS NULL AND d.entry_id IS NOT NULL)
+    """  # noqa: S608  # nosec B608 - constants of the program
 )
 
 
@@ -71,7 +58,7 @@ def check() -> Finding:
     pages = stripe_gateway.balance_transactions()
     try:
         while block := [row for page in islice(pages, _PAGES_A_COMPARISON) for row in page]:
-            settled = [row for row in block if row.created_at < started - _IN_FLIGHT]
+            settled = [row for row in block if row.created_at < started - IN_FLIGHT]
             for row in block:
                 net[row.currency] = net.get(row.currency, 0) + row.amount_minor - row.fee_minor
                 wrong += _out_of_place(row, seen)
@@ -79,38 +66,35 @@ def check() -> Finding:
     except TripdeskError as error:
         return Finding(STRIPE, [f"Stripe could not be asked: {error.detail}"])
     with at_leisure():
-        posted = db.session.execute(
-            _POSTED.execution_options(yield_per=10_000), {"until": started, "balance": ledger.STRIPE_BALANCE}
-        )
-        for source, kind, booked_as in posted:
-            if (booked_as, source) not in seen and len(wrong) <= MOST_LINES:
+        posted = db.session.execute(_POSTED.execution_options(yield_per=10_000), {"until": started})
+        for source, kind, known_as in posted:
+            if (known_as, source) not in seen and len(wrong) <= MOST_LINES:
                 wrong.append(f"{source}: posted as {kind}, but Stripe doesn't know it")
     sums = ", ".join(str(Money(amount, currency)) for currency, amount in sorted(net.items())) or "nothing"
     return Finding(STRIPE, at_most(wrong), note=f"{len(seen):,} objects, net of fees {sums}")
 
 
 def _out_of_place(row: BalanceTransaction, seen: set[tuple[str, str]]) -> list[str]:
-    kind = _KINDS.get(row.type)
-    if kind is None or row.source_id is None:
+    known_as = booked_as(row)
+    if known_as is None or row.source_id is None:
         return [f"{row.id}: a {row.type} of {row.amount_minor}, which the ledger has no posting for"]
-    if (kind, row.source_id) in seen:
+    if (known_as, row.source_id) in seen:
         return [f"{row.source_id}: twice in Stripe's balance"]
-    seen.add((kind, row.source_id))
+    seen.add((known_as, row.source_id))
     return []
 
 
 def _differences(rows: list[BalanceTransaction]) -> list[str]:
-    known = [row for row in rows if row.type in _KINDS]
+    known = [(row, name) for row in rows if (name := booked_as(row)) is not None]
     with at_leisure():
         return list(
             db.session.scalars(
                 _DIFFERENCES,
                 {
-                    "sources": [row.source_id for row in known],
-                    "kinds": [_KINDS[row.type] for row in known],
-                    "amounts": [row.amount_minor for row in known],
-                    "fees": [row.fee_minor for row in known],
-                    "balance": ledger.STRIPE_BALANCE,
+                    "sources": [row.source_id for row, _ in known],
+                    "booked_as": [name for _, name in known],
+                    "amounts": [row.amount_minor for row, _ in known],
+                    "fees": [row.fee_minor for row, _ in known],
                 },
             ).fetchmany(MOST_LINES + 1)
         )
