@@ -105,7 +105,8 @@ def at_stripe(payment: Payment) -> list[dict[str, Any]]:
 def books_are_whole(payment: Payment) -> bool:
     """Whether nothing is wrong in the ledger, and of this payment it has what is on Stripe's balance."""
     db.session.rollback()
-    assert ledger.verify() == []
+    wrong = ledger.verify()
+    assert wrong == [], wrong
     rows = db.session.execute(
         select(LedgerEntry.debit_account, LedgerEntry.credit_account, LedgerEntry.amount_minor).where(
             LedgerEntry.payment_id == payment.id
