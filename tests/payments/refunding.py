@@ -98,7 +98,9 @@ def ask_stripe(method: str, path: str, **values: Any) -> Any:
 def at_stripe(payment: Payment) -> list[dict[str, Any]]:
     """What Stripe has refunded of a payment."""
     intent_id = db.session.get_one(Payment, payment.id).stripe_payment_intent_id
-    found: list[dict[str, Any]] = ask_stripe("GET", "/v1/refunds", params={"payment_intent": intent_id})["data"]
+    found: list[dict[str, Any]] = ask_stripe("GET", "/v1/refunds", params={"payment_intent": intent_id, "limit": 100})[
+        "data"
+    ]
     return found
 
 
