@@ -117,7 +117,7 @@ def _lines(shares: Mapping[str, int], amount_minor: int) -> list[Line]:
 def request(
     payment_id: int,
     *,
-    amount_minor: int,
+    amount_minor: int | None = None,
     reason: str,
     note: str = "",
     kind: str = "standard",
@@ -125,14 +125,15 @@ def request(
     by: Actor,
     again: bool = False,
 ) -> Refund:
-    """Ask for part or all of a payment to go back; approved at once up to the asker's limit, else by a second person.
+    """Ask for part of a payment to go back, or for all that is left of it; approved at once up to the asker's limit,
+    else by a second person.
 
     `key` makes a request that comes twice one refund. `again` says that it is meant, though somebody else has just
     asked for the same. Raises NotAllowed, NotFound, Invalid by field, Conflict when it is held, more than is left, or
     under way already.
     """
     by.require(*MAY_REQUEST)
-    _check_amount(amount_minor, kind)
+    _check_amount(1 if amount_minor is None else amount_minor, kind)
     note = note.strip()
     if reason not in REASONS:
         raise Invalid.field("reason", "Choose a reason.")
@@ -142,10 +143,12 @@ def request(
         payment = lock(Payment, payment_id)
         kind = refundable.kind_for(payment, kind)
         if (made := _made_with(payment, key)) is not None:
-            if (made.amount_minor, made.kind, made.reason, made.requested_by_id) != (amount_minor, kind, reason, by.id):
+            asked = (amount_minor or made.amount_minor, kind, reason, by.id)
+            if (made.amount_minor, made.kind, made.reason, made.requested_by_id) != asked:
                 raise Conflict(f"This was sent before, for another refund. {_told(made)} Load the page again.")
             return made
         holds.refuse_if_held(payment)
+        amount_minor = amount_minor or max(refundable.left_of(payment), 1)
         refundable.require_left(payment, amount_minor)
         if not again:
             _refuse_twin(payment, amount_minor, by=by)
