@@ -31,12 +31,14 @@ from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
+from app.reports import differences
 from app.reviews.models import Review
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.bulk.runs import Waiting
 from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, nobody_imports
 from tests.notifications.conftest import a_mail
+from tests.reports import days as reconciled_days
 
 NOT_THERE = 2**62
 
@@ -96,6 +98,30 @@ def done_event(owner: Actor | None) -> Asked:
     assert event_id is not None
     inbox.apply(event_id, None)
     return Asked({"event_id": event_id})
+
+
+def past_day(owner: Actor | None) -> Asked:
+    return Asked({}, {"day": str(reconciled_days.a_day()) if owner else "1999-12-31"})
+
+
+def reconciled_day(owner: Actor | None) -> Asked:
+    return Asked({"day_id": reconciled_days.reconciled(reconciled_days.a_day()).id if owner else NOT_THERE})
+
+
+def open_difference(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"difference_id": NOT_THERE})
+    day = reconciled_days.a_day()
+    reconciled_days.paid(day)
+    reconciled_days.reconciled(day)
+    return Asked({"difference_id": reconciled_days.differences(day)[0].id}, {"reason": "Its event never came"})
+
+
+def explained_difference(owner: Actor | None) -> Asked:
+    asked = open_difference(owner)
+    if owner:
+        differences.explain(asked.args["difference_id"], "Known", by=reconciled_days.finance())
+    return asked
 
 
 def sent_mail(owner: Actor | None) -> Asked:
@@ -476,6 +502,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper),
+        *(past_day, reconciled_day, open_difference, explained_difference),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
@@ -484,7 +511,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(colleague, former, guarded_one, invited_one, new_colleague),
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
-        *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
+        *map(on_a_list, (reconciled_day, ledger_entry, done_event, audit_entry, sent_mail)),
         *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

@@ -101,6 +101,15 @@ payments.show              GET    payment       login  login     403     403    
 ledger.index               GET    -             login  login     403     403       200     200     -
 ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
 ledger.check               POST   -             login  login     403     403       302     302     -
+reconciliation.index       GET    -             login  login     403     403       200     200     -
+reconciliation.reconcile   POST   past_day      login  login     403     403       302     302     422
+reconciliation.show        GET    reconciled_day login login     403     403       200     200     404
+reconciliation.again       POST   reconciled_day login login     403     403       302     302     404
+reconciliation.difference  GET    open_difference login login    403     403       200     200     404
+reconciliation.assign      POST   open_difference login login    403     403       302     302     404
+reconciliation.explain     POST   open_difference login login    403     403       302     302     404
+reconciliation.reopen      POST   explained_difference login login 403   403       302     302     404
+reconciliation.fix         POST   open_difference login login    403     403       302     302     404
 webhook_inbox.index        GET    -             login  login     403     403       200     200     -
 webhook_inbox.show         GET    done_event    login  login     403     403       200     200     404
 webhook_inbox.replay       POST   done_event    login  login     403     403       302     302     404
@@ -128,6 +137,7 @@ reviews.export             POST   list_of_open_review login login 302    302    
 users.export               POST   list_of_person login  login    302     302       302     302     302
 payments.export            POST   list_of_payment login login    403     403       302     302     302
 ledger.export              POST   list_of_ledger_entry login login 403   403       302     302     302
+reconciliation.export      POST   list_of_reconciled_day login login 403 403       302     302     302
 webhook_inbox.export       POST   list_of_done_event login login 403     403       302     302     302
 audit.export               POST   list_of_audit_entry login login 403    403       403     302     302
 mail.export                POST   list_of_sent_mail login login  302     403       403     302     302

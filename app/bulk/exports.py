@@ -19,6 +19,7 @@ from app.errors import Invalid
 from app.extensions import Model, db
 from app.notifications.models import Notification
 from app.payments.models import LedgerEntry, Payment, WebhookEvent
+from app.reports.models import Difference, Reconciliation
 from app.reviews.models import Review
 
 _EVERYBODY = frozenset(ROLES)
@@ -140,6 +141,13 @@ _ROLES = (
     .scalar_subquery()
 )
 
+_OPEN_DIFFERENCES = (
+    select(func.count())
+    .where(Difference.reconciliation_id == Reconciliation.id, Difference.status == "OPEN")
+    .correlate(Reconciliation)
+    .scalar_subquery()
+)
+
 EXPORTS = {
     export.name: export
     for export in (
@@ -226,6 +234,23 @@ EXPORTS = {
                 Field("last_error", "Error", WebhookEvent.last_error),
                 Field("received_at", "Received", WebhookEvent.received_at),
             ),
+        ),
+        Export(
+            "reconciliations",
+            ("day", "days"),
+            _FINANCE,
+            Reconciliation,
+            (
+                Field("day", "Day", Reconciliation.day),
+                Field("state", "State", Reconciliation.status),
+                Field("matched", "Agree", Reconciliation.matched),
+                Field("differing", "Differ", Reconciliation.differing),
+                Field("open", "To be dealt with", _OPEN_DIFFERENCES),
+                Field("because", "Error", func.coalesce(Reconciliation.ended_because, Reconciliation.last_error)),
+                Field("by", "Asked for by", User.name),
+                Field("compared_at", "Compared", Reconciliation.compared_at),
+            ),
+            joined=lambda query: query.outerjoin(User, User.id == Reconciliation.by_id),
         ),
         Export(
             "packages",
