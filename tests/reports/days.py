@@ -125,4 +125,5 @@ def differences(day: date) -> list[Difference]:
     """What was found of a day, in the order of the objects at Stripe."""
     db.session.rollback()
     mine = select(Difference).where(Difference.reconciliation_id == reconciliation.id_of(day))
-    return list(db.session.scalars(mine.order_by(Difference.source_id)))
+    mine = mine.order_by(Difference.source_id).execution_options(populate_existing=True)
+    return list(db.session.scalars(mine))
