@@ -25,12 +25,14 @@ from app.catalog.day_changes import DayChange
 from app.catalog.import_mapping import ImportMapping
 from app.catalog.models import Provider
 from app.db import transaction
+from app.errors import Unavailable
 from app.extensions import db
 from app.imports import mappings
 from app.notifications import service as notifications
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
+from app.queue import MAX_ATTEMPTS
 from app.reports import differences
 from app.reviews.models import Review
 from tests import factories
@@ -98,6 +100,28 @@ def done_event(owner: Actor | None) -> Asked:
     assert event_id is not None
     inbox.apply(event_id, None)
     return Asked({"event_id": event_id})
+
+
+def failed_event(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"row_id": NOT_THERE})
+    told = factories.event("customer.created", {"id": "cus_1", "object": "customer"})
+    assert inbox.receive(told)
+    with transaction():
+        event = db.session.scalars(select(WebhookEvent).where(WebhookEvent.stripe_event_id == told["id"])).one()
+        event.attempts = MAX_ATTEMPTS - 1
+    inbox.note_failure(event.id, Unavailable("Stripe can't be reached."))
+    return Asked({"row_id": event.id})
+
+
+def replayed(owner: Actor | None) -> Asked:
+    asked = failed_event(owner)
+    seen = last_entry("webhook_events", asked.args["row_id"])
+    return Asked({**asked.args, "decision": "replay"}, {"seen": str(seen)})
+
+
+def replayed_many(owner: Actor | None) -> Asked:
+    return Asked({}, {"decision": "replay", "id": str(failed_event(owner).args["row_id"])})
 
 
 def past_day(owner: Actor | None) -> Asked:
@@ -502,6 +526,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper),
+        *(failed_event, replayed, replayed_many),
         *(past_day, reconciled_day, open_difference, explained_difference),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
@@ -511,7 +536,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(colleague, former, guarded_one, invited_one, new_colleague),
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
-        *map(on_a_list, (reconciled_day, ledger_entry, done_event, audit_entry, sent_mail)),
+        *map(on_a_list, (reconciled_day, failed_event, ledger_entry, done_event, audit_entry, sent_mail)),
         *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

@@ -113,6 +113,12 @@ reconciliation.fix         POST   open_difference login login    403     403    
 webhook_inbox.index        GET    -             login  login     403     403       200     200     -
 webhook_inbox.show         GET    done_event    login  login     403     403       200     200     404
 webhook_inbox.replay       POST   done_event    login  login     403     403       302     302     404
+failed_webhooks.index      GET    -             login  login     403     403       200     200     -
+failed_webhooks.show       GET    failed_event  login  login     403     403       200     200     404
+failed_webhooks.claim      POST   failed_event  login  login     403     403       302     302     404
+failed_webhooks.decide     POST   replayed      login  login     403     403       302     302     404
+failed_webhooks.decide_many POST  replayed_many login  login     403     403       302     302     302
+failed_webhooks.export     POST   list_of_failed_event login login 403   403       302     302     302
 audit.index                GET    -             login  login     403     403       403     200     -
 audit.show                 GET    audit_entry   login  login     403     403       403     200     404
 jobs.index                 GET    -             login  login     403     403       403     200     -

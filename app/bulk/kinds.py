@@ -11,6 +11,8 @@ from sqlalchemy import Select, func, select
 from app.audit.actor import Actor
 from app.bulk.exports import EXPORTS, GONE, Export
 from app.extensions import db
+from app.payments import inbox
+from app.payments.models import WebhookEvent
 from app.reviews import service as reviews
 from app.reviews.models import Review
 from app.states import in_words
@@ -94,6 +96,20 @@ def _undo_decisions(ids: list[int], by: Actor) -> Outcome:
     return _with_what_happened(ids, reviews.undo_many(ids, by=by))
 
 
+def _preview_of_replay(ids: Ids) -> Preview:
+    states = select(WebhookEvent.status, func.count()).where(WebhookEvent.id.in_(ids)).group_by(WebhookEvent.status)
+    counts = dict(db.session.execute(states).all())
+    working = counts.pop("RECEIVED", 0)
+    return Preview(sum(counts.values()), {_WORKED_ON: working} if working else {})
+
+
+def _replay(ids: list[int], _arguments: Mapping[str, Any], by: Actor) -> Outcome:
+    done = inbox.replay_many(ids, by=by)
+    return Outcome(done, dict.fromkeys(set(ids) - set(done), _WORKED_ON))
+
+
+_WORKED_ON = "It is being worked on already"
+
 _REVIEWS: dict[str, Any] = {
     "nouns": ("review", "reviews"),
     "roles": frozenset(reviews.MAY_MODERATE),
@@ -135,6 +151,16 @@ KINDS = {
     for kind in (
         BulkKind("reviews.approve", "approve", "approved", apply_chunk=_approve, **_REVIEWS),
         BulkKind("reviews.reject", "reject", "rejected", apply_chunk=_reject, **_REVIEWS),
+        BulkKind(
+            "webhooks.replay",
+            "work through",
+            "worked through again",
+            nouns=("event", "events"),
+            roles=frozenset({"finance", "admin"}),
+            table=WebhookEvent.__tablename__,
+            preview=_preview_of_replay,
+            apply_chunk=_replay,
+        ),
         *map(_kind_of, EXPORTS.values()),
     )
 }

@@ -22,6 +22,7 @@ from app.console.bookings import BookingsView
 from app.console.bulk import BulkView
 from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
+from app.console.failed_webhooks import FailedWebhooksView
 from app.console.home import HomeView
 from app.console.imports import ImportsView
 from app.console.jobs import JobsView
@@ -66,7 +67,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 # The menu: its groups, and the addresses in each, in order. A page that isn't named comes last, under its category.
 MENU = {
     "": ("", "bookings", "reviews", "tickets", "disputes", "bulk"),
-    "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks"),
+    "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks", "failed-webhooks"),
     "Catalogue": ("packages", "providers", "verification", "import"),
     "People": ("users", "staff"),
     "System": ("audit", "jobs", "mail", "health", "settings"),
@@ -92,6 +93,7 @@ def pages() -> list[Page]:
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
         ReconciliationView("Reconciliation", endpoint="reconciliation", url="/console/reconciliation"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
+        FailedWebhooksView("Failed webhooks", endpoint="failed_webhooks", url="/console/failed-webhooks"),
         AccountView("Your account", endpoint="account", url="/console/account"),
         StaffView("Staff", endpoint="staff", url="/console/staff"),
         AuditView("Audit", endpoint="audit", url="/console/audit"),

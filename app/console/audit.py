@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import current_app
 from flask_admin import expose
 from sqlalchemy import ColumnElement, and_, false, func, or_, select
 
@@ -16,6 +15,7 @@ from app.audit import trail
 from app.audit.actor import STRIPE, SYSTEM
 from app.audit.models import AuditEntry, AuditSeal
 from app.console import finding
+from app.console.audited import object_in_words, page_of
 from app.console.base import ADMIN, Column, Filter, RecordView, find
 from app.console.ordering import Sort
 from app.console.periods import period
@@ -25,19 +25,6 @@ from app.errors import Invalid
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 
-# The pages of what entries are about, by table; one that isn't served is not linked to.
-_PAGES = {
-    "bookings": "/console/bookings/{}/",
-    "payments": "/console/payments/{}/",
-    "refunds": "/console/refunds/{}/",
-    "webhook_events": "/console/webhooks/{}/",
-    "reconciliations": "/console/reconciliation/{}/",
-    "differences": "/console/reconciliation/differences/{}/",
-    "packages": "/console/packages/{}/",
-    "providers": "/console/providers/{}/",
-    "users": "/console/users/{}/",
-    "notifications": "/console/mail/{}/",
-}
 _KINDS = {"staff": "Staff", "traveller": "Travellers", "stripe": "Stripe", "system": "Tripdesk itself"}
 
 
@@ -129,7 +116,7 @@ class AuditView(RecordView):
         """One entry's line."""
         return {
             "action": row.action,
-            "object": _object(row),
+            "object": object_in_words(row),
             "actor": row.actor_label,
             "reason": row.reason,
             "request_id": _request(row),
@@ -170,7 +157,7 @@ class AuditView(RecordView):
                 lead=entry.reason,
                 sub=(
                     Phrase("by", entry.actor_label),
-                    Phrase("to", _object(entry), href=_page_of(entry)),
+                    Phrase("to", object_in_words(entry), href=page_of(entry)),
                     Phrase(at=entry.at),
                 ),
                 facts=(_who(entry), _where(entry), _sealed(seal)),
@@ -184,15 +171,6 @@ class AuditView(RecordView):
 
     def _together(self, entries: Sequence[AuditEntry]) -> list[dict[str, Any]]:
         return self.lines(entries) if len(entries) > 1 else []
-
-
-def _page_of(entry: AuditEntry) -> str | None:
-    path = _PAGES.get(entry.object_type, "").format(entry.object_id)
-    return path if path and current_app.url_map.bind("").test(path) else None
-
-
-def _object(entry: AuditEntry) -> str:
-    return f"{entry.object_type.replace('_', ' ')} {entry.object_id}"
 
 
 def _who(entry: AuditEntry) -> Group:
@@ -217,7 +195,7 @@ def _where(entry: AuditEntry) -> Group:
         "What",
         (
             Fact("Table", entry.object_type, "mono"),
-            Fact("Row", entry.object_id, "mono", href=_page_of(entry)),
+            Fact("Row", entry.object_id, "mono", href=page_of(entry)),
             Fact("Its history", "All entries about it", href=history),
             Fact("Request", _request(entry), "mono", href=f"../?request_id={entry.request_id}"),
             Fact("Transaction", entry.transaction_id, "mono"),

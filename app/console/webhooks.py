@@ -6,24 +6,40 @@ import json
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import Select, select, union
+from sqlalchemy import ColumnElement, Select, and_, select, union
 from sqlalchemy.orm import defer
 from werkzeug.wrappers import Response
 
 from app.audit import trail
+from app.audit.models import AuditEntry
+from app.bookings import story
 from app.console import session
-from app.console.base import FINANCE, Column, Filter, RecordView, done, find
+from app.console.audited import object_in_words, page_of
+from app.console.base import FINANCE, Column, Filter, RecordView, done, find, line
 from app.console.formatting import status_label
 from app.console.payments import EVENT_COLUMNS, event_line, payment_href
+from app.console.periods import period
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.extensions import db
+from app.logs import OUTSIDE_A_REQUEST
 from app.payments import inbox
 from app.payments.models import Payment, WebhookEvent
 from app.states import may_move
 
 _TITLES: dict[str, trail.Title] = {"webhook.replay": ("Worked through again", "webhook", None)}
+CHANGED_COLUMNS = (
+    Column("what", "What", "link"),
+    Column("about", "To"),
+    Column("at", "When", "time", "right"),
+)
+_MOST_CHANGED = 100
 # Whoever holds an intent's client secret can pay it.
 _SECRET_KEYS = {"client_secret"}
+
+
+def _says(words: str) -> ColumnElement[bool]:
+    # Only what failed or is tried again has an error: few rows, which have an index of their own.
+    return and_(WebhookEvent.last_error.is_not(None), WebhookEvent.last_error.icontains(words, autoescape=True))
 
 
 class WebhooksView(RecordView):
@@ -44,6 +60,8 @@ class WebhooksView(RecordView):
     filters = (
         Filter("status", "State", {status: status_label(status) for status in WebhookEvent.MOVES}),
         Filter("type", "Type", kind="text", hint="refund.updated"),
+        Filter("error", "Error", kind="text", hint="can't be reached", where=_says),
+        *period(WebhookEvent.id, WebhookEvent.received_at),
     )
 
     def query(self) -> Select[Any]:
@@ -51,10 +69,13 @@ class WebhooksView(RecordView):
         return select(WebhookEvent).options(defer(WebhookEvent.payload))
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
-        """By whole id: the event's, or its intent's, or that of a charge of one of our payments."""
+        """By whole id: the event's, or that of what it is about, or its intent's, or that of a charge of one of our
+        payments.
+        """
         # Each by its own index; joined by OR, they would be looked for in every row.
         found = union(
             select(WebhookEvent.id).where(WebhookEvent.stripe_event_id == words),
+            select(WebhookEvent.id).where(WebhookEvent.object_id == words),
             select(WebhookEvent.id).where(WebhookEvent.stripe_payment_intent_id == words),
             select(WebhookEvent.id)
             .join(Payment, Payment.stripe_payment_intent_id == WebhookEvent.stripe_payment_intent_id)
@@ -118,6 +139,8 @@ class WebhooksView(RecordView):
                 timeline=list(trail.moments({"webhook_events": [event.id]}, titles=_TITLES)),
             ),
             "console/webhooks/show.html",
+            changed_columns=CHANGED_COLUMNS,
+            changed=changed_by(event),
             payload=payload,
             payload_lines=payload.count("\n") + 1,
         )
@@ -127,6 +150,29 @@ class WebhooksView(RecordView):
         """Work through it once more."""
         event = inbox.replay(event_id, by=session.actor())
         return done(f"{event.stripe_event_id} is being worked through again.", event_href(event.id))
+
+
+def changed_by(event: WebhookEvent) -> list[dict[str, Any]]:
+    """What was done on account of an event, however often it was worked through: it goes by the request it came
+    with.
+    """
+    if event.request_id == OUTSIDE_A_REQUEST:
+        return []
+    entries = db.session.scalars(
+        select(AuditEntry)
+        .where(AuditEntry.request_id == event.request_id, AuditEntry.object_type != WebhookEvent.__tablename__)
+        .order_by(AuditEntry.id)
+        .limit(_MOST_CHANGED)
+    )
+    return [
+        line(
+            page_of(entry),
+            what=story.TITLES[entry.action][0] if entry.action in story.TITLES else trail.action_in_words(entry.action),
+            about=object_in_words(entry),
+            at=entry.at,
+        )
+        for entry in entries
+    ]
 
 
 def event_href(event_id: int) -> str:

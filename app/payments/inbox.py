@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,13 +12,13 @@ from sqlalchemy import select
 
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.db import lock, transaction, write_alone
+from app.db import after_commit, lock, transaction, utcnow, write_alone
 from app.errors import Conflict, Invalid, TripdeskError
 from app.extensions import db
 from app.logs import request_id
 from app.payments.models import WebhookEvent
 from app.queue import ask_for_sweep
-from app.states import move
+from app.states import move, moving
 
 _STORE = """
 INSERT INTO webhook_events (stripe_event_id, type, object_id, stripe_payment_intent_id, payload, happened_at,
@@ -108,6 +109,24 @@ def replay(event_id: int, *, by: Actor) -> WebhookEvent:
         event.hand_out()
         audit.record(by, "webhook.replay", event)
     return event
+
+
+def replay_many(ids: Iterable[int], *, by: Actor) -> list[int]:
+    """Work through many events once more; returns those that were not being worked on anyway. Raises NotAllowed."""
+    by.require("finance", "admin")
+    with transaction():
+        again = moving(
+            WebhookEvent,
+            ids,
+            to="RECEIVED",
+            sources=("FAILED", "PROCESSED", "IGNORED"),
+            attempts=0,
+            due_at=utcnow(),
+            leased_until=None,
+        )
+        moved = again.run(audit.entries_of(by, "webhook.replay", WebhookEvent, again))
+        after_commit(partial(ask_for_sweep, WebhookEvent))
+    return moved
 
 
 def failed_ids() -> list[int]:

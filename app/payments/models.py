@@ -218,6 +218,9 @@ class WebhookEvent(Stateful, Outbox):
         Index("ix_webhook_events_received_at", "received_at", "id"),
         Index("ix_webhook_events_type", "type", "id"),
         Index("ix_webhook_events_failed", "id", postgresql_where=text("status = 'FAILED'")),
+        Index("ix_webhook_events_ignored", "id", postgresql_where=text("status = 'IGNORED'")),
+        Index("ix_webhook_events_last_error", "id", postgresql_where=text("last_error IS NOT NULL")),
+        Index("ix_webhook_events_object_id", "object_id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)

@@ -11,7 +11,27 @@ revision = "0024"
 down_revision = "0022"
 
 
+# What webhooks are searched by, and the few of them that are IGNORED or have an error.
+WEBHOOKS = {
+    "ix_webhook_events_object_id": ("object_id", None),
+    "ix_webhook_events_ignored": ("id", "status = 'IGNORED'"),
+    "ix_webhook_events_last_error": ("id", "last_error IS NOT NULL"),
+}
+
+
 def upgrade() -> None:
+    # Beside running writes, and first, as it ends the transaction that is open; what failed halfway is run again.
+    with op.get_context().autocommit_block():
+        for name, (column, where) in WEBHOOKS.items():
+            op.create_index(
+                name,
+                "webhook_events",
+                [column],
+                unique=False,
+                postgresql_where=sa.text(where) if where else None,
+                postgresql_concurrently=True,
+                if_not_exists=True,
+            )
     op.create_table(
         "reconciliations",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -109,6 +129,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    for name in WEBHOOKS:
+        op.drop_index(name, table_name="webhook_events")
     op.drop_table("differences")
     op.drop_table("stripe_movements")
     op.drop_table("reconciliations")
