@@ -19,6 +19,7 @@ from app.states import in_words
 _QUIET_COLUMNS = {
     *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
+    *("sums", "step", "reached", "explanation", "entry_id"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
 }
 # A timeline is read by a person: of a record with more entries than this, the newest are told.

@@ -61,6 +61,8 @@ def _text(value: Any) -> Markup:
 _WRITERS: dict[str, Callable[[Any], Markup]] = {
     "chip": chip,
     "money": amount,
+    # One of several in a line: in a narrow window it keeps its label.
+    "sum": amount,
     "time": when,
     "day": _day,
     "number": _number,

@@ -56,7 +56,7 @@ class Column:
 
     key: str
     label: str
-    kind: Literal["text", "link", "chip", "money", "time", "day", "number", "mono"] = "text"
+    kind: Literal["text", "link", "chip", "money", "sum", "time", "day", "number", "mono"] = "text"
     align: Literal["left", "right"] = "left"
     # What its header sorts by.
     sort: Sort | None = None

@@ -35,12 +35,13 @@ KINDS = {
     "amount": "Another amount",
     "fee": "Another fee",
 }
+# One of them, and many.
 _BOOKED_AS = {
-    "capture": "Payments",
-    "refund.paid": "Refunds",
-    "refund.failed": "Refunds that came back",
-    "dispute.withdrawn": "Chargebacks",
-    "dispute.reinstated": "Chargebacks given back",
+    "capture": ("Payment", "Payments"),
+    "refund.paid": ("Refund", "Refunds"),
+    "refund.failed": ("Refund that came back", "Refunds that came back"),
+    "dispute.withdrawn": ("Chargeback", "Chargebacks"),
+    "dispute.reinstated": ("Chargeback given back", "Chargebacks given back"),
 }
 _TITLES: dict[str, trail.Title] = {
     "reconciliation.begin": ("Asked for", "state", "active"),
@@ -56,21 +57,21 @@ _TITLES: dict[str, trail.Title] = {
 _SUM_COLUMNS = (
     Column("what", "What"),
     Column("movements", "Movements", "number", "right"),
-    Column("there", "At Stripe", "money", "right"),
-    Column("here", "In the ledger", "money", "right"),
-    Column("there_fee", "Fees at Stripe", "money", "right"),
-    Column("here_fee", "Fees in the ledger", "money", "right"),
+    Column("there", "At Stripe", "sum", "right"),
+    Column("here", "In the ledger", "sum", "right"),
+    Column("there_fee", "Fees at Stripe", "sum", "right"),
+    Column("here_fee", "Fees in the ledger", "sum", "right"),
     Column("differing", "Differ", "number", "right"),
 )
 _DIFFERENCE_COLUMNS = (
-    Column("source", "At Stripe", "link"),
+    Column("source", "Object", "link"),
     Column("status", "State", "chip"),
     Column("what", "What"),
     Column("booking", "Booking"),
-    Column("there", "At Stripe", "money", "right"),
-    Column("here", "In the ledger", "money", "right"),
-    Column("there_fee", "Fee at Stripe", "money", "right"),
-    Column("here_fee", "Fee in the ledger", "money", "right"),
+    Column("there", "At Stripe", "sum", "right"),
+    Column("here", "In the ledger", "sum", "right"),
+    Column("there_fee", "Fee at Stripe", "sum", "right"),
+    Column("here_fee", "Fee in the ledger", "sum", "right"),
     Column("assigned", "Looked into by"),
 )
 _ENTRY_COLUMNS = (
@@ -341,7 +342,7 @@ def _dealt_with(counts: Mapping[str, int]) -> str:
 
 
 def _who(row: Reconciliation) -> str:
-    return row.asked_by.name if row.asked_by else "Every night"
+    return row.asked_by.name if row.asked_by else "Tripdesk, at night"
 
 
 def _sub(row: Reconciliation) -> tuple[Phrase, ...]:
@@ -349,14 +350,16 @@ def _sub(row: Reconciliation) -> tuple[Phrase, ...]:
     return (asked, Phrase(at=row.begun_at), *([Phrase("compared", at=row.compared_at)] if row.compared_at else []))
 
 
-def _what(booked_as: str) -> str:
-    return _BOOKED_AS.get(booked_as, booked_as.replace("_", " ").capitalize())
+def _what(booked_as: str, *, many: bool = False) -> str:
+    """What moved; of a type that the ledger has no posting for, Stripe's own word."""
+    words = booked_as.replace("_", " ").capitalize()
+    return _BOOKED_AS.get(booked_as, (words, words))[many]
 
 
 def _sum(found: Mapping[str, Any]) -> dict[str, Any]:
     amounts = ("there", "here", "there_fee", "here_fee")
     return line(
-        what=_what(found["booked_as"]),
+        what=_what(found["booked_as"], many=True),
         movements=found["movements"],
         differing=found["differing"] or None,
         **{name: Money(found[f"{name}_minor"], found["currency"]).json() for name in amounts},

@@ -24,6 +24,7 @@ from app.payments.models import Payment
 from app.reports import reconciliation
 from app.reports.models import Difference, Reconciliation
 from tests import factories
+from tests.conftest import wait_for
 
 _days = count()
 
@@ -113,6 +114,8 @@ def reconciled(day: date, by: Actor | None = None) -> Reconciliation:
     """A day that is asked for and compared."""
     row = reconciliation.reconcile(day, by=by or finance())
     reconciliation.go_on(row.id)
+    # Where a worker runs, it may have been quicker, and not be done.
+    wait_for(lambda: reread(day).status != "RUNNING", "the day to be compared")
     return reread(day)
 
 
