@@ -284,6 +284,11 @@ def test_columns_are_known_by_their_names() -> None:
     }
 
 
+def test_no_column_is_taken_for_two_fields() -> None:
+    names = [name for field, others in columns._OTHER_NAMES.items() for name in (field, *others.split())]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_a_choice_is_kept_under_its_name_and_replaced_by_the_next_of_that_name(app: Flask) -> None:
     _, by = admin()
     name = f"Oslo {by.id}"
@@ -485,6 +490,27 @@ def test_what_is_in_the_way_is_tried_again_until_the_tries_are_used_up(app: Flas
     found = reread(found)
     assert (found.status, found.due_at) == ("FAILED", None)
     assert found.ended_because == "It was tried too often. The last time: The disk is slow."
+
+
+def test_using_up_the_last_try_and_ending_are_one_step(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, by = admin()
+    found = imports.start(Catalogue().checked(by).id, by=by)
+    for _ in range(MAX_ATTEMPTS - 1):
+        work.note_failure(found.id, Unavailable("The disk is slow."))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work.history, "move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work.note_failure(found.id, Unavailable("The disk is slow."))
+    found = reread(found)
+    # It is not left as one that runs and that nobody will ever go on with.
+    assert (found.status, found.due_at is None, found.attempts) == ("RUNNING", False, MAX_ATTEMPTS - 1)
+    work.note_failure(found.id, Unavailable("The disk is slow."))
+    found = reread(found)
+    assert (found.status, found.due_at, found.attempts) == ("FAILED", None, MAX_ATTEMPTS)
 
 
 def test_a_bug_ends_an_import_in_words(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
