@@ -230,7 +230,7 @@ def pictures(page: Page, folder: Path, name: str) -> list[str]:
     wrong = []
     for look, (width, height) in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
-        # What a frame shows is painted only while it is in sight, which a picture of the full page doesn't bring it into.
+        # What a frame shows is painted only while in sight, which a picture of the full page doesn't bring it into.
         if page.locator("iframe").count():
             full: int = page.evaluate("document.documentElement.scrollHeight")
             page.set_viewport_size({"width": width, "height": full})
