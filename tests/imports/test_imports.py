@@ -428,6 +428,25 @@ def test_a_stopped_import_writes_nothing_more_and_is_checked_again_before_it_goe
     assert (reread(found).status, len(catalogue.packages())) == ("DONE", 250)
 
 
+def test_who_stops_an_import_stops_a_worker_in_its_midst_after_the_batch(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, by = admin()
+    catalogue = Catalogue(good=250)
+    found = imports.start(catalogue.checked(by).id, by=by)
+
+    def after_a_batch() -> float:
+        if reread(found).status == "RUNNING":
+            imports.cancel(found.id, by=by)
+        return 0.0
+
+    monkeypatch.setattr(work, "monotonic", after_a_batch)
+    assert queued.work_off() == []
+    found = reread(found)
+    assert (found.status, counts(found), len(catalogue.packages())) == ("CANCELLED", (100, 0, 0, 0), 100)
+    assert found.ended_because is None
+
+
 def test_a_job_of_a_check_before_does_not_count_into_the_next(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     _, by = admin()
     catalogue = Catalogue(good=150)
