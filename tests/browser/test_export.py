@@ -12,7 +12,7 @@ from io import StringIO
 from playwright.sync_api import Page, expect
 from sqlalchemy import literal, select
 
-from app.bulk import exporting
+from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.reviews.models import Review
 from tests.browser.conftest import Console, SignIn
@@ -97,7 +97,7 @@ def test_a_role_that_may_not_see_a_list_is_offered_no_export_of_it_and_refused_o
         (_, by), waiting = moderator(), Waiting(1)
         place = select(Review.id.label("id"), literal(1).label("place")).where(Review.id == waiting.ids[0])
         theirs = bulk.start(exporting.ask("reviews", place, by=by).id, by=by).id
-        bulk.work(theirs)
+        work.go_on(theirs)
         assert bulk.find(theirs, by=by).status == "DONE"
         before = asked("SELECT count(*) FROM bulks"), asked("SELECT count(*) FROM audit_entries WHERE action ~ 'bulk'")
 

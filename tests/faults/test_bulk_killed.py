@@ -6,6 +6,7 @@ import pytest
 
 from app.audit.actor import Actor
 from app.bulk import service as bulk
+from app.bulk import work
 from app.bulk.models import Bulk
 from tests.bulk.runs import Waiting, moderator, started
 from tests.conftest import wait_for
@@ -82,7 +83,7 @@ def test_undoing_is_finished_too_when_its_worker_is_killed(stack: Stack) -> None
         waiting = Waiting(ROWS)
         _, by = moderator()
         run_id = started(waiting.ids, by).id
-        bulk.work(run_id)
+        work.go_on(run_id)
         undo_all(run_id, by)
     stack.empty_redis()
     stack.start_worker("default")
@@ -99,5 +100,5 @@ def test_undoing_is_finished_too_when_its_worker_is_killed(stack: Stack) -> None
 
 def undo_all(run_id: int, by: Actor) -> None:
     while bulk.find(run_id, by=by).status == "RUNNING":
-        bulk.work(run_id)
+        work.go_on(run_id)
     bulk.undo(run_id, by=by)
