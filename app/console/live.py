@@ -5,12 +5,14 @@ whether what the page shows of one has changed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from flask import Response, jsonify, request
 from sqlalchemy import func, select
 
 from app.console.base import MAX_ID, Page
 from app.console.queue import QueueView
+from app.db import read
 from app.errors import Invalid, NotFound
 from app.extensions import db
 
@@ -20,15 +22,22 @@ _COUNTED = 999
 
 def depths(pages: Sequence[Page]) -> dict[str, str]:
     """How much waits in each of the queues among these pages, by endpoint; nothing where none does."""
-    counts = {
-        page.endpoint: select(func.count()).select_from(page.waits().limit(_COUNTED + 1).subquery()).scalar_subquery()
-        for page in pages
-        if isinstance(page, QueueView)
-    }
-    if not counts:
+    queues = tuple(page for page in pages if isinstance(page, QueueView))
+    if not queues:
         return {}
-    counted = db.session.execute(select(*(count.label(endpoint) for endpoint, count in counts.items()))).one()
-    return {endpoint: _in_words(count) for endpoint, count in counted._mapping.items()}
+    (counts,) = read(_counting(queues))
+    return {queue.endpoint: _in_words(count) for queue, count in zip(queues, counts, strict=True)}
+
+
+@lru_cache(maxsize=64)
+def _counting(queues: tuple[QueueView, ...]) -> str:
+    # Every page of everybody counts these: written once for those who may open the same ones.
+    counts = [
+        select(func.count()).select_from(queue.waits().limit(_COUNTED + 1).subquery()).scalar_subquery()
+        for queue in queues
+    ]
+    named = [count.label(queue.endpoint) for queue, count in zip(queues, counts, strict=True)]
+    return str(select(*named).compile(dialect=db.engine.dialect, compile_kwargs={"literal_binds": True}))
 
 
 def _in_words(count: int) -> str:
