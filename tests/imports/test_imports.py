@@ -488,7 +488,9 @@ def test_imports_of_one_provider_and_of_nobody_knows_whom_are_one_at_a_time(app:
     _, other = admin()
     waiting = second.check(second.upload(other), other)
     work.go_on(waiting.id)
-    with pytest.raises(Conflict, match=f"{person.name} is importing first.csv right now"):
+    with pytest.raises(
+        Conflict, match=rf"{person.name} has been importing first.csv since \d.+ UTC \(0 of 3 rows are done\)"
+    ):
         imports.start(waiting.id, by=other)
     assert reread(waiting).status == "CHECKED"
     assert queued.work_off() == []
