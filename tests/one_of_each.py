@@ -398,7 +398,7 @@ def done_run(owner: Actor | None) -> Asked:
     asked = running_run(owner)
     if owner:
         # Whoever may not do it any more, and the traveller, have somebody's help.
-        with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
+        with patch.object(work, "_who_works", lambda run: (_moderator(run.by_id), "")):
             work.go_on(asked.args["bulk_id"])
     return asked
 
@@ -410,7 +410,7 @@ def done_export(owner: Actor | None) -> Asked:
     listed = select(Review.id.label("id"), place).where(Review.id.in_(Waiting(2).ids))
     run = exporting.ask("reviews", listed, by=_moderator(owner.id))
     bulk.start(run.id, by=_moderator(owner.id))
-    with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
+    with patch.object(work, "_who_works", lambda run: (_moderator(run.by_id), "")):
         work.go_on(run.id)
     return Asked({"bulk_id": run.id})
 
