@@ -17,7 +17,7 @@ from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
-from app.bulk import exporting
+from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.catalog import checklist, day_changes
@@ -399,7 +399,7 @@ def done_run(owner: Actor | None) -> Asked:
     if owner:
         # Whoever may not do it any more, and the traveller, have somebody's help.
         with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
-            bulk.work(asked.args["bulk_id"])
+            work.go_on(asked.args["bulk_id"])
     return asked
 
 
@@ -411,7 +411,7 @@ def done_export(owner: Actor | None) -> Asked:
     run = exporting.ask("reviews", listed, by=_moderator(owner.id))
     bulk.start(run.id, by=_moderator(owner.id))
     with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
-        bulk.work(run.id)
+        work.go_on(run.id)
     return Asked({"bulk_id": run.id})
 
 
