@@ -308,34 +308,6 @@ def _ask(call: Callable[[stripe.StripeClient], Answer]) -> Answer:
         raise Unavailable(f"Stripe could not answer: {error.user_message or type(error).__name__}") from error
 
 
-def _intent(found: stripe.PaymentIntent) -> Intent:
-    charge = found.latest_charge
-    fee_minor = charged_at = None
-    if isinstance(charge, stripe.Charge):
-        charged_at = datetime.fromtimestamp(charge.created, UTC)
-        if isinstance(charge.balance_transaction, stripe.BalanceTransaction):
-            fee_minor = charge.balance_transaction.fee
-    failure = found.last_payment_error
-    our_id = found.metadata.to_dict().get("payment_id")
-    return Intent(
-        id=found.id,
-        status=found.status,
-        amount_minor=found.amount,
-        currency=found.currency.upper(),
-        client_secret=found.client_secret,
-        payment_id=int(our_id) if our_id and our_id.isdigit() else None,
-        charge_id=charge.id if isinstance(charge, stripe.Charge) else charge,
-        fee_minor=fee_minor,
-        captured_at=charged_at,
-        failure_code=(failure.decline_code or failure.code) if failure else None,
-        failure_message=failure.message if failure else None,
-    )
-
-
-def _refund(found: stripe.Refund) -> StripeRefund:
-    return StripeRefund(found.id, found.status or "pending", getattr(found, "failure_reason", None))
-
-
 def _refund_in_list(row: dict[str, Any]) -> StripeRefund:
     return _refund(stripe.Refund.construct_from(row, None))
 
@@ -372,3 +344,31 @@ def _dispute(row: dict[str, Any]) -> StripeDispute:
         movements=tuple(_balance_transaction(one) for one in row["balance_transactions"]),
         created_at=datetime.fromtimestamp(row["created"], UTC),
     )
+
+
+def _intent(found: stripe.PaymentIntent) -> Intent:
+    charge = found.latest_charge
+    fee_minor = charged_at = None
+    if isinstance(charge, stripe.Charge):
+        charged_at = datetime.fromtimestamp(charge.created, UTC)
+        if isinstance(charge.balance_transaction, stripe.BalanceTransaction):
+            fee_minor = charge.balance_transaction.fee
+    failure = found.last_payment_error
+    our_id = found.metadata.to_dict().get("payment_id")
+    return Intent(
+        id=found.id,
+        status=found.status,
+        amount_minor=found.amount,
+        currency=found.currency.upper(),
+        client_secret=found.client_secret,
+        payment_id=int(our_id) if our_id and our_id.isdigit() else None,
+        charge_id=charge.id if isinstance(charge, stripe.Charge) else charge,
+        fee_minor=fee_minor,
+        captured_at=charged_at,
+        failure_code=(failure.decline_code or failure.code) if failure else None,
+        failure_message=failure.message if failure else None,
+    )
+
+
+def _refund(found: stripe.Refund) -> StripeRefund:
+    return StripeRefund(found.id, found.status or "pending", getattr(found, "failure_reason", None))
