@@ -16,6 +16,8 @@ from app.console.webhooks import event_href
 from app.payments import inbox
 from app.payments.models import WebhookEvent
 
+_TITLES: dict[str, trail.Title] = {"webhook.replay": ("Worked through again", "webhook", None)}
+
 
 class FailedWebhooksView(QueueView):
     """Events that wait for somebody who knows why they failed."""
@@ -38,7 +40,7 @@ class FailedWebhooksView(QueueView):
         Column("attempts", "Failed tries", "number", "right"),
         Column("received_at", "Received", "time", "right"),
     )
-    titles: dict[str, trail.Title] = {"webhook.replay": ("Worked through again", "webhook", None)}
+    titles = _TITLES
     decisions = (
         Decision(
             *("replay", "Work through it again", "RECEIVED", inbox.replay, FINANCE),

@@ -357,12 +357,15 @@ def _what(booked_as: str, *, many: bool = False) -> str:
 
 
 def _sum(found: Mapping[str, Any]) -> dict[str, Any]:
-    amounts = ("there", "here", "there_fee", "here_fee")
+    amounts: dict[str, Any] = {
+        name: Money(found[f"{name}_minor"], found["currency"]).json()
+        for name in ("there", "here", "there_fee", "here_fee")
+    }
     return line(
         what=_what(found["booked_as"], many=True),
         movements=found["movements"],
         differing=found["differing"] or None,
-        **{name: Money(found[f"{name}_minor"], found["currency"]).json() for name in amounts},
+        **amounts,
     )
 
 

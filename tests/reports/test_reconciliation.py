@@ -305,6 +305,7 @@ def test_of_two_workers_at_one_page_one_gives_way(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(stripe_gateway, "balance_transactions_after", page)
     reconciliation.go_on(row.id)
     assert reread(day).status == "DONE"
+    assert reread(day).step == "comparison"  # not where the one that gave way would have gone on
     assert trail(reread(day)) == ["reconciliation.begin", "reconciliation.finish"]
     assert len(differences(day)) == 1
 
@@ -453,12 +454,13 @@ def test_a_day_that_is_being_reconciled_is_not_begun_twice() -> None:
     assert reread(day).begun_at == begun_at
 
 
-def test_what_is_posted_in_the_last_minutes_may_still_be_on_its_way() -> None:
-    booking = factories.paid_booking()
+def test_what_happened_in_the_last_minutes_may_still_be_on_its_way() -> None:
+    intent = factories.intent_of(factories.booking())
+    assert factories.confirm(intent.id).ok
+    charge = stripe_gateway.retrieve_intent(intent.id).charge_id
     today = utcnow().date()
     reconciled(today)
-    charge = db.session.scalar(select(LedgerEntry.source_id).where(LedgerEntry.booking_id == booking.id).limit(1))
-    assert charge is not None
+    assert db.session.scalar(select(StripeMovement.id).where(StripeMovement.source_id == charge)) is not None
     assert [found for found in differences(today) if found.source_id == charge] == []
 
 
@@ -524,3 +526,7 @@ def test_an_explanation_can_be_taken_back() -> None:
     verbs.explain(found.id, "Known.", by=by)
     again = verbs.reopen(found.id, "Wrong one", by=by)
     assert (again.status, again.explanation, again.closed_at) == ("OPEN", None, None)
+    verbs.fix(found.id, "Missed.", by=by)
+    with pytest.raises(Conflict):
+        verbs.reopen(found.id, "Not so", by=by)
+    assert differences(day)[0].status == "FIXED"
