@@ -11,7 +11,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.audit.models import AuditEntry
-from app.bulk import service as bulk
+from app.bulk import work as working
 from app.db import lock, transaction
 from app.errors import NotAllowed, Unavailable
 from app.extensions import db
@@ -104,7 +104,7 @@ def test_all_failed_are_worked_through_as_a_bulk_run(finance: Browser) -> None:
     inbox.replay(rows[0].id, by=factories.actor(factories.staff("finance")))
     finance.post(f"{answer.location}start", token_from=answer.location)
     run_id = int(answer.location.rstrip("/").rpartition("/")[2])
-    bulk.work(run_id)
+    working.go_on(run_id)
     page = shown(finance, answer.location)
     assert "It is being worked on already" in page
     assert {factories.reread(row).status for row in rows} == {"RECEIVED"}
