@@ -98,6 +98,14 @@ users.save                 POST   edited_person login  login     403     403    
 users.mail_verification    POST   person        login  login     302     403       403     302     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
+refunds.index              GET    -             login  login     200     403       200     200     -
+refunds.show               GET    open_refund   login  login     200     403       200     200     404
+refunds.claim              POST   open_refund   login  login     403     403       302     302     404
+refunds.decide             POST   approved_refund login login    403     403       302     302     404
+refunds.decide_many        POST   approved_refunds login login   403     403       404     404     404
+refunds.ask                GET    payment       login  login     200     403       200     200     404
+refunds.request_refund     POST   wanted_refund login  login     302     403       302     302     404
+refunds.export             POST   list_of_open_refund login login 302    403       302     302     302
 ledger.index               GET    -             login  login     403     403       200     200     -
 ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
 ledger.check               POST   -             login  login     403     403       302     302     -
@@ -191,6 +199,7 @@ api.create_booking         POST   stay          401    201       201     201    
 api.list_bookings          GET    -             401    200       200     200       200     200     -
 api.get_booking            GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
 api.cancel_booking         POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.refund_booking         POST   paid_stay     401    403       201     403       201     201     404
 api.list_package_reviews   GET    package       200    200       200     200       200     200     404
 api.create_review          POST   stayed        401    201/404   201/404 201/404   201/404 201/404 404
 api.moderate_review        PATCH  waiting_review 401   403       403     200       403     200     404
