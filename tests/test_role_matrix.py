@@ -396,7 +396,7 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 # The console's own: whoever isn't signed in is sent to do so.
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
 # Its button stands below the preview of what it would do.
-PREVIEWED = {"packages.change_days"}
+PREVIEWED = {"packages.change_days", "refunds.request_refund"}
 # Its button stands on every list.
 ON_LISTS = {"saved_views.save"}
 # Drawn by how far somebody's own password and second factor are, which their own tests follow.
