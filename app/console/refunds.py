@@ -179,7 +179,8 @@ class RefundsView(QueueView):
             Fact("Stay begins", around.starts_on, "day"),
         ]
         held = [Fact(hold.source, hold.words) for hold in holds.of(payment.id)]
-        return [Group("Refund", refund), Group("Payment", of), *([Group("On hold", held)] if held else [])]
+        known = Group("Refund", [fact for fact in refund if fact.value])
+        return [known, Group("Payment", of), *([Group("On hold", held)] if held else [])]
 
     def context(self, row: Refund) -> dict[str, Any]:
         """What it posts to the ledger."""
