@@ -12,6 +12,7 @@ from sqlalchemy.orm import defer
 from app.bookings import story
 from app.bookings.models import Booking
 from app.catalog.models import Provider
+from app.console import disputed
 from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
 from app.console.ordering import Sort
@@ -116,7 +117,12 @@ class PaymentsView(RecordView):
                     Phrase("started", at=payment.created_at),
                 ),
                 statement=_statement(payment),
-                facts=(_at_stripe(payment), *_refunds(told.refunds), _work(payment)),
+                facts=(
+                    _at_stripe(payment),
+                    *disputed.groups([payment.id]),
+                    *_refunds(told.refunds),
+                    _work(payment),
+                ),
                 timeline=told.moments,
                 has_segments=True,
             ),

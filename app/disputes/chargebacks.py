@@ -8,6 +8,7 @@ from app.audit import reasons
 from app.audit import service as audit
 from app.audit.actor import STRIPE, Actor
 from app.db import changes, lock, require_transaction, transaction, utcnow
+from app.disputes import prefill
 from app.disputes.models import NEEDS_RESPONSE, NO_ANSWER, UNDECIDED, Dispute
 from app.errors import Conflict, NotFound, Unavailable
 from app.extensions import db
@@ -147,10 +148,10 @@ def _open(payment: Payment, told: StripeDispute) -> Dispute:
         reinstated_minor=0,
         fee_minor=0,
         fee_returned_minor=0,
-        evidence={},
         opened_at=told.created_at,
         request_id=request_id.get(),
         created_at=utcnow(),
+        **prefill.of(payment),
     )
     db.session.add(dispute)
     return dispute

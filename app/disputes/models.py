@@ -23,7 +23,7 @@ class Dispute(Stateful, Outbox):
     """One dispute over a payment. Its work order, when it has one, is what Stripe is `asked`: to STAGE or SUBMIT the
     evidence, or to ACCEPT the dispute.
 
-    `evidence` is what staff wrote, by Stripe's names of the fields; `evidence_at_stripe` what Stripe has of it. What it
+    `evidence_at_stripe` is what Stripe has of the evidence, staged or submitted. What it
     took from our balance and gave back is `withdrawn_minor`, `reinstated_minor` and the fee. A hold that somebody
     lifted has `hold_lifted_at`. `answer_by` is the deadline while an answer is needed; `reminded_hours` the last
     reminder of it that went out.
@@ -89,7 +89,16 @@ class Dispute(Stateful, Outbox):
     reinstated_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     fee_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     fee_returned_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    evidence: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    # What we say, by Stripe's names of the fields (https://docs.stripe.com/api/disputes/evidence_object).
+    customer_name: Mapped[str] = mapped_column(default="", server_default="")
+    customer_email_address: Mapped[str] = mapped_column(default="", server_default="")
+    service_date: Mapped[str] = mapped_column(default="", server_default="")
+    product_description: Mapped[str] = mapped_column(default="", server_default="")
+    cancellation_policy_disclosure: Mapped[str] = mapped_column(default="", server_default="")
+    cancellation_rebuttal: Mapped[str] = mapped_column(default="", server_default="")
+    refund_policy_disclosure: Mapped[str] = mapped_column(default="", server_default="")
+    refund_refusal_explanation: Mapped[str] = mapped_column(default="", server_default="")
+    uncategorized_text: Mapped[str] = mapped_column(default="", server_default="")
     evidence_at_stripe: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     asked: Mapped[str | None]
     asked_by_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))

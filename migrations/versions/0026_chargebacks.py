@@ -12,6 +12,12 @@ down_revision = "0022"
 
 ACCOUNTS = (("disputes_held", "Disputes held", "asset"), ("dispute_losses", "Dispute losses", "expense"))
 
+EVIDENCE = (
+    *("customer_name", "customer_email_address", "service_date", "product_description"),
+    *("cancellation_policy_disclosure", "cancellation_rebuttal", "refund_policy_disclosure"),
+    *("refund_refusal_explanation", "uncategorized_text"),
+)
+
 
 def upgrade() -> None:
     op.create_table(
@@ -33,10 +39,8 @@ def upgrade() -> None:
             sa.Column(name, sa.BigInteger(), server_default="0", nullable=False)
             for name in ("withdrawn_minor", "reinstated_minor", "fee_minor", "fee_returned_minor")
         ),
-        *(
-            sa.Column(name, postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False)
-            for name in ("evidence", "evidence_at_stripe")
-        ),
+        *(sa.Column(name, sa.Text(), server_default="", nullable=False) for name in EVIDENCE),
+        sa.Column("evidence_at_stripe", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.Column("asked", sa.Text(), nullable=True),
         sa.Column("asked_by_id", sa.BigInteger(), nullable=True),
         sa.Column("idempotency_key", sa.Text(), nullable=True),

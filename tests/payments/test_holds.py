@@ -11,7 +11,6 @@ from flask import Flask
 from app.audit.actor import STRIPE, SYSTEM
 from app.db import lock, transaction, utcnow
 from app.errors import Conflict
-from app.extensions import db
 from app.payments import disputed, holds, refund_approval, refunds
 from app.payments.disputed import Movements
 from app.payments.models import Payment
