@@ -83,12 +83,15 @@ _INPUTS = {
         Input("refund_refusal_explanation", "Why no refund is due", "text", is_optional=True, most=15_000),
     ),
     "Receipt and anything else": (
-        Input(
-            "uncategorized_text", "Receipt, messages, and whatever else helps", "text", is_optional=True, most=15_000
-        ),
+        Input("uncategorized_text", "Receipt, messages, and what else helps", "text", is_optional=True, most=15_000),
     ),
 }
 _LABELS = {shown.name: shown.label for group in _INPUTS.values() for shown in group}
+
+
+def _reference_of(dispute_id: int) -> str:
+    dispute = find(Dispute, dispute_id, "dispute")
+    return db.session.get_one(Booking, dispute.booking_id).reference
 
 
 class DisputesView(RecordView):
@@ -228,7 +231,7 @@ class DisputesView(RecordView):
         return edit_forms.serve(self, form, chargebacks.MAY_ACT)
 
     @expose("/<int:dispute_id>/submit", methods=["POST"])  # type: ignore[untyped-decorator]
-    @confirmation.typed(chargebacks.MAY_ACT, lambda dispute_id: _reference_of(dispute_id))
+    @confirmation.typed(chargebacks.MAY_ACT, _reference_of)
     @session.confirmed
     def submit(self, dispute_id: int) -> Response:
         """Have the bank get what is staged, for good."""
@@ -236,7 +239,7 @@ class DisputesView(RecordView):
         return done("The evidence is on its way to the bank.", dispute_href(dispute.id))
 
     @expose("/<int:dispute_id>/accept", methods=["POST"])  # type: ignore[untyped-decorator]
-    @confirmation.typed(chargebacks.MAY_ACT, lambda dispute_id: _reference_of(dispute_id))
+    @confirmation.typed(chargebacks.MAY_ACT, _reference_of)
     @session.confirmed
     def accept(self, dispute_id: int) -> Response:
         """Give it up."""
@@ -264,11 +267,6 @@ def evidence_state(dispute: Dispute) -> str:
     return "STAGED" if evidence.is_staged(dispute) else "DRAFT"
 
 
-def _reference_of(dispute_id: int) -> str:
-    dispute = find(Dispute, dispute_id, "dispute")
-    return db.session.get_one(Booking, dispute.booking_id).reference
-
-
 def _actions(dispute: Dispute, reference: str) -> tuple[list[Action], list[Blocked]]:
     """What this person may do now, and what nobody may and why. The rules are the verbs'."""
     if not session.actor().has(chargebacks.MAY_ACT) or dispute.status not in UNDECIDED:
@@ -285,7 +283,8 @@ def _actions(dispute: Dispute, reference: str) -> tuple[list[Action], list[Block
                 "lift-hold",
                 "Lift the hold",
                 f"{href}lift-hold",
-                "Refunds of this payment can be asked for again, and those put aside go on. A full refund ends an inquiry.",
+                "Refunds of this payment can be asked for again, and those put aside go on. A full refund ends an"
+                " inquiry.",
                 needs_reason=True,
             ),
         ),

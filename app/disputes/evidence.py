@@ -195,4 +195,4 @@ def _answered(dispute_id: int, key: str, told: StripeDispute, refusal: str | Non
         dispute.asked = dispute.idempotency_key = None
         dispute.finished()
         dispute.refusal = refusal
-        audit.record(STRIPE, "dispute.refused" if refusal else "dispute.staged", dispute, reason=refusal)
+        audit.record(STRIPE, "dispute.refused" if refusal else "dispute.answered", dispute, reason=refusal)

@@ -83,17 +83,12 @@ def _receipt(booking: Booking, payment: Payment, traveller: User) -> str:
     for refund in db.session.scalars(paid_back):
         amount = written(refund.amount_minor, refund.currency, code=True)
         lines.append(f"Refunded {amount} on {_moment(refund.succeeded_at or refund.created_at)}.")
-    told = (
-        select(Notification.kind, Notification.recipient, Notification.sent_at)
-        .where(
-            Notification.object_type == Booking.__tablename__,
-            Notification.object_id == booking.id,
-            Notification.sent_at.is_not(None),
-        )
-        .order_by(Notification.id)
+    told = select(Notification).where(
+        Notification.object_type == Booking.__tablename__, Notification.object_id == booking.id
     )
-    for kind, recipient, sent_at in db.session.execute(told):
-        lines.append(f"Mailed to {recipient} on {_moment(sent_at)}: {title_of(kind).lower()}.")
+    for mail in db.session.scalars(told.order_by(Notification.id)):
+        if mail.sent_at is not None:
+            lines.append(f"Mailed to {mail.recipient} on {_moment(mail.sent_at)}: {title_of(mail.kind).lower()}.")
     return "\n".join(lines)
 
 

@@ -87,13 +87,13 @@ def test_only_what_is_staged_is_submitted_and_only_once(app: Flask) -> None:
     dispute = disputed(paid())
     with pytest.raises(Conflict, match="Stage the evidence first"):
         evidence.submit(dispute.id, by=finance())
-    assert queued.calls() == []
+    assert (reread(dispute).asked, reread(dispute).due_at) == (None, None)
     evidence.stage(dispute.id, {}, seen=0, by=finance())
     assert queued.work_off() == []
     with pytest.raises(NotAllowed):
         evidence.submit(dispute.id, by=support())
     evidence.submit(dispute.id, by=finance())
-    with pytest.raises(Conflict, match="being submitted"):
+    with pytest.raises(Conflict, match="being submitted to the bank"):
         evidence.submit(dispute.id, by=finance())
     assert queued.work_off() == []
     dispute = reread(dispute)

@@ -21,7 +21,7 @@ UNTIL = datetime(2031, 3, 4, 17, 30, tzinfo=UTC)
 
 
 def hold(payment: Payment, source: str | None = None) -> str:
-    source = source or f"dispute:{payment.id}"
+    source = source or f"claim:{payment.id}"
     holds.place(payment.id, source=source, reason="The guest's bank disputes it", until=UNTIL, by=STRIPE)
     return source
 
@@ -49,7 +49,7 @@ def test_while_held_every_way_to_a_refund_is_refused_with_the_reason_and_the_dea
         refunds.retry(failed.id, by=finance())
     quote = refunds.quote(payment.id, 500, by=finance())
     assert "on hold" in (quote.refusal or "")
-    assert [standing.source for standing in quote.holds] == [f"dispute:{payment.id}"]
+    assert [standing.source for standing in quote.holds] == [f"claim:{payment.id}"]
     assert [row.status for row in refunds_of(payment)] == ["FAILED", "ON_HOLD"]
 
 
