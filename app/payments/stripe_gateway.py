@@ -317,6 +317,44 @@ def _ask(call: Callable[[stripe.StripeClient], Answer]) -> Answer:
         raise Unavailable(f"Stripe could not answer: {error.user_message or type(error).__name__}") from error
 
 
+def _refund_in_list(row: dict[str, Any]) -> StripeRefund:
+    return _refund(stripe.Refund.construct_from(row, None))
+
+
+def _balance_transaction(row: dict[str, Any]) -> BalanceTransaction:
+    return BalanceTransaction(
+        id=row["id"],
+        type=row["type"],
+        source_id=row["source"],
+        amount_minor=row["amount"],
+        fee_minor=row["fee"],
+        currency=row["currency"].upper(),
+        created_at=datetime.fromtimestamp(row["created"], UTC),
+    )
+
+
+def _dispute(row: dict[str, Any]) -> StripeDispute:
+    details = row["evidence_details"]
+    method = row.get("payment_method_details") or {}
+    return StripeDispute(
+        id=row["id"],
+        status=row["status"],
+        reason=row["reason"],
+        case_type=(method.get("card") or {}).get("case_type"),
+        amount_minor=row["amount"],
+        currency=row["currency"].upper(),
+        charge_id=row["charge"],
+        intent_id=row["payment_intent"],
+        is_charge_refundable=row["is_charge_refundable"],
+        due_by=datetime.fromtimestamp(details["due_by"], UTC) if details["due_by"] else None,
+        submission_count=details["submission_count"],
+        past_due=details["past_due"],
+        evidence={name: value for name, value in row["evidence"].items() if value and isinstance(value, str)},
+        movements=tuple(_balance_transaction(one) for one in row["balance_transactions"]),
+        created_at=datetime.fromtimestamp(row["created"], UTC),
+    )
+
+
 def _intent(found: stripe.PaymentIntent) -> Intent:
     charge = found.latest_charge
     fee_minor = charged_at = None
@@ -359,41 +397,3 @@ def _refund(found: stripe.Refund) -> StripeRefund:
 
 def _number(mark: str | None) -> int | None:
     return int(mark) if mark and mark.isascii() and mark.isdigit() else None
-
-
-def _refund_in_list(row: dict[str, Any]) -> StripeRefund:
-    return _refund(stripe.Refund.construct_from(row, None))
-
-
-def _balance_transaction(row: dict[str, Any]) -> BalanceTransaction:
-    return BalanceTransaction(
-        id=row["id"],
-        type=row["type"],
-        source_id=row["source"],
-        amount_minor=row["amount"],
-        fee_minor=row["fee"],
-        currency=row["currency"].upper(),
-        created_at=datetime.fromtimestamp(row["created"], UTC),
-    )
-
-
-def _dispute(row: dict[str, Any]) -> StripeDispute:
-    details = row["evidence_details"]
-    method = row.get("payment_method_details") or {}
-    return StripeDispute(
-        id=row["id"],
-        status=row["status"],
-        reason=row["reason"],
-        case_type=(method.get("card") or {}).get("case_type"),
-        amount_minor=row["amount"],
-        currency=row["currency"].upper(),
-        charge_id=row["charge"],
-        intent_id=row["payment_intent"],
-        is_charge_refundable=row["is_charge_refundable"],
-        due_by=datetime.fromtimestamp(details["due_by"], UTC) if details["due_by"] else None,
-        submission_count=details["submission_count"],
-        past_due=details["past_due"],
-        evidence={name: value for name, value in row["evidence"].items() if value and isinstance(value, str)},
-        movements=tuple(_balance_transaction(one) for one in row["balance_transactions"]),
-        created_at=datetime.fromtimestamp(row["created"], UTC),
-    )

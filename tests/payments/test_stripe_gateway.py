@@ -120,7 +120,7 @@ def test_disputes_refunds_and_movements_are_listed_between_two_moments(app: Flas
     intent = paid()
     refund = local("refunds", payment_intent=intent.id, amount=700)
     dispute = disputed(intent)
-    start = dispute.created_at.replace(microsecond=0) - timedelta(seconds=5)
+    start = dispute.created_at - timedelta(minutes=1)
     end = dispute.created_at + timedelta(seconds=1)
 
     def found(listing: Any, **when: datetime) -> list[str]:

@@ -242,11 +242,11 @@ def test_a_chargeback_that_nobody_answers_in_time_is_lost(start: Start) -> None:
     server = start()
     server.switch(timing={"settle": 600})
     api = server.client().v1.disputes
-    due_by = int(time.time()) + 2
-    silent = opened(server, server.paid().latest_charge, reason="duplicate", due_by=due_by)
-    staged = opened(server, server.paid().latest_charge, reason="duplicate", due_by=due_by)
-    answered = opened(server, server.paid().latest_charge, reason="duplicate", due_by=due_by)
     inquiry = opened(server, server.paid().latest_charge, reason="general", case_type="inquiry", due_by=1)
+    silent = opened(server, server.paid().latest_charge, reason="duplicate", due_by=1)
+    charges = [server.paid().latest_charge for _ in range(2)]
+    due_by = int(time.time()) + 6
+    staged, answered = [opened(server, charge, reason="duplicate", due_by=due_by) for charge in charges]
     api.update(staged.id, {"evidence": {"customer_name": "Ada"}, "submit": False})
     api.update(answered.id, {"evidence": {"customer_name": "Ada"}})
     eventually(lambda: api.retrieve(silent.id).status == api.retrieve(staged.id).status == "lost")

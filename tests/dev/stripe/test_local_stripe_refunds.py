@@ -174,3 +174,17 @@ def test_a_refund_made_in_the_dashboard_is_told_of_like_any_other(start: Callabl
     too_much = urlencode({"payment_intent": intent.id, "amount": 7501})
     assert server.ask("POST", "/_local/refunds", too_much)[0] == 400
     assert api.charges.retrieve(intent.latest_charge).amount_refunded == 2500
+
+
+def test_a_refund_that_the_bank_failed_does_not_fail_again_by_its_card(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    server.switch(timing={"settle": 5})
+    intent = server.paid(10_000, "pm_card_refundFail")
+    api = server.client().v1
+    first = api.refunds.create({"payment_intent": intent.id, "amount": 1000})
+    second = api.refunds.create({"payment_intent": intent.id, "amount": 1000})
+    assert settled(server, first.id, outcome="failed")[0] == 200
+    eventually(lambda: api.refunds.retrieve(second.id).status == "failed")  # the first was due before it
+    moved = api.balance_transactions.list({"source": first.id}).data
+    assert sorted((one.type, one.amount) for one in moved) == [("refund", -1000), ("refund_failure", 1000)]
+    assert net(server) == 10_000 - 320
