@@ -143,7 +143,7 @@ class DisputesView(RecordView):
                 booking=references[row.booking_id],
                 status=row.status,
                 answer_by=row.answer_by if row.answer_by < NO_ANSWER else None,
-                evidence=evidence_state(row),
+                evidence=evidence_state(row) if row.submitted_at or row.status in UNDECIDED else None,
                 reason=chargebacks.reason_in_words(row).capitalize(),
                 amount=Money(row.amount_minor, row.currency).json(),
                 at_stripe=row.stripe_dispute_id,
@@ -184,7 +184,7 @@ class DisputesView(RecordView):
                 about=dispute,
                 titles=TITLES,
                 status=dispute.status,
-                deadline=("answer by", dispute.answer_by) if dispute.answer_by < NO_ANSWER else None,
+                deadline=("answer due", dispute.answer_by) if dispute.answer_by < NO_ANSWER else None,
                 sub=(
                     Phrase("for", booking.reference, href=booking_href(booking.id)),
                     Phrase(text=booking.package_name),
@@ -218,7 +218,7 @@ class DisputesView(RecordView):
         booking = db.session.get_one(Booking, dispute.booking_id)
         form = EditForm(
             row=dispute,
-            name=f"the evidence for {booking.reference}",
+            name=f"evidence for {booking.reference}",
             intro=(
                 "Filled in from the booking, its policy and its receipt. Saving stages it at Stripe; the bank sees"
                 " nothing of it until somebody submits it."

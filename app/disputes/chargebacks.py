@@ -237,7 +237,7 @@ def _hold(dispute: Dispute) -> None:
 
 
 def _why_held(dispute: Dispute) -> str:
-    what = "the cardholder's bank inquires into it" if dispute.is_inquiry else "the cardholder has charged it back"
+    what = "The cardholder's bank inquires into it" if dispute.is_inquiry else "The cardholder has charged it back"
     awaits = "" if dispute.needs_response else "; our evidence is with the bank"
     return f"{what} ({reason_in_words(dispute)}){awaits}"
 

@@ -73,7 +73,7 @@ def _receipt(booking: Booking, payment: Payment, traveller: User) -> str:
         f"Booked by {traveller.name} on {_moment(booking.created_at)}.",
     ]
     if payment.succeeded_at is not None:
-        paid = written(payment.amount_minor, payment.currency, code=True)
+        paid = _amount(payment.amount_minor, payment.currency)
         lines.append(f"Paid {paid} on {_moment(payment.succeeded_at)}, charge {payment.stripe_charge_id}.")
     if booking.confirmed_at is not None:
         lines.append(f"Confirmed on {_moment(booking.confirmed_at)}.")
@@ -81,7 +81,7 @@ def _receipt(booking: Booking, payment: Payment, traveller: User) -> str:
         lines.append(f"Stay completed on {_moment(booking.completed_at)}.")
     paid_back = select(Refund).where(Refund.payment_id == payment.id, Refund.status == "SUCCEEDED").order_by(Refund.id)
     for refund in db.session.scalars(paid_back):
-        amount = written(refund.amount_minor, refund.currency, code=True)
+        amount = _amount(refund.amount_minor, refund.currency)
         lines.append(f"Refunded {amount} on {_moment(refund.succeeded_at or refund.created_at)}.")
     told = select(Notification).where(
         Notification.object_type == Booking.__tablename__, Notification.object_id == booking.id
@@ -90,6 +90,11 @@ def _receipt(booking: Booking, payment: Payment, traveller: User) -> str:
         if mail.sent_at is not None:
             lines.append(f"Mailed to {mail.recipient} on {_moment(mail.sent_at)}: {title_of(mail.kind).lower()}.")
     return "\n".join(lines)
+
+
+def _amount(minor: int, currency: str) -> str:
+    # What a bank reads may show a space that doesn't break as something else.
+    return written(minor, currency, code=True).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _moment(at: datetime) -> str:

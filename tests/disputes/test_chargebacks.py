@@ -66,7 +66,7 @@ def test_a_chargeback_holds_its_payment_with_reason_and_deadline_and_takes_amoun
     assert hold.until == dispute.evidence_due_by
     assert hold.words == (
         f"Refunds of this payment are on hold, until {hold.until.day} {hold.until:%b %Y at %H:%M} UTC:"
-        " the cardholder has charged it back (fraudulent)."
+        " The cardholder has charged it back (fraudulent)."
     )
     with pytest.raises(Conflict, match="charged it back"):
         ask(payment, 1_000)
