@@ -98,6 +98,14 @@ users.save                 POST   edited_person login  login     403     403    
 users.mail_verification    POST   person        login  login     302     403       403     302     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
+disputes.index             GET    -             login  login     200     403       200     200     -
+disputes.show              GET    dispute       login  login     200     403       200     200     404
+disputes.write             GET    dispute       login  login     403     403       200     200     404
+disputes.write             POST   evidence_of_it login login     403     403       302     302     404
+disputes.submit            POST   staged_dispute login login     403     403       302     302     404
+disputes.accept            POST   accepted_dispute login login   403     403       302     302     404
+disputes.lift_hold         POST   inquiry       login  login     403     403       302     302     404
+disputes.export            POST   list_of_dispute login login    302     403       302     302     302
 refunds.index              GET    -             login  login     200     403       200     200     -
 refunds.show               GET    open_refund   login  login     200     403       200     200     404
 refunds.claim              POST   open_refund   login  login     403     403       302     302     404

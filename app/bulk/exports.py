@@ -15,6 +15,7 @@ from app.audit.models import AuditEntry
 from app.bookings.models import Booking
 from app.bulk import spreadsheet
 from app.catalog.models import Package, Provider
+from app.disputes.models import NO_ANSWER, Dispute
 from app.errors import Invalid
 from app.extensions import Model, db
 from app.notifications.models import Notification
@@ -24,6 +25,7 @@ from app.reviews.models import Review
 _EVERYBODY = frozenset(ROLES)
 _FINANCE = frozenset({"finance", "admin"})
 _ADMIN = frozenset({"admin"})
+_READS_DISPUTES = frozenset({"support", "finance", "admin"})
 _REFUNDS = frozenset({"support", "finance", "admin"})
 _READS_REVIEWS = frozenset({"support", "moderator", "admin"})
 # A file travels further than a page: only who writes to travellers takes their addresses along.
@@ -199,6 +201,32 @@ EXPORTS = {
             ),
             currency=Payment.currency,
             joined=lambda query: query.join(Booking, Booking.id == Payment.booking_id),
+        ),
+        Export(
+            "disputes",
+            ("dispute", "disputes"),
+            _READS_DISPUTES,
+            Dispute,
+            (
+                _REFERENCE,
+                Field("status", "State", Dispute.status),
+                Field("answer_by", "Answer by", case((Dispute.answer_by < NO_ANSWER, Dispute.answer_by))),
+                Field(
+                    "evidence",
+                    "Evidence",
+                    case(
+                        (Dispute.submitted_at.is_not(None), "SUBMITTED"),
+                        (Dispute.evidence_at_stripe != {}, "STAGED"),
+                        else_="DRAFT",
+                    ),
+                ),
+                Field("reason", "Reason", Dispute.reason),
+                Field("amount", "Amount", Dispute.amount_minor, is_money=True),
+                Field("at_stripe", "Dispute", Dispute.stripe_dispute_id),
+                Field("opened_at", "Opened", Dispute.opened_at),
+            ),
+            currency=Dispute.currency,
+            joined=lambda query: query.join(Booking, Booking.id == Dispute.booking_id),
         ),
         Export(
             "refunds",

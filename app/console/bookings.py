@@ -14,7 +14,7 @@ from app.accounts.models import User
 from app.bookings import service as bookings
 from app.bookings import story
 from app.bookings.models import Booking
-from app.console import confirmation, session
+from app.console import confirmation, disputed, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line, reason_given
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
@@ -120,7 +120,11 @@ class BookingsView(RecordView):
                 lead=hold_in_words(captured),
                 actions=[*refund, *actions],
                 blocked=[*no_refund, *blocked],
-                facts=[*_facts(booking, told), *refund_groups(told.refunds)],
+                facts=[
+                    *_facts(booking, told),
+                    *refund_groups(told.refunds),
+                    *disputed.groups([payment.id for payment in told.payments]),
+                ],
                 statement=_statement(booking, told),
                 timeline=told.moments,
                 note_href=f"{booking_href(booking.id)}notes" if session.actor().has(bookings.MAY_NOTE) else None,

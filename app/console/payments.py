@@ -12,7 +12,7 @@ from sqlalchemy.orm import defer
 from app.bookings import story
 from app.bookings.models import Booking
 from app.catalog.models import Provider
-from app.console import session
+from app.console import disputed, session
 from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
 from app.console.ordering import Sort
@@ -122,7 +122,12 @@ class PaymentsView(RecordView):
                 actions=actions,
                 blocked=blocked,
                 statement=_statement(payment),
-                facts=(_at_stripe(payment), *refund_groups(told.refunds), _work(payment)),
+                facts=(
+                    _at_stripe(payment),
+                    *disputed.groups([payment.id]),
+                    *refund_groups(told.refunds),
+                    _work(payment),
+                ),
                 timeline=told.moments,
                 has_segments=True,
             ),

@@ -28,6 +28,7 @@ from app.reviews.models import Review
 from jobs import bulk as job
 from tests import factories, queued
 from tests.bulk.runs import Waiting, asked, moderator, reread
+from tests.disputes.disputing import disputed
 from tests.payments.refunding import ask, payment_of
 
 
@@ -139,6 +140,7 @@ def test_every_column_of_every_export_can_be_read(app: Flask) -> None:
     admin = somebody("admin")
     paid = factories.paid_booking()
     ask(payment_of(paid), 100)
+    disputed(payment_of(factories.paid_booking()))
     factories.review()
     with transaction():
         db.session.execute(
