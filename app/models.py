@@ -18,6 +18,7 @@ from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
 from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
+from app.disputes.models import Dispute
 from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
@@ -36,6 +37,7 @@ __all__ = [
     "BulkChunk",
     "BulkProblem",
     "Claim",
+    "Dispute",
     "IdempotencyKey",
     "Import",
     "ImportRejection",

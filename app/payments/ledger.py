@@ -20,6 +20,8 @@ COMMISSION_REVENUE = "commission_revenue"
 STRIPE_FEES = "stripe_fees"
 REFUNDS_PAYABLE = "refunds_payable"
 GOODWILL = "goodwill"
+DISPUTES_HELD = "disputes_held"
+DISPUTE_LOSSES = "dispute_losses"
 
 # Who bears a refund; what one posts when it is submitted, and takes back when it ends failed.
 _SHARES = {
@@ -39,6 +41,15 @@ POSTINGS = {
     **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in _SHARES.items()},
     "refund.paid": (REFUNDS_PAYABLE, STRIPE_BALANCE),
     "refund.failed": (STRIPE_BALANCE, REFUNDS_PAYABLE),
+    "dispute.withdrawn": (DISPUTES_HELD, STRIPE_BALANCE),
+    "dispute.fee": (STRIPE_FEES, STRIPE_BALANCE),
+    "dispute.reinstated": (STRIPE_BALANCE, DISPUTES_HELD),
+    "dispute.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
+    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
+    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
+    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
+    # What had been refunded before the bank took it once more.
+    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
 }
 
 
@@ -135,6 +146,25 @@ def post_refund_paid(payment: Payment, refund: Refund) -> None:
 def post_refund_failed(payment: Payment, refund: Refund) -> None:
     """Money that had left came back, as the traveller's bank refused it: owed again."""
     _post(payment, {"refund.failed": refund.amount_minor}, source_id=_stripe_id_of(refund))
+
+
+def post_dispute(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
+    """What a dispute moved, or who bears what it took, by entry kind; see `disputed`."""
+    _post(payment, amounts, source_id=stripe_dispute_id)
+
+
+def balance_of(payment_id: int, account: str) -> int:
+    """What a payment's entries leave on an account, debits less credits, in minor units."""
+    found: int = db.session.execute(
+        text(
+            """
+            SELECT coalesce(sum(CASE debit_account WHEN :account THEN amount_minor ELSE -amount_minor END), 0)::bigint
+            FROM ledger_entries WHERE payment_id = :payment_id AND :account IN (debit_account, credit_account)
+            """
+        ),
+        {"payment_id": payment_id, "account": account},
+    ).scalar_one()
+    return found
 
 
 def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
@@ -290,6 +320,17 @@ _CHECKS = (
               SELECT payment_id, debit_account, -amount_minor FROM ledger_entries
               WHERE debit_account IN ('provider_payable', 'commission_revenue')) AS sides
         GROUP BY payment_id, account HAVING sum(signed) < 0
+        """,
+    ),
+    (
+        "a payment whose disputes hold something else than its entries say",
+        """
+        SELECT 'payment ' || p.id || ': disputed ' || p.disputed_minor || ', posted ' || coalesce(e.held, 0)
+        FROM payments p LEFT JOIN (
+            SELECT payment_id, sum(CASE kind WHEN 'dispute.withdrawn' THEN amount_minor ELSE -amount_minor END) AS held
+            FROM ledger_entries WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated') GROUP BY payment_id
+        ) e ON e.payment_id = p.id
+        WHERE p.disputed_minor <> least(greatest(coalesce(e.held, 0), 0), p.amount_minor)
         """,
     ),
     (

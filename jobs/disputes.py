@@ -1,0 +1,1 @@
+"""Jobs of disputes: what Stripe is asked for one, and reminders of what waits for an answer."""
