@@ -263,8 +263,10 @@ class Money(RuleBasedStateMachine):
         charge = payment.stripe_charge_id
         if charge is None:
             return
-        found = ask_stripe("GET", "/v1/refunds", params={"payment_intent": payment.stripe_payment_intent_id})["data"]
-        disputes = ask_stripe("GET", "/v1/disputes", params={"charge": charge})["data"]
+        found = ask_stripe(
+            "GET", "/v1/refunds", params={"payment_intent": payment.stripe_payment_intent_id, "limit": 100}
+        )["data"]
+        disputes = ask_stripe("GET", "/v1/disputes", params={"charge": charge, "limit": 100})["data"]
         sources = [charge, *(row["id"] for row in found), *(row["id"] for row in disputes)]
         moved = sum(
             transaction["net"]
