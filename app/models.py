@@ -22,7 +22,7 @@ from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
-from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+from app.payments.models import LedgerAccount, LedgerEntry, Payment, PaymentHold, Refund, RefundLimit, WebhookEvent
 from app.reviews.models import RatingCount, Review, ReviewText
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Package",
     "PasswordResetRequest",
     "Payment",
+    "PaymentHold",
     "Provider",
     "ProviderCheck",
     "ProviderDocument",
@@ -54,6 +55,7 @@ __all__ = [
     "RecoveryCode",
     "RefreshToken",
     "Refund",
+    "RefundLimit",
     "Review",
     "ReviewText",
     "SavedMapping",

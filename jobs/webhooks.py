@@ -8,8 +8,7 @@ from functools import partial
 
 from app.bookings import service as bookings
 from app.errors import TripdeskError
-from app.payments import inbox, stripe_gateway
-from app.payments import service as payments
+from app.payments import inbox, refund_submission, stripe_gateway
 from app.payments.models import WebhookEvent
 from jobs import due, job
 
@@ -26,10 +25,10 @@ def _payment_intent(event: WebhookEvent) -> Effect | None:
 
 
 def _refund(event: WebhookEvent) -> Effect | None:
-    ours = payments.refund_of(event.object_id or "")
-    if ours is None:
+    # One made in Stripe's dashboard has no row yet, but its payment is ours.
+    if not refund_submission.is_about_ours(event.object_id or "", event.stripe_payment_intent_id):
         return None
-    return partial(payments.settle_refund, ours.id, stripe_gateway.retrieve_refund(event.object_id or ""))
+    return partial(refund_submission.told, stripe_gateway.retrieve_refund(event.object_id or ""))
 
 
 # Event type: what asks Stripe, outside any transaction, and gives the verb to call inside one. None: nothing to do for

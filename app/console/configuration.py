@@ -57,6 +57,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "claim_minutes": "How long somebody who does nothing is still shown to be looking at an item of a queue.",
         "undo_seconds": "How long a decision can be undone; until then nobody outside is told of it.",
         "commission_basis_points": "Our share of a booking's price: 1,500 is 15 %.",
+        "refund_approval_days": "How many days a refund waits for a second person before it is let go.",
+        "refund_twin_seconds": "How long the same refund of another person is taken for the same, unless it is meant.",
     },
 }
 # Secrets that are lists, and so no SecretStr.

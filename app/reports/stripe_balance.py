@@ -53,7 +53,9 @@ _POSTED = text(
     """
     SELECT source_id, min(kind) AS kind,
            CASE WHEN starts_with(kind, 'refund.') THEN kind ELSE 'capture.' END AS booked_as
-    FROM ledger_entries WHERE posted_at < :until AND kind <> 'capture.stripe_fee' GROUP BY source_id, booked_as
+    FROM ledger_entries
+    WHERE posted_at < :until AND kind <> 'capture.stripe_fee' AND :balance IN (debit_account, credit_account)
+    GROUP BY source_id, booked_as
     """
 )
 
@@ -77,7 +79,9 @@ def check() -> Finding:
     except TripdeskError as error:
         return Finding(STRIPE, [f"Stripe could not be asked: {error.detail}"])
     with at_leisure():
-        posted = db.session.execute(_POSTED.execution_options(yield_per=10_000), {"until": started})
+        posted = db.session.execute(
+            _POSTED.execution_options(yield_per=10_000), {"until": started, "balance": ledger.STRIPE_BALANCE}
+        )
         for source, kind, booked_as in posted:
             if (booked_as, source) not in seen and len(wrong) <= MOST_LINES:
                 wrong.append(f"{source}: posted as {kind}, but Stripe doesn't know it")
