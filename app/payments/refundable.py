@@ -97,8 +97,9 @@ def shares_of(payment: Payment, amount_minor: int, kind: str) -> dict[str, int]:
 
 def submit_shares(payment: Payment, refund: Refund) -> None:
     """Number the refund's next submission, fix who bears it, and post that."""
+    shares = shares_of(payment, refund.amount_minor, refund.kind)
     refund.submission += 1
-    for column, minor in shares_of(payment, refund.amount_minor, refund.kind).items():
+    for column, minor in shares.items():
         setattr(refund, column, minor)
     ledger.post_refund_shares(payment, refund)
 
