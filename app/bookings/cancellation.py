@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -128,6 +129,12 @@ def give_back(preview: Preview, payment: Payment | None, *, everything: bool, by
         return []
     reason = REASONS[preview.on_behalf_of]
     return money.give_back(payment, preview.due, reason=reason, everything=everything, by=by)
+
+
+def refunds_of(booking: Booking) -> Sequence[Refund]:
+    """The refunds that the booking's cancellation began; none of another one."""
+    payment = payment_of(booking)
+    return money.started_by(payment.id) if payment is not None else ()
 
 
 def payment_of(booking: Booking) -> Payment | None:
