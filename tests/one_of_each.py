@@ -28,7 +28,7 @@ from app.db import transaction
 from app.extensions import db
 from app.imports import mappings
 from app.notifications import service as notifications
-from app.payments import inbox
+from app.payments import inbox, refunds
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from app.reviews.models import Review
@@ -70,6 +70,32 @@ def payment(owner: Actor | None) -> Asked:
     found = payments.live_payment(factories.paid_booking(by=owner).id)
     assert found is not None
     return Asked({"payment_id": found.id})
+
+
+def open_refund(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"row_id": NOT_THERE})
+    by = factories.actor(factories.staff("support"))
+    paid = payment(owner).args["payment_id"]
+    return Asked({"row_id": refunds.request(paid, amount_minor=100, reason="fraud", key=uuid4().hex, by=by).id})
+
+
+def approved_refund(owner: Actor | None) -> Asked:
+    asked = open_refund(owner)
+    return Asked({**asked.args, "decision": "approve"}, {"seen": str(last_entry("refunds", asked.args["row_id"]))})
+
+
+def approved_refunds(owner: Actor | None) -> Asked:
+    return Asked({}, {"decision": "approve", "id": str(open_refund(owner).args["row_id"])})
+
+
+def wanted_refund(owner: Actor | None) -> Asked:
+    return Asked(payment(owner).args, {"amount": "1.00", "kind": "standard", "reason": "fraud", "key": uuid4().hex})
+
+
+def paid_stay(owner: Actor | None) -> Asked:
+    booking_id = factories.paid_booking(by=owner).id if owner else NOT_THERE
+    return Asked({"booking_id": booking_id}, {"amount": 100, "reason": "stay_problem"})
 
 
 def ledger_entry(owner: Actor | None) -> Asked:
@@ -476,6 +502,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper),
+        *(open_refund, approved_refund, approved_refunds, wanted_refund, paid_stay),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
@@ -484,7 +511,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(colleague, former, guarded_one, invited_one, new_colleague),
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
-        *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
+        *map(on_a_list, (open_refund, ledger_entry, done_event, audit_entry, sent_mail)),
         *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

@@ -18,12 +18,13 @@ from app.catalog.models import Package, Provider
 from app.errors import Invalid
 from app.extensions import Model, db
 from app.notifications.models import Notification
-from app.payments.models import LedgerEntry, Payment, WebhookEvent
+from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reviews.models import Review
 
 _EVERYBODY = frozenset(ROLES)
 _FINANCE = frozenset({"finance", "admin"})
 _ADMIN = frozenset({"admin"})
+_REFUNDS = frozenset({"support", "finance", "admin"})
 _READS_REVIEWS = frozenset({"support", "moderator", "admin"})
 # A file travels further than a page: only who writes to travellers takes their addresses along.
 _SEES_ADDRESSES = frozenset({"support", "admin"})
@@ -127,6 +128,10 @@ def _of_packages(*conditions: Any) -> Any:
     return wanted.correlate(Provider).scalar_subquery()
 
 
+def _name_of(person_id: Any) -> Any:
+    return select(User.name).where(User.id == person_id).scalar_subquery()
+
+
 def _of_bookings(figure: Any) -> Any:
     return select(figure).where(Booking.traveller_id == User.id).correlate(User).scalar_subquery()
 
@@ -194,6 +199,26 @@ EXPORTS = {
             ),
             currency=Payment.currency,
             joined=lambda query: query.join(Booking, Booking.id == Payment.booking_id),
+        ),
+        Export(
+            "refunds",
+            ("refund", "refunds"),
+            _REFUNDS,
+            Refund,
+            (
+                Field("booking", "Refund of", Booking.reference),
+                Field("amount", "Amount", Refund.amount_minor, is_money=True),
+                Field("kind", "Kind", Refund.kind),
+                Field("reason", "Reason", Refund.reason),
+                Field("status", "State", Refund.status),
+                Field("asked_by", "Asked by", _name_of(Refund.requested_by_id)),
+                Field("failure", "Stripe's words", Refund.failure_reason),
+                Field("created_at", "Asked", Refund.created_at),
+            ),
+            currency=Refund.currency,
+            joined=lambda query: query.join(Payment, Payment.id == Refund.payment_id).join(
+                Booking, Booking.id == Payment.booking_id
+            ),
         ),
         Export(
             "ledger",

@@ -32,6 +32,7 @@ from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
 from app.console.queue import LOOKING_AGAIN
+from app.console.refunds import RefundsView
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
 from app.console.staff import StaffView
@@ -88,6 +89,7 @@ def pages() -> list[Page]:
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
         ReviewsView("Reviews", endpoint="reviews", url="/console/reviews"),
         PaymentsView("Payments", endpoint="payments", url="/console/payments"),
+        RefundsView("Refunds", endpoint="refunds", url="/console/refunds"),
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
         AccountView("Your account", endpoint="account", url="/console/account"),

@@ -22,7 +22,9 @@ from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
+from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
+from app.console.refunds import refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
@@ -89,6 +91,8 @@ class BookingsView(RecordView):
         booking = _find(booking_id)
         told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
+        captured = next((payment for payment in told.payments if payment.succeeded_at), None)
+        refund, no_refund = refund_actions(captured, session.actor())
         return self.render_record(
             Record(
                 title=booking.reference,
@@ -107,9 +111,9 @@ class BookingsView(RecordView):
                     ),
                     Phrase("booked", at=booking.created_at),
                 ),
-                actions=actions,
-                blocked=blocked,
-                facts=_facts(booking, told),
+                actions=[*refund, *actions],
+                blocked=[*no_refund, *blocked],
+                facts=[*_facts(booking, told), *refund_groups(told.refunds)],
                 statement=_statement(booking, told),
                 timeline=told.moments,
                 note_href=f"{booking_href(booking.id)}notes" if session.actor().has(bookings.MAY_NOTE) else None,
@@ -242,25 +246,10 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
                     {"label": "Intent", "value": payment.stripe_payment_intent_id, "kind": "mono"},
                     {"label": "Charge", "value": payment.stripe_charge_id, "kind": "mono"},
                     {"label": "Last refusal", "value": payment.failure_message, "kind": "text"},
-                    *(
-                        {"label": f"Refund {refund.stripe_refund_id or ''}", "value": refund.status, "kind": "chip"}
-                        for refund in told.refunds
-                        if refund.payment_id == payment.id
-                    ),
                 ],
             }
         )
     return groups
-
-
-def policy_in_words(policy: dict[str, Any]) -> str:
-    """What a guest who cancels gets back, by when."""
-    tiers = [
-        f"{tier['refundPercent']} % until {tier['daysBefore']} {'day' if tier['daysBefore'] == 1 else 'days'} before"
-        for tier in policy["tiers"]
-        if tier["refundPercent"]
-    ]
-    return f"{policy['name'].capitalize()}: {', '.join(tiers)}"
 
 
 def _statement(booking: Booking, told: story.Story) -> dict[str, Any]:

@@ -48,6 +48,10 @@ ALL_REASONS = {
 }
 
 
+class TwinRefund(Conflict):
+    """Somebody else has just started the same refund; it can be asked for again, if that is meant."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One posting that a refund would make: the names of its accounts, and the amount in minor units."""
@@ -104,6 +108,17 @@ def quote(payment_id: int, amount_minor: int, kind: str = "standard", *, by: Act
     )
 
 
+def lines_of(refund: Refund) -> list[Line]:
+    """What a refund has posted with its newest submission, or would post now where it has none."""
+    if refund.submission:
+        sides = ("provider_minor", "commission_minor", "goodwill_minor")
+        return _lines({side: getattr(refund, side) for side in sides}, refund.amount_minor)
+    payment = db.session.get_one(Payment, refund.payment_id)
+    if refund.status in OVER or refundable.left_of(payment) < 0:
+        return []
+    return _lines(refundable.shares_of(payment, refund.amount_minor, refund.kind), refund.amount_minor)
+
+
 def _lines(shares: Mapping[str, int], amount_minor: int) -> list[Line]:
     names = dict(db.session.execute(select(LedgerAccount.code, LedgerAccount.name)).all())
     amounts = {**ledger.refund_lines(**shares), "refund.paid": amount_minor}
@@ -118,7 +133,7 @@ def _lines(shares: Mapping[str, int], amount_minor: int) -> list[Line]:
 def request(
     payment_id: int,
     *,
-    amount_minor: int,
+    amount_minor: int | None = None,
     reason: str,
     note: str = "",
     kind: str = "standard",
@@ -126,14 +141,15 @@ def request(
     by: Actor,
     again: bool = False,
 ) -> Refund:
-    """Ask for part or all of a payment to go back; approved at once up to the asker's limit, else by a second person.
+    """Ask for part of a payment to go back, or for all that is left of it; approved at once up to the asker's limit,
+    else by a second person.
 
     `key` makes a request that comes twice one refund. `again` says that it is meant, though somebody else has just
     asked for the same. Raises NotAllowed, NotFound, Invalid by field, Conflict when it is held, more than is left, or
     under way already.
     """
     by.require(*MAY_REQUEST)
-    _check_amount(amount_minor, kind)
+    _check_amount(1 if amount_minor is None else amount_minor, kind)
     note = note.strip()
     if reason not in REASONS:
         raise Invalid.field("reason", "Choose a reason.")
@@ -143,10 +159,12 @@ def request(
         payment = lock(Payment, payment_id)
         kind = refundable.kind_for(payment, kind)
         if (made := _made_with(payment, key)) is not None:
-            if (made.amount_minor, made.kind, made.reason, made.requested_by_id) != (amount_minor, kind, reason, by.id):
+            asked = (amount_minor or made.amount_minor, kind, reason, by.id)
+            if (made.amount_minor, made.kind, made.reason, made.requested_by_id) != asked:
                 raise Conflict(f"This was sent before, for another refund. {_told(made)} Load the page again.")
             return made
         holds.refuse_if_held(payment)
+        amount_minor = amount_minor or max(refundable.left_of(payment), 1)
         refundable.require_left(payment, amount_minor)
         if not again:
             _refuse_twin(payment, amount_minor, by=by)
@@ -185,7 +203,7 @@ def _refuse_twin(payment: Payment, amount_minor: int, *, by: Actor) -> None:
         .limit(1)
     )
     if twin is not None:
-        raise Conflict(f"{_told(twin)} Refund again only if that is meant.")
+        raise TwinRefund(f"{_told(twin)} Refund again only if that is meant.")
 
 
 def _told(refund: Refund) -> str:

@@ -197,6 +197,21 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "A refund is on hold exactly while its payment is held, and one that waits for approval says until when",
+        """
+        SELECT 'refund ' || r.id || ' is ' || r.status || ', its payment is held by ' || h.source
+        FROM refunds r JOIN payment_holds h ON h.payment_id = r.payment_id AND h.lifted_at IS NULL
+        WHERE r.status IN ('PENDING_APPROVAL', 'APPROVED')
+        UNION ALL
+        SELECT 'refund ' || r.id || ' is on hold, but nothing holds its payment' FROM refunds r
+        WHERE r.status = 'ON_HOLD' AND NOT EXISTS (
+            SELECT FROM payment_holds h WHERE h.payment_id = r.payment_id AND h.lifted_at IS NULL)
+        UNION ALL
+        SELECT 'refund ' || id || ' waits for approval for ever' FROM refunds
+        WHERE status = 'PENDING_APPROVAL' AND expires_at IS NULL
+        """,
+    ),
+    Invariant(
         "A row that waits for work says when it is due, and one that is done is not due",
         """
         SELECT 'event ' || stripe_event_id || ' is ' || status || ', due ' || coalesce(CAST(due_at AS text), 'never')

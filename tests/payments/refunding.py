@@ -98,14 +98,17 @@ def ask_stripe(method: str, path: str, **values: Any) -> Any:
 def at_stripe(payment: Payment) -> list[dict[str, Any]]:
     """What Stripe has refunded of a payment."""
     intent_id = db.session.get_one(Payment, payment.id).stripe_payment_intent_id
-    found: list[dict[str, Any]] = ask_stripe("GET", "/v1/refunds", params={"payment_intent": intent_id})["data"]
+    found: list[dict[str, Any]] = ask_stripe("GET", "/v1/refunds", params={"payment_intent": intent_id, "limit": 100})[
+        "data"
+    ]
     return found
 
 
 def books_are_whole(payment: Payment) -> bool:
     """Whether nothing is wrong in the ledger, and of this payment it has what is on Stripe's balance."""
     db.session.rollback()
-    assert ledger.verify() == []
+    wrong = ledger.verify()
+    assert wrong == [], wrong
     rows = db.session.execute(
         select(LedgerEntry.debit_account, LedgerEntry.credit_account, LedgerEntry.amount_minor).where(
             LedgerEntry.payment_id == payment.id

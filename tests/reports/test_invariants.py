@@ -123,6 +123,13 @@ FAULTS = {
         "UPDATE refunds SET submitted_at = created_at - interval '1 second'",
         "UPDATE refunds SET status = 'SUBMITTED', submitted_at = NULL, succeeded_at = NULL",
     ),
+    "on hold exactly while its payment is held": (
+        "UPDATE refunds SET status = 'ON_HOLD', held_status = 'APPROVED'",
+        "UPDATE refunds SET status = 'PENDING_APPROVAL'",
+        "WITH held AS (INSERT INTO payment_holds (payment_id, source, reason, placed_by)"
+        " SELECT payment_id, 'planted:' || id, 'planted', 'planted' FROM refunds)"
+        " UPDATE refunds SET status = 'APPROVED', due_at = now()",
+    ),
     "says when it is due": (
         "UPDATE webhook_events SET status = 'RECEIVED'",
         "UPDATE webhook_events SET due_at = now()",
