@@ -57,7 +57,9 @@ class Preview:
         if self.on_behalf_of == "provider":
             said = ["The provider cancels, so all of the price is promised back."]
         else:
-            said = [f"{when(self.booking, self.policy)}, where the policy gives {self.policy.percent} % back."]
+            said = [
+                f"{when(self.booking, self.policy)}, where the policy gives {self.policy.percent}\N{NO-BREAK SPACE}% back."
+            ]
         for minor, what in (
             (self.due.refunded_minor, "is refunded already or on its way, which counts."),
             (self.due.disputed_minor, "was withdrawn by a dispute."),
@@ -101,8 +103,8 @@ def refuse_if_late(booking: Booking, on_behalf_of: str) -> None:
         )
     if today >= booking.ends_on:
         raise Conflict(
-            f"This stay ended on {booking.ends_on.isoformat()} ({booking.time_zone}), so there is nothing to cancel"
-            " any more; what is due to the guest is refunded."
+            f"This stay ended on {booking.ends_on.isoformat()} ({booking.time_zone}), so it can't be cancelled any"
+            " more. Refund what is due to the guest instead."
         )
 
 

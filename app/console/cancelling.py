@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from flask import request
 
@@ -125,8 +127,12 @@ def _statement(preview: Preview) -> dict[str, Any]:
 def _notes(preview: Preview) -> list[str]:
     policy, notes = preview.policy, []
     if preview.on_behalf_of == "support" and policy.until is not None:
-        until = f"{policy.until.day} {policy.until:%b %Y, %H:%M} UTC"
-        notes.append(f"The policy gives {policy.percent} % until {until}, then {policy.next_percent} %.")
+        last = policy.until.astimezone(ZoneInfo(preview.booking.time_zone)) - timedelta(microseconds=1)
+        space = "\N{NO-BREAK SPACE}"
+        notes.append(
+            f"The policy gives {policy.percent}{space}% to the end of {last.day} {last:%b %Y} there,"
+            f" then {policy.next_percent}{space}%."
+        )
     notes += [hold.words for hold in preview.holds]
     if preview.holds and preview.due.refund_minor:
         notes.append("The booking can be cancelled; its refund waits.")
