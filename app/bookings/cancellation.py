@@ -57,9 +57,8 @@ class Preview:
         if self.on_behalf_of == "provider":
             said = ["The provider cancels, so all of the price is promised back."]
         else:
-            said = [
-                f"{when(self.booking, self.policy)}, where the policy gives {self.policy.percent}\N{NO-BREAK SPACE}% back."
-            ]
+            gives = f"{self.policy.percent}\N{NO-BREAK SPACE}%"
+            said = [f"{when(self.booking, self.policy)}, where the policy gives {gives} back."]
         for minor, what in (
             (self.due.refunded_minor, "is refunded already or on its way, which counts."),
             (self.due.disputed_minor, "was withdrawn by a dispute."),
