@@ -127,7 +127,7 @@ def test_a_guest_gets_back_what_the_policy_gives_on_that_day(
     if refund:
         assert f"We are paying ${refund // 100}.00 back" in words
     else:
-        assert "so late nothing of the price is paid back" in words
+        assert "nothing of the price is paid back any more" in words
 
 
 def test_the_refund_is_paid_by_both_sides_as_it_was_shown(app: Flask) -> None:
