@@ -28,7 +28,7 @@ from app.db import transaction
 from app.extensions import db
 from app.imports import mappings
 from app.notifications import service as notifications
-from app.payments import inbox, refunds
+from app.payments import inbox, refund_approval, refunds
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from app.reviews.models import Review
@@ -87,6 +87,13 @@ def approved_refund(owner: Actor | None) -> Asked:
 
 def approved_refunds(owner: Actor | None) -> Asked:
     return Asked({}, {"decision": "approve", "id": str(open_refund(owner).args["row_id"])})
+
+
+def refund_limit(owner: Actor | None) -> Asked:
+    limit = refund_approval.limits()[0]
+    return Asked(
+        {"limit_id": limit.id if owner else NOT_THERE}, {"amount": limit.amount_minor // 100, "reason": "Same"}
+    )
 
 
 def wanted_refund(owner: Actor | None) -> Asked:
@@ -502,7 +509,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper),
-        *(open_refund, approved_refund, approved_refunds, wanted_refund, paid_stay),
+        *(open_refund, approved_refund, approved_refunds, wanted_refund, refund_limit, paid_stay),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),

@@ -144,6 +144,7 @@ bulk.export                POST   -             login  login     404     404    
 bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
 imports.export             POST   -             login  login     403     403       403     404     -
 settings.index             GET    -             login  login     403     403       403     200     -
+settings.set_limit         POST   refund_limit  login  login     403     403       403     302     404
 saved_views.show           GET    -             login  login     200     200       200     200     -
 saved_views.save           POST   view_to_save  login  login     302     302       302     302     404
 saved_views.delete         POST   saved_view    login  login     302/404 302/404   302/404 302/404 404

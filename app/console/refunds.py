@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import uuid4
 
@@ -19,13 +18,14 @@ from app.audit.actor import Actor
 from app.bookings import story
 from app.bookings.models import Booking
 from app.console import session
+from app.console.amounts import amount_typed, as_typed
 from app.console.base import Column, Filter, done, find
 from app.console.policies import policy_in_words
 from app.console.queue import Decision, QueueView, Urgency
 from app.console.record import Action, Blocked, Fact, Group, Phrase
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
-from app.money import Money, minor_digits, to_minor, written
+from app.money import Money, written
 from app.payments import holds, refund_approval, refundable, refunds
 from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
@@ -212,7 +212,7 @@ class RefundsView(QueueView):
         try:
             refund = refunds.request(
                 payment.id,
-                amount_minor=_minor(typed.get("amount", ""), payment.currency),
+                amount_minor=amount_typed(typed.get("amount", ""), payment.currency),
                 reason=typed.get("reason", ""),
                 note=typed.get("note", ""),
                 kind=typed.get("kind", ""),
@@ -235,7 +235,7 @@ class RefundsView(QueueView):
             errors = {error.field: error.message for error in refusal.fields}
         elif "amount" in typed:
             try:
-                amount = _minor(typed["amount"], payment.currency)
+                amount = amount_typed(typed["amount"], payment.currency)
                 quote = refunds.quote(payment.id, amount, typed.get("kind", "standard"), by=by)
             except Invalid as wrong:
                 errors = {error.field: error.message for error in wrong.fields}
@@ -248,7 +248,7 @@ class RefundsView(QueueView):
                 back=f"/console/bookings/{booking.id}/",
                 here=f"{self._address()}of/{payment.id}/",
                 typed=typed,
-                amount=typed.get("amount") or plain(left, payment.currency),
+                amount=typed.get("amount") or as_typed(left, payment.currency),
                 left=Money(left, payment.currency).json(),
                 policy=policy_in_words(booking.policy),
                 kinds=refunds.KINDS,
@@ -316,23 +316,6 @@ def posting_lines(lines: Sequence[Line], currency: str) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
-
-
-def plain(minor: int, currency: str) -> str:
-    """An amount as it is typed: `1234.50`."""
-    digits = minor_digits(currency)
-    return f"{Decimal(minor).scaleb(-digits):.{digits}f}"
-
-
-def _minor(typed: str, currency: str) -> int:
-    try:
-        amount = Decimal(typed.strip().replace(",", ""))
-        minor = to_minor(amount, currency) if amount.is_finite() and abs(amount) < 10**9 else 0
-    except InvalidOperation:
-        minor = 0
-    if minor <= 0 or plain(minor, currency) != f"{amount:.{minor_digits(currency)}f}":
-        raise Invalid.field("amount", "Write an amount such as 30.00.")
-    return minor
 
 
 def _around(refund_ids: Collection[int]) -> dict[int, Any]:

@@ -12,7 +12,7 @@ from app.accounts.models import User
 from app.audit.actor import STRIPE
 from app.db import transaction
 from app.extensions import db
-from app.payments import holds
+from app.payments import holds, refund_approval
 from app.payments.models import Payment, Refund
 from tests import factories, queued
 from tests.console.browser import Browser
@@ -83,9 +83,10 @@ def test_from_the_booking_over_the_preview_to_the_refund(app: Flask) -> None:
 def test_what_can_not_be_refunded_comes_back_to_the_form_as_it_was_typed(app: Flask) -> None:
     payment = paid()
     browser, _ = opened(app, "finance")
-    for amount in ("x", "0", "-3", "1.005", "1e99", "NaN", ""):
+    for amount in ("x", "-3", "1.005", "1e99", "NaN", ""):
         page = shown(browser, f"{form_of(payment)}?amount={amount}&reason=fraud")
         assert "Write an amount such as 30.00" in page, amount
+    assert "Give an amount above zero" in shown(browser, f"{form_of(payment)}?amount=0&reason=fraud")
     assert "Only $100.00 is left" in shown(browser, f"{form_of(payment)}?amount=100.01&reason=fraud")
     refused = browser.post(
         f"{form_of(payment)}request", {"amount": "5.00", "kind": "standard", "reason": "other", "note": "", "key": "k"}
@@ -188,3 +189,19 @@ def test_refunds_are_found_by_booking_and_by_stripes_ids(app: Flask) -> None:
     for words in (reference, payment.stripe_payment_intent_id):
         assert "1 refund<" in shown(browser, f"/console/refunds/?q={words}"), words
     assert f"/console/refunds/{refund.id}/" in shown(browser, f"/console/refunds/?q={reference}")
+
+
+def test_admins_change_the_limits_with_a_reason_and_their_password(app: Flask) -> None:
+    browser, admin = opened(app, "admin")
+    limit = next(limit for limit in refund_approval.limits() if limit.role == "admin")
+    assert 'value="2000.00"' in shown(browser, "/console/settings/")
+    path = f"/console/settings/limits/{limit.id}"
+    assert browser.post(path, {"amount": "twelve", "reason": "More"}).status_code == 422
+    assert browser.post(path, {"amount": "2500", "reason": ""}).status_code == 422
+    forget_proof(admin)
+    assert browser.post(path, {"amount": "2500", "reason": "More"}).status_code == 403
+    assert factories.reread(limit).amount_minor == 200_000
+    browser.post(path, {"amount": "2,500.50", "reason": "Season", "proof": factories.PASSWORD})
+    assert factories.reread(limit).amount_minor == 250_050
+    browser.post(path, {"amount": "2000", "reason": "As it was"})
+    assert factories.reread(limit).amount_minor == 200_000
