@@ -1,6 +1,4 @@
-"""A guest cancels in many windows while finance refunds the same payment, over HTTP beside workers: one cancellation, and
-exactly what was paid goes back.
-"""
+"""Many windows cancel a booking while finance refunds it, over HTTP beside workers: all the money goes back, once."""
 
 from __future__ import annotations
 
