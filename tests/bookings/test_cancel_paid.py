@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -222,20 +223,22 @@ def test_a_request_that_is_in_nobodys_way_still_waits(app: Flask) -> None:
 
 def test_while_refunds_are_held_it_cancels_and_the_refund_waits(app: Flask) -> None:
     booking = paid(days_before=5)
-    holds.place(payment_of(booking).id, source="dispute:7", reason="A guest's dispute", until=None, by=SYSTEM)
+    source = f"dispute:{uuid4()}"
+    holds.place(payment_of(booking).id, source=source, reason="A guest's dispute", until=None, by=SYSTEM)
     preview = bookings.preview_cancel(booking.id, by=guest_of(booking))
     assert [hold.reason for hold in preview.holds] == ["A guest's dispute"]
     bookings.cancel(booking.id, by=guest_of(booking))
     assert factories.reread(booking).status == "CANCELLED_BY_GUEST"
     assert shown(booking) == [("standard", "ON_HOLD", PRICE)]
     assert "$200.00 comes back to you. It waits" in mail_of(booking)
-    holds.lift("dispute:7", by=SYSTEM, reason="Settled")
+    holds.lift(source, by=SYSTEM, reason="Settled")
     assert shown(booking) == [("standard", "APPROVED", PRICE)]
 
 
 def test_goodwill_is_refused_while_refunds_are_held_and_nothing_is_cancelled(app: Flask) -> None:
     booking = paid(days_before=3)
-    holds.place(payment_of(booking).id, source="dispute:8", reason="A guest's dispute", until=None, by=SYSTEM)
+    source = f"dispute:{uuid4()}"
+    holds.place(payment_of(booking).id, source=source, reason="A guest's dispute", until=None, by=SYSTEM)
     with pytest.raises(Conflict, match="on hold"):
         bookings.cancel(booking.id, by=support(), on_behalf_of="support", reason="Kindness", everything=True)
     unchanged(booking)
@@ -384,10 +387,11 @@ def test_a_refund_asked_for_while_it_is_cancelled_never_makes_more_than_was_paid
 def test_a_hold_placed_while_it_is_cancelled_catches_the_refund(app: Flask) -> None:
     booking = paid(days_before=5)
     booking_id, guest, payment_id = booking.id, guest_of(booking), payment_of(booking).id
+    source = f"dispute:{uuid4()}"
     at_once(
         app,
         lambda: bookings.cancel(booking_id, by=guest),
-        lambda: holds.place(payment_id, source="dispute:9", reason="A dispute", until=None, by=SYSTEM),
+        lambda: holds.place(payment_id, source=source, reason="A dispute", until=None, by=SYSTEM),
     )
     assert shown(booking) == [("standard", "ON_HOLD", PRICE)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -175,7 +176,7 @@ def test_money_moves_only_for_who_shows_that_it_is_them(app: Flask) -> None:
 
 def test_while_refunds_are_held_the_dialog_says_so_and_offers_no_goodwill(app: Flask) -> None:
     booking = paid(days_before=3)
-    holds.place(payment_of(booking).id, source=f"dispute:{booking.id}", reason="A dispute", until=None, by=SYSTEM)
+    holds.place(payment_of(booking).id, source=f"dispute:{uuid4()}", reason="A dispute", until=None, by=SYSTEM)
     browser = signed_in(app, "support")
     said = words(dialog(browser.get(page_of(booking)).text, "support"))
     assert "Refunds of this payment are on hold: A dispute. The booking can be cancelled; its refund waits." in said
