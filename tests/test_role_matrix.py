@@ -207,6 +207,7 @@ api.get_availability       GET    package       200    200       200     200    
 api.create_booking         POST   stay          401    201       201     201       201     201     404
 api.list_bookings          GET    -             401    200       200     200       200     200     -
 api.get_booking            GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.preview_cancellation   GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
 api.cancel_booking         POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
 api.refund_booking         POST   paid_stay     401    403       201     403       201     201     404
 api.list_package_reviews   GET    package       200    200       200     200       200     200     404

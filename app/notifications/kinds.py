@@ -46,7 +46,19 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "booking_confirmed": Kind("Booking confirmed", {"booking": _HOTEL}),
-    "booking_cancelled": Kind("Booking cancelled", {"booking": _TOUR, "by": "provider"}),
+    "booking_cancelled": Kind(
+        "Booking cancelled",
+        {
+            "booking": _TOUR,
+            "by": "provider",
+            "paid": {
+                "refund": {"amount": 67_700, "currency": "USD"},
+                "before": {"amount": 10_000, "currency": "USD"},
+                "is_late": False,
+                "waits": False,
+            },
+        },
+    ),
     "hold_expired": Kind("Hold expired", {"booking": _HOTEL}),
     "payment_failed": Kind(
         "Payment failed",

@@ -42,6 +42,7 @@ REASONS = {
 }
 ALL_REASONS = {
     **REASONS,
+    "cancelled_by_support": "Cancelled by support",
     "late_payment": "Paid when the booking could not take it any more",
     "stripe_dashboard": "Refunded in Stripe's dashboard",
 }
