@@ -34,6 +34,7 @@ SCHEDULE = (
     Entry("jobs.reviews.settle", 5, "default"),
     Entry("jobs.audit.seal", 10, "slow"),
     Entry("jobs.payments.check_books", 3600, "slow"),
+    Entry("jobs.reports.add_up", 300, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),
     Entry("jobs.providers.sweep_files", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),
