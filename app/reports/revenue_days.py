@@ -55,6 +55,14 @@ MEASURES = {
     "dispute.lost.commission": Measure(chargebacks=1, commission=-1),
 }
 
+# What a chart shows, and the kinds of the entries that it is made of.
+COUNTED_AS = {
+    "gross": [kind for kind, measure in MEASURES.items() if measure.gross],
+    "refunds": [kind for kind, measure in MEASURES.items() if measure.refunds or measure.chargebacks],
+    "net": [kind for kind, measure in MEASURES.items() if any((measure.gross, measure.refunds, measure.chargebacks))],
+    "commission": [kind for kind, measure in MEASURES.items() if measure.commission],
+}
+
 
 class RevenueDay(Model):
     """One day's sums in minor units of one currency: in all, or of one type, place or provider (its id).
