@@ -100,6 +100,9 @@ payments.index             GET    -             login  login     403     403    
 payments.show              GET    payment       login  login     403     403       200     200     404
 ledger.index               GET    -             login  login     403     403       200     200     -
 ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
+revenue.index              GET    -             login  login     403     403       200     200     -
+revenue.figures            GET    -             login  login     403     403       200     200     -
+revenue.csv                GET    drawn         login  login     403     403       200     200     404
 ledger.check               POST   -             login  login     403     403       302     302     -
 webhook_inbox.index        GET    -             login  login     403     403       200     200     -
 webhook_inbox.show         GET    done_event    login  login     403     403       200     200     404

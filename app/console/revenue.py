@@ -21,7 +21,7 @@ from app.console.charts import Chart, Row
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
 from app.db import utcnow
-from app.errors import FieldError, Invalid, NotFound
+from app.errors import Invalid, NotFound
 from app.extensions import db
 from app.money import Money
 from app.reports import figures, queries
@@ -106,14 +106,14 @@ class RevenueView(Page):
         drawn = {chart.name: chart.figure for chart in (*_money(asked).charts, *_sales(asked).charts)}
         return Response(orjson.dumps(drawn), content_type="application/json")
 
-    @expose("/<name>.csv")  # type: ignore[untyped-decorator]
-    def csv(self, name: str) -> Response:
+    @expose("/<chart>.csv")  # type: ignore[untyped-decorator]
+    def csv(self, chart: str) -> Response:
         """The table behind one chart."""
         asked = _asked()
-        for chart in (*_money(asked).charts, *_sales(asked).charts):
-            if chart.name == name:
-                file = f"{name}-{asked.period.first}-{asked.period.last}.csv"
-                answer = Response(chart.csv(), content_type="text/csv; charset=utf-8; header=present")
+        for found in (*_money(asked).charts, *_sales(asked).charts):
+            if found.name == chart:
+                file = f"{chart}-{asked.period.first}-{asked.period.last}.csv"
+                answer = Response(found.csv(), content_type="text/csv; charset=utf-8; header=present")
                 answer.headers["Content-Disposition"] = f'attachment; filename="{file}"'
                 return answer
         raise NotFound("There is no such chart.")
@@ -160,7 +160,7 @@ def _day(name: str, usual: date) -> date:
     except ValueError:
         found = date.max
     if not _EARLIEST <= found <= utcnow().date() + timedelta(days=366):
-        raise Invalid("This is no day to look at.", [FieldError(name, "Give a day such as 2026-11-22.")])
+        raise Invalid.field(name, "Give a day such as 2026-11-22.")
     return found
 
 

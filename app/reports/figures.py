@@ -1,11 +1,11 @@
 """Rows to figures: what Plotly draws, as plain dictionaries. Colours are the page's own, by the names of its tokens.
 
-Coordinates are the only place where an amount is a float; what is written beside them is exact.
+A place on an axis is the one thing for which an amount is a float; written to the cent, it is the amount again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,20 +34,27 @@ class Unit:
 
     currency: str | None = None
 
-    def value(self, amount: int) -> float | int:
-        """Where on the axis it stands."""
-        return amount if self.currency is None else amount / 10 ** minor_digits(self.currency)
+    def values(self, amounts: Iterable[int]) -> list[float] | list[int]:
+        """Where on the axis they stand."""
+        if self.currency is None:
+            return list(amounts)
+        whole = 10 ** minor_digits(self.currency)
+        return [amount / whole for amount in amounts]
 
-    def write(self, amount: int) -> str:
-        """As people write it."""
-        return f"{amount:,}".replace("-", "−") if self.currency is None else written(amount, self.currency)
+    def written(self, axis: str) -> str:
+        """The template that writes a point's place on that axis as people do, to the cent."""
+        if self.currency is None:
+            return f"%{{{axis}:,}}"
+        digits = minor_digits(self.currency)
+        sign, code = written(0, self.currency).split(f"{0:.{digits}f}")
+        return f"{sign}%{{{axis}:,.{digits}f}}{code}"
 
     @property
     def axis(self) -> Figure:
         """How the axis is marked; whole numbers only where things are counted."""
         if self.currency is None:
             return {"rangemode": "tozero", "tickformat": ",~r", "minallowed": 0}
-        return {"rangemode": "tozero", "tickformat": "~s", "tickprefix": "$" if self.currency == "USD" else ""}
+        return {"rangemode": "tozero", "tickformat": "~s", "tickprefix": self.written("").partition("%")[0]}
 
 
 @dataclass(frozen=True)
@@ -63,17 +70,18 @@ class Bar:
 
 def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
     """Bars along the calendar, with the period before as a dotted grey line over them."""
+    at = [bar.at for bar in bars]
+    now, before = unit.values(bar.now for bar in bars), unit.values(bar.before for bar in bars)
     return {
         "data": [
-            _bars(bars, unit, x=[bar.at for bar in bars], y=[unit.value(bar.now) for bar in bars]),
+            _bars(bars, x=at, y=now, hovertemplate=f"{unit.written('y')}<extra></extra>"),
             {
                 "type": "scatter",
                 "mode": "lines" if len(bars) > 1 else "markers",
                 "name": _BEFORE,
-                "x": [bar.at for bar in bars],
-                "y": [unit.value(bar.before) for bar in bars],
-                "text": [unit.write(bar.before) for bar in bars],
-                "hovertemplate": "the period before: %{text}<extra></extra>",
+                "x": at,
+                "y": before,
+                "hovertemplate": f"the period before: {unit.written('y')}<extra></extra>",
                 "line": {"color": "var(--ink-3)", "dash": "dot", "width": 1.5},
                 "marker": {"color": "var(--ink-3)", "symbol": "line-ew-open", "size": 24},
             },
@@ -83,7 +91,7 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
             "bargap": 0.25,
             "hovermode": "x",
             "xaxis": {**_AXIS, "type": "date", "showgrid": False, "hoverformat": "%-d %b %Y", "nticks": 8},
-            "yaxis": {**_AXIS, **(unit.axis if any(bar.now or bar.before for bar in bars) else _NOTHING), "nticks": 5},
+            "yaxis": {**_AXIS, **(unit.axis if any(now) or any(before) else _NOTHING), "nticks": 5},
         },
     }
 
@@ -91,28 +99,30 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
 def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
     """Bars from the top down, each with its amount beside it and the period before hatched below."""
     names = [bar.label for bar in bars]
-    most = max((unit.value(max(bar.now, bar.before)) for bar in bars), default=0)
-    least = min((unit.value(min(bar.now, bar.before, 0)) for bar in bars), default=0)
-    now = _bars(bars, unit, y=names, x=[unit.value(bar.now) for bar in bars])
-    before = {
-        "type": "bar",
-        "name": _BEFORE,
-        "orientation": "h",
-        "y": names,
-        "x": [unit.value(bar.before) for bar in bars],
-        "text": [unit.write(bar.before) for bar in bars],
-        "textposition": "none",
-        "hovertemplate": "the period before: %{text}<extra></extra>",
-        "marker": {
-            "color": "rgba(0,0,0,0)",
-            "line": {"width": 1, "color": "var(--ink-3)"},
-            "pattern": {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": "var(--ink-3)"},
-        },
-    }
+    now, before = unit.values(bar.now for bar in bars), unit.values(bar.before for bar in bars)
+    least, most = min((*now, *before, 0)), max((*now, *before, 0))
     return {
         "data": [
-            {**now, "orientation": "h", "textposition": "outside", "cliponaxis": False},
-            before,
+            {
+                **_bars(bars, x=now, y=names, hovertemplate=f"{unit.written('x')}<extra></extra>"),
+                "orientation": "h",
+                "texttemplate": unit.written("x"),
+                "textposition": "outside",
+                "cliponaxis": False,
+            },
+            {
+                "type": "bar",
+                "name": _BEFORE,
+                "orientation": "h",
+                "x": before,
+                "y": names,
+                "hovertemplate": f"the period before: {unit.written('x')}<extra></extra>",
+                "marker": {
+                    "color": "rgba(0,0,0,0)",
+                    "line": {"width": 1, "color": "var(--ink-3)"},
+                    "pattern": {"shape": "/", "size": 5, "solidity": 0.25, "fgcolor": "var(--ink-3)"},
+                },
+            },
         ],
         "layout": {
             **_LAYOUT,
@@ -120,26 +130,22 @@ def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
             "bargap": 0.3,
             "hovermode": "closest",
             "height": 48 + 44 * len(bars),
+            # Room for the amount at the end of the longest.
             "xaxis": {
                 **_AXIS,
-                **(unit.axis if most or least else _NOTHING),
+                **({**unit.axis, "range": [least * 1.3, most * 1.3]} if most or least else _NOTHING),
                 "nticks": 5,
-                # Room for the amount at the end of the longest.
-                "range": [least * 1.3, most * 1.3 or 1],
             },
             "yaxis": {**_AXIS, "type": "category", "autorange": "reversed", "showgrid": False, "ticklabelstandoff": 8},
         },
     }
 
 
-def _bars(bars: Sequence[Bar], unit: Unit, **places: list[Any]) -> Figure:
+def _bars(bars: Sequence[Bar], **more: Any) -> Figure:
     return {
         "type": "bar",
         "name": _NOW,
-        **places,
-        "text": [unit.write(bar.now) for bar in bars],
-        "textposition": "none",
-        "hovertemplate": "%{text}<extra></extra>",
+        **more,
         "customdata": [bar.href for bar in bars],
         "marker": {"color": "var(--accent)"},
     }
