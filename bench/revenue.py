@@ -85,11 +85,12 @@ _PLAIN = (
 )
 _AMOUNTS = ", ".join(f"sum({name}) AS {name}" for name in queries.Takings._fields)
 _SUMS = (
-    "SELECT currency, sum(captures) FROM revenue_days WHERE dimension = 'all' GROUP BY 1 ORDER BY 2 DESC, 1",
+    "SELECT currency, sum(captures) FROM revenue_days WHERE dimension = 'all'"
+    " AND day BETWEEN %(first)s AND %(last)s GROUP BY 1 ORDER BY 2 DESC, 1",
     f"SELECT day, {_AMOUNTS} FROM revenue_days WHERE dimension = 'all' AND key = '' AND currency = 'USD'"
     " AND day BETWEEN %(first)s AND %(last)s GROUP BY day",
-    f"SELECT key, day >= %(since)s AS is_now, {_AMOUNTS} FROM revenue_days WHERE dimension = 'type' AND currency = 'USD'"
-    " AND day BETWEEN %(first)s AND %(last)s GROUP BY 1, 2",
+    f"SELECT key, day >= %(since)s AS is_now, {_AMOUNTS} FROM revenue_days WHERE dimension = 'type'"
+    " AND currency = 'USD' AND day BETWEEN %(first)s AND %(last)s GROUP BY 1, 2",
 )
 
 
@@ -139,8 +140,8 @@ def _fill(found: Services) -> None:
 
 def _ours(year: Period) -> Any:
     """What the page reads for a year by day and by type, with the year before."""
-    (currency,) = queries.currencies()
     both = Period(year.before.first, year.last)
+    (currency,) = queries.currencies(both)
     return queries.takings(both, currency), queries.takings_by("type", year, currency)
 
 

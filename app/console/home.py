@@ -71,8 +71,8 @@ class HomeView(Page, AdminIndexView):  # type: ignore[misc]
 def _money() -> list[dict[str, Any]]:
     """What finance asks for first; of several currencies, the most common."""
     today = utcnow().date()
-    currency = (queries.currencies() or ["USD"])[0]
     week = Period(today - timedelta(days=6), today)
+    currency = (queries.currencies(week) or ["USD"])[0]
     days = queries.takings(week, currency)
     now, all_week = days.get(today, Takings()), queries.total(days.values())
     waiting = _count(select(Refund.id).where(Refund.status == "PENDING_APPROVAL"))

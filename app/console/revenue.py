@@ -146,10 +146,10 @@ def _asked() -> Asked:
     split = request.args.get("split") or "type"
     if split not in _SPLITS:
         raise Invalid.field("split", "Tell revenue apart by type, place or provider.")
-    found = queries.currencies()
+    found = queries.currencies(Period(period.before.first, period.last))
     currency = request.args.get("currency", "").upper() or (found[0] if found else "USD")
     if currency not in (*found, "USD"):
-        raise Invalid.field("currency", "Nothing was ever paid in this currency.")
+        raise Invalid.field("currency", "Nothing was paid in this currency then.")
     return Asked(period, step, split, _scope(), currency, found)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.money import minor_digits, written
 
@@ -57,8 +57,7 @@ class Unit:
         return {"rangemode": "tozero", "tickformat": "~s", "tickprefix": self.written("").partition("%")[0]}
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One bar: where it stands (an ISO date or a name), its amount, that of the period before, and where it leads."""
 
     at: str
@@ -70,11 +69,10 @@ class Bar:
 
 def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
     """Bars along the calendar, with the period before as a dotted grey line over them."""
-    at = [bar.at for bar in bars]
-    now, before = unit.values(bar.now for bar in bars), unit.values(bar.before for bar in bars)
+    at, _, now, before, hrefs = _columns(bars, unit)
     return {
         "data": [
-            _bars(bars, x=at, y=now, hovertemplate=f"{unit.written('y')}<extra></extra>"),
+            _bars(hrefs, x=at, y=now, hovertemplate=f"{unit.written('y')}<extra></extra>"),
             {
                 "type": "scatter",
                 "mode": "lines" if len(bars) > 1 else "markers",
@@ -98,13 +96,12 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
 
 def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
     """Bars from the top down, each with its amount beside it and the period before hatched below."""
-    names = [bar.label for bar in bars]
-    now, before = unit.values(bar.now for bar in bars), unit.values(bar.before for bar in bars)
+    _, names, now, before, hrefs = _columns(bars, unit)
     least, most = min((*now, *before, 0)), max((*now, *before, 0))
     return {
         "data": [
             {
-                **_bars(bars, x=now, y=names, hovertemplate=f"{unit.written('x')}<extra></extra>"),
+                **_bars(hrefs, x=now, y=names, hovertemplate=f"{unit.written('x')}<extra></extra>"),
                 "orientation": "h",
                 "texttemplate": unit.written("x"),
                 "textposition": "outside",
@@ -141,11 +138,16 @@ def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
     }
 
 
-def _bars(bars: Sequence[Bar], **more: Any) -> Figure:
+def _columns(bars: Sequence[Bar], unit: Unit) -> tuple[Any, ...]:
+    at, labels, now, before, hrefs = zip(*bars, strict=True) if bars else ((),) * 5
+    return at, labels, unit.values(now), unit.values(before), hrefs
+
+
+def _bars(hrefs: Sequence[str | None], **more: Any) -> Figure:
     return {
         "type": "bar",
         "name": _NOW,
         **more,
-        "customdata": [bar.href for bar in bars],
+        "customdata": hrefs,
         "marker": {"color": "var(--accent)"},
     }

@@ -90,8 +90,8 @@ GROUP BY 1, 2
 """  # noqa: S608  # nosec B608 - our own tables
 
 _CURRENCIES = f"""
-SELECT currency, sum(captures) AS captures FROM ({REVENUE_DAYS.all}) AS d WHERE dimension = 'all'
-GROUP BY 1 ORDER BY 2 DESC, 1
+SELECT currency, sum(captures) AS captures FROM ({REVENUE_DAYS.all}) AS d
+WHERE dimension = 'all' AND day BETWEEN %(first)s AND %(last)s GROUP BY 1 ORDER BY 2 DESC, 1
 """  # noqa: S608  # nosec B608 - our own tables
 
 _ACTIVITY = f"""
@@ -100,9 +100,9 @@ WHERE day BETWEEN %(first)s AND %(last)s GROUP BY 1, 2, 3
 """  # noqa: S608  # nosec B608 - our own tables
 
 
-def currencies() -> list[str]:
-    """The currencies that money came in, the most common first."""
-    return [row.currency for row in read(_CURRENCIES)]
+def currencies(period: Period) -> list[str]:
+    """The currencies that money moved in, the most common first."""
+    return [row.currency for row in read(_CURRENCIES, {"first": period.first, "last": period.last})]
 
 
 def takings(period: Period, currency: str, scope: Scope = EVERYTHING) -> dict[date, Takings]:

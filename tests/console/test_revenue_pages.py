@@ -126,7 +126,7 @@ def test_bookings_are_counted_and_compared(app: Flask) -> None:
         ("of=colour:red", "provider:12"),
         ("of=provider:me", "provider:12"),
         ("of=provider:", "provider:12"),
-        ("currency=XXX", "Nothing was ever paid"),
+        ("currency=XXX", "Nothing was paid in this currency"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(app: Flask, query: str, says: str) -> None:
