@@ -77,7 +77,7 @@ def _money() -> list[dict[str, Any]]:
     now, all_week = days.get(today, Takings()), queries.total(days.values())
     waiting = _count(select(Refund.id).where(Refund.status == "PENDING_APPROVAL"))
     shown = (
-        ("Gross today", now.gross_minor, "gross", "Paid for bookings since midnight UTC"),
+        ("Gross today", now.gross_minor, "gross", "Since midnight UTC"),
         ("Refunds in 7 days", all_week.returned_minor, "refunds", "With chargebacks"),
         ("Net in 7 days", all_week.net_minor, "net", "Gross less refunds"),
         ("Commission in 7 days", all_week.commission_minor, "commission", "Our share of the net"),

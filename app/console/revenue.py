@@ -26,7 +26,7 @@ from app.extensions import db
 from app.money import Money
 from app.reports import figures, queries
 from app.reports.figures import Bar, Unit
-from app.reports.periods import STEPS, Period
+from app.reports.periods import STEPS, Period, begin_of
 from app.reports.queries import EVERYTHING, Activity, Scope, Takings
 from app.reports.revenue_days import DIMENSIONS
 
@@ -230,7 +230,7 @@ def _over_time(
     unit = Unit(asked.currency)
     bars = [
         Bar(
-            piece.first.isoformat(),
+            begin_of(piece.first, asked.step).isoformat(),
             _piece_in_words(piece, asked.step),
             measure(takings),
             measure(was),
@@ -406,7 +406,7 @@ def _counted_over_time(
     shift = timedelta(days=asked.period.days)
     bars = [
         Bar(
-            piece.first.isoformat(),
+            begin_of(piece.first, asked.step).isoformat(),
             _piece_in_words(piece, asked.step),
             count(piece),
             count(Period(piece.first - shift, piece.last - shift)),

@@ -73,6 +73,15 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
     return {
         "data": [
             _bars(hrefs, x=at, y=now, hovertemplate=f"{unit.written('y')}<extra></extra>"),
+            # Under the line, so that it is seen over the bars too.
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": at,
+                "y": before,
+                "hoverinfo": "skip",
+                "line": {"color": "var(--page)", "width": 5},
+            },
             {
                 "type": "scatter",
                 "mode": "lines" if len(bars) > 1 else "markers",
@@ -88,7 +97,14 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
             **_LAYOUT,
             "bargap": 0.25,
             "hovermode": "x",
-            "xaxis": {**_AXIS, "type": "date", "showgrid": False, "hoverformat": "%-d %b %Y", "nticks": 8},
+            "xaxis": {
+                **_AXIS,
+                "type": "date",
+                "showgrid": False,
+                "hoverformat": "%-d %b %Y",
+                "nticks": 5,
+                "tickangle": 0,
+            },
             "yaxis": {**_AXIS, **(unit.axis if any(now) or any(before) else _NOTHING), "nticks": 5},
         },
     }
@@ -128,11 +144,8 @@ def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
             "hovermode": "closest",
             "height": 48 + 44 * len(bars),
             # Room for the amount at the end of the longest.
-            "xaxis": {
-                **_AXIS,
-                **({**unit.axis, "range": [least * 1.3, most * 1.3]} if most or least else _NOTHING),
-                "nticks": 5,
-            },
+            "margin": {**_LAYOUT["margin"], "r": 112 if unit.currency else 56},
+            "xaxis": {**_AXIS, **({**unit.axis, "range": [least, most]} if most or least else _NOTHING), "nticks": 4},
             "yaxis": {**_AXIS, "type": "category", "autorange": "reversed", "showgrid": False, "ticklabelstandoff": 8},
         },
     }

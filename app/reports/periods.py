@@ -42,9 +42,16 @@ class Period:
         return pieces
 
 
+def begin_of(day: date, step: str) -> date:
+    """The day, or the first day of its week or month."""
+    if step == "day":
+        return day
+    return day - timedelta(days=day.weekday()) if step == "week" else day.replace(day=1)
+
+
 def _end(day: date, step: str) -> date:
     if step == "day":
         return day
     if step == "week":
-        return day + timedelta(days=6 - day.weekday())
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        return begin_of(day, step) + timedelta(days=6)
+    return begin_of(begin_of(day, step) + timedelta(days=32), step) - timedelta(days=1)

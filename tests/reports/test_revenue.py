@@ -158,7 +158,7 @@ def test_a_period_is_cut_into_all_of_its_days(step: str, firsts: list[date]) -> 
 def test_a_figure_is_plain_json_with_amounts_where_they_belong() -> None:
     bars = [Bar("2026-11-21", "Sat", 12_345, 0, "/there"), Bar("2026-11-22", "Sun", 0, 5)]
     figure = figures.over_time(bars, Unit("USD"))
-    now, before = figure["data"]
+    now, *_, before = figure["data"]
     assert (now["x"], now["y"], now["customdata"]) == (("2026-11-21", "2026-11-22"), [123.45, 0], ("/there", None))
     assert before["y"] == [0, 0.05]
     assert now["hovertemplate"] == "$%{y:,.2f}<extra></extra>"
