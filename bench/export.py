@@ -24,7 +24,7 @@ from app import create_app
 from app.accounts import service as accounts
 from app.accounts import staff
 from app.audit.actor import SYSTEM
-from app.bulk import exporting
+from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.extensions import db
@@ -74,7 +74,7 @@ def _ask(email: str) -> dict[str, float]:
 def _work(run_id: str) -> dict[str, float]:
     began, run = time.monotonic(), db.session.get_one(Bulk, int(run_id))
     while run.status == "RUNNING":
-        bulk.work(run.id)
+        work.go_on(run.id)
         run = db.session.get_one(Bulk, int(run_id), populate_existing=True)
     if run.status != "DONE":
         raise RuntimeError(f"the export ended as {run.status}: {run.ended_because}")

@@ -230,10 +230,9 @@ def pictures(page: Page, folder: Path, name: str) -> list[str]:
     wrong = []
     for look, (width, height) in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
-        # What a frame shows is not painted before it was once in sight.
-        for frame in page.locator("iframe").all():
-            frame.scroll_into_view_if_needed()
-        page.evaluate("window.scrollTo(0, 0)")
+        # What a frame shows is painted only where it is in sight; a picture of the full page doesn't bring it there.
+        if page.locator("iframe").count():
+            page.set_viewport_size({"width": width, "height": page.evaluate("document.documentElement.scrollHeight")})
         for theme in THEMES:
             page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
             page.screenshot(path=folder / f"{name}-{look}-{theme}.png", full_page=True)

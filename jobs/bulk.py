@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.bulk import exporting
-from app.bulk import service as bulk
+from app.bulk import work as working
 from app.bulk.models import Bulk
 from app.errors import Unavailable
 from jobs import due, job
@@ -15,9 +15,9 @@ def work(bulk_id: int) -> None:
     if due(Bulk, bulk_id) is None:
         return
     try:
-        bulk.work(bulk_id)
+        working.go_on(bulk_id)
     except Unavailable as error:
-        bulk.note_failure(bulk_id, error)
+        working.note_failure(bulk_id, error)
 
 
 @job

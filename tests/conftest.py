@@ -286,4 +286,4 @@ def switches(app: Flask) -> Iterator[Callable[..., None]]:
         assert answer.ok, answer.text
 
     yield switch
-    switch(api=[], timing={"settle": 2, "balance_transaction": 0})
+    switch(api=[], timing={"settle": 2, "balance_transaction": 0}, refunds={}, disputes={})

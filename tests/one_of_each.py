@@ -17,7 +17,7 @@ from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
-from app.bulk import exporting
+from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
 from app.catalog import checklist, day_changes
@@ -402,8 +402,8 @@ def done_run(owner: Actor | None) -> Asked:
     asked = running_run(owner)
     if owner:
         # Whoever may not do it any more, and the traveller, have somebody's help.
-        with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
-            bulk.work(asked.args["bulk_id"])
+        with patch.object(work, "_who_works", lambda run: (_moderator(run.by_id), "")):
+            work.go_on(asked.args["bulk_id"])
     return asked
 
 
@@ -414,8 +414,8 @@ def done_export(owner: Actor | None) -> Asked:
     listed = select(Review.id.label("id"), place).where(Review.id.in_(Waiting(2).ids))
     run = exporting.ask("reviews", listed, by=_moderator(owner.id))
     bulk.start(run.id, by=_moderator(owner.id))
-    with patch.object(bulk, "_who_works", lambda run: (_moderator(run.by_id), "")):
-        bulk.work(run.id)
+    with patch.object(work, "_who_works", lambda run: (_moderator(run.by_id), "")):
+        work.go_on(run.id)
     return Asked({"bulk_id": run.id})
 
 

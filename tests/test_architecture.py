@@ -15,6 +15,7 @@ from app.console.base import Page
 from app.queue import QUEUES, Outbox
 from jobs.schedule import SCHEDULE
 from jobs.sweeps import SWEPT
+from jobs.worker import MODULES
 
 ROOT = Path(__file__).parent.parent
 
@@ -254,6 +255,11 @@ def test_every_enqueued_name_is_a_job() -> None:
         assert getattr(getattr(importlib.import_module(module), function, None), "is_job", False), (
             f"{name} is not a job"
         )
+
+
+def test_a_worker_loads_every_job_before_its_first() -> None:
+    with_jobs = {f"jobs.{file.stem}" for file in (ROOT / "jobs").glob("*.py") if "\n@job\n" in file.read_text()}
+    assert {module.__name__ for module in MODULES} == with_jobs
 
 
 def test_every_outbox_is_swept(app: Flask) -> None:

@@ -16,7 +16,8 @@ from app.bulk import service as bulk
 from app.bulk import spreadsheet
 from app.bulk.exports import EXPORTS, Export, Field
 from app.bulk.kinds import EXPORT
-from app.bulk.models import Bulk, BulkChunk
+from app.bulk.models import FILE_DAYS, Bulk, BulkChunk
+from app.bulk.work import part_key
 from app.db import leave_database, lock, transaction, utcnow
 from app.errors import Conflict, NotAllowed, NotFound
 from app.extensions import db
@@ -75,7 +76,7 @@ def why_no_file(run: Bulk) -> str | None:
     if run.status != "DONE":
         return "Only an export that is done has its file."
     if run.file_deleted_at is not None or run.file_until is None or run.file_until <= utcnow():
-        return f"The file was kept for {bulk.FILE_DAYS} days and is deleted. Export the list again."
+        return f"The file was kept for {FILE_DAYS} days and is deleted. Export the list again."
     return None
 
 
@@ -96,7 +97,7 @@ def download(bulk_id: int, *, by: Actor) -> Download:
         header = spreadsheet.BYTE_ORDER_MARK + spreadsheet.lines([export.headings(run.arguments)])
         has_rows = func.cardinality(BulkChunk.done) > 0
         chunks = select(BulkChunk.id).where(BulkChunk.bulk_id == run.id, has_rows).order_by(BulkChunk.place)
-        keys = [bulk.part_key(run.id, chunk_id) for chunk_id in db.session.scalars(chunks)]
+        keys = [part_key(run.id, chunk_id) for chunk_id in db.session.scalars(chunks)]
         file_name = f"{export.name}-{run.created_at:%Y-%m-%d}-{run.id}.csv"
         audit.record(by, "bulk.download", run)
     leave_database()
@@ -114,7 +115,7 @@ def delete_old() -> int:
     found = list(db.session.scalars(over))
     for bulk_id in found:
         keys = [
-            bulk.part_key(bulk_id, chunk_id)
+            part_key(bulk_id, chunk_id)
             for chunk_id in db.session.scalars(select(BulkChunk.id).where(BulkChunk.bulk_id == bulk_id))
         ]
         leave_database()

@@ -14,6 +14,8 @@ from app.extensions import Model
 from app.queue import Outbox
 from app.states import Stateful, moves, status_check
 
+# How long the file is kept that a run leaves.
+FILE_DAYS = 7
 OUTCOMES = ("SKIPPED", "FAILED", "KEPT")
 
 

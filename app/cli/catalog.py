@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from app.catalog.import_file import Unusable
 from app.catalog.import_mapping import ImportMapping
 from app.catalog.importing import CatalogImport, Progress, parse_rate
 from app.cli.door import DoorGroup, operator
+from app.imports import turns
 
 SOME_REJECTED = 3
 UNUSABLE = 2
@@ -39,6 +40,7 @@ def import_(file: Path, mapping_file: Path, rate: str, dry_run: bool) -> None:
 
     The last line printed is JSON with the counts; before it, a line for each row that was rejected. Exits with 0 when
     every row went in, 3 when some were rejected, and 2 when the file or the mapping can't be used and nothing went in.
+    While another import runs, in the console or by this command, it does nothing, says whose, and exits with 1.
     """
     with _unusable_in_words(None):
         usd_per_unit = parse_rate(rate)
@@ -46,9 +48,10 @@ def import_(file: Path, mapping_file: Path, rate: str, dry_run: bool) -> None:
         mapping = ImportMapping.from_toml(mapping_file.read_bytes())
     with _unusable_in_words(file):
         stream = file.open("rb")
-    with stream:
+    by = operator()
+    with stream, nullcontext() if dry_run else turns.turn_of_command(by) as keep:
         with _unusable_in_words(file):
-            work = CatalogImport(stream, mapping, rate=usd_per_unit, by=operator(), dry_run=dry_run)
+            work = CatalogImport(stream, mapping, rate=usd_per_unit, by=by, dry_run=dry_run, keep=keep)
         _show(work.run())
     click.echo(orjson.dumps(work.report.json()))
     if work.report.rejected:

@@ -125,7 +125,7 @@ class AuditView(RecordView):
         """One entry's line."""
         return {
             "action": row.action,
-            "object": f"{row.object_type} {row.object_id}",
+            "object": _object(row),
             "actor": row.actor_label,
             "reason": row.reason,
             "request_id": _request(row),
@@ -166,7 +166,7 @@ class AuditView(RecordView):
                 lead=entry.reason,
                 sub=(
                     Phrase("by", entry.actor_label),
-                    Phrase("to", f"{entry.object_type} {entry.object_id}", href=_page_of(entry)),
+                    Phrase("to", _object(entry), href=_page_of(entry)),
                     Phrase(at=entry.at),
                 ),
                 facts=(_who(entry), _where(entry), _sealed(seal)),
@@ -185,6 +185,10 @@ class AuditView(RecordView):
 def _page_of(entry: AuditEntry) -> str | None:
     path = _PAGES.get(entry.object_type, "").format(entry.object_id)
     return path if path and current_app.url_map.bind("").test(path) else None
+
+
+def _object(entry: AuditEntry) -> str:
+    return f"{entry.object_type.replace('_', ' ')} {entry.object_id}"
 
 
 def _who(entry: AuditEntry) -> Group:

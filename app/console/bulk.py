@@ -15,7 +15,7 @@ from app.audit.actor import Actor
 from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.kinds import KINDS
-from app.bulk.models import Bulk
+from app.bulk.models import FILE_DAYS, Bulk
 from app.console import session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line
 from app.console.formatting import status_label
@@ -158,7 +158,7 @@ def _file(run: Bulk, by: Actor) -> dict[str, Any] | None:
         "headings": export.headings(run.arguments),
         "narrowed": run.arguments["narrowed"],
         "masked": [field.heading for field in exporting.masked(run)],
-        "days": bulk.FILE_DAYS,
+        "days": FILE_DAYS,
         "until": run.file_until,
         "href": f"{_href(run.id)}download" if refusal is None else None,
         "refusal": refusal if run.status == "DONE" else None,

@@ -26,6 +26,10 @@ METHODS = {
     "pm_card_chargeDeclinedInsufficientFunds": "Visa, declined: insufficient funds",
     "pm_card_chargeDeclinedExpiredCard": "Visa, declined: expired",
     "pm_card_threeDSecure2Required": "Visa, asks for 3-D Secure",
+    "pm_card_pendingRefund": "Visa, its refund is pending for a while",
+    "pm_card_refundFail": "Visa, its refund fails after it succeeded",
+    "pm_card_createDispute": "Visa, disputed as fraudulent",
+    "pm_card_createDisputeInquiry": "Visa, its bank asks about it",
 }
 _MOST = 50
 

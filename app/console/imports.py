@@ -313,7 +313,7 @@ def _what_next(found: Import) -> dict[str, str] | None:
 def _progress(found: Import) -> dict[str, Any]:
     rows, what = found.report.rows, "checked" if found.status == "CHECKING" else "worked through"
     said = f"{rows:,} of {found.file_rows:,} rows {what}" if rows else "Waits for a worker"
-    return {"value": rows, "most": found.file_rows, "said": said}
+    return {"value": rows, "most": found.file_rows, "has_bar": True, "said": said}
 
 
 def _plan(found: Import) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from functools import partial
 from typing import Any
@@ -15,10 +14,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
 
 from app.audit import trail
-from app.audit.trail import Moment
 from app.bookings.models import Booking
 from app.catalog import day_changes, edits, packages
-from app.catalog.day_changes import DayChange, DayPlan, DayTerms, PlannedDay
 from app.catalog.import_fields import MAX_DESCRIPTION
 from app.catalog.models import PACKAGE_TYPES, Package
 from app.catalog.policies import POLICIES, terms
@@ -28,9 +25,9 @@ from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, 
 from app.console.bookings import bookings_of, policy_in_words
 from app.console.calendar import grid, month_of
 from app.console.day_form import SALES, DayForm
+from app.console.day_plan import days_in_words, plan_context, with_days
 from app.console.edit_forms import Answer, EditForm, Input
-from app.console.formatting import day as day_in_words
-from app.console.formatting import money, status_label
+from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.scope import PROVIDER
@@ -45,7 +42,6 @@ UNPUBLISH_REASONS = (
     "Complaints are looked into",
     "Closed for good",
 )
-_SHOWN_DAYS = 62
 _PUBLISHED = "It is published: travellers see what is saved at once. Bookings that were made keep what they were sold."
 _DRAFT = "Nobody but staff sees it before it is published."
 _IMPORTED = " It came with an import; the next one that has it replaces what it gives."
@@ -170,7 +166,9 @@ class PackagesView(RecordView):
                 flash(refusal.detail, "refused")
             answer = self._preview(package, request.form)
             return (answer, refusal.status) if isinstance(answer, str) else answer
-        return done(f"{_days(len(plan.changing))} changed.", f"{package_href(package.id)}?month={change.first:%Y-%m}")
+        return done(
+            f"{days_in_words(len(plan.changing))} changed.", f"{package_href(package.id)}?month={change.first:%Y-%m}"
+        )
 
     def _preview(self, package: Package, sent: MultiDict[str, str]) -> str | tuple[str, int]:
         form, errors = DayForm.of(sent), {}
@@ -186,7 +184,7 @@ class PackagesView(RecordView):
                 package=package,
                 href=package_href(package.id),
                 days_form=_form_context(package, form, errors),
-                plan=_plan_context(package, plan, change) if plan and change else None,
+                plan=plan_context(package, plan, change) if plan and change else None,
             )
         )
         return (page, Invalid.status) if errors else page
@@ -266,7 +264,7 @@ def _record(package: Package, *, may_edit: bool) -> Record:
         actions=actions,
         blocked=blocked,
         facts=_facts(package),
-        timeline=[_with_days(moment, package.currency) for moment in titled],
+        timeline=[with_days(moment, package.currency) for moment in titled],
     )
 
 
@@ -306,7 +304,7 @@ def _facts(package: Package) -> list[Group]:
         Fact("Price of a departure" if is_tour else "Price of a night", price, "money"),
         Fact("Units a day", package.units, "number"),
         Fact("Guests a unit", package.capacity, "number"),
-        Fact("Takes", _days(package.duration_days))
+        Fact("Takes", days_in_words(package.duration_days))
         if is_tour
         else Fact("Minimum nights", package.min_nights, "number"),
         Fact("Cancellation", policy_in_words(terms(package.cancellation_policy))),
@@ -329,33 +327,6 @@ def _position(package: Package) -> str | None:
     return f"{package.latitude:.5f}, {package.longitude:.5f}"
 
 
-def _with_days(moment: Moment, currency: str) -> Moment:
-    """A change of days is kept day by day; a reader wants to know how many, from when to when, and what."""
-    fields: list[dict[str, Any]] = []
-    for entry in moment.fields:
-        if entry["name"] != "Days" or not isinstance(entry["after"], list):
-            fields.append(entry)
-            continue
-        for alike in entry["after"]:
-            days = sorted(alike["days"])
-            span = days[0] if len(days) == 1 else f"{_days(len(days))}, {days[0]} to {days[-1]}"
-            before, after = (_terms(kept, currency) for kept in (alike["before"], alike["after"]))
-            fields.append({"name": span, "before": before, "after": after})
-    return replace(moment, fields=fields)
-
-
-def _terms(kept: dict[str, Any] | None, currency: str) -> str | None:
-    if kept is None:
-        return None
-    written: dict[str, Callable[[Any], str]] = {
-        "price_minor": lambda value: money(value, currency),
-        "capacity": lambda value: f"{value} units",
-        "min_nights": lambda value: f"min. {value} nights" if value else "the package's minimum",
-        "closed": lambda value: "closed" if value else "open",
-    }
-    return ", ".join(written[name](value) for name, value in kept.items())
-
-
 def _form_context(package: Package, form: DayForm, errors: dict[str, str] | None = None) -> dict[str, Any]:
     return {
         **asdict(form),
@@ -367,58 +338,3 @@ def _form_context(package: Package, form: DayForm, errors: dict[str, str] | None
         "is_tour": package.type == "tour",
         "today": packages.today_at(package).isoformat(),
     }
-
-
-def _plan_context(package: Package, plan: DayPlan, change: DayChange) -> dict[str, Any]:
-    alike = len(plan.days) - len(plan.changing) - len(plan.refused)
-    left = [
-        words
-        for count, words in (
-            (alike, f"{_days(alike)} {'is' if alike == 1 else 'are'} like that already"),
-            (len(plan.missing), f"{_days(len(plan.missing))} not on the calendar, left off"),
-        )
-        if count
-    ]
-    return {
-        "version": plan.version,
-        "changing": len(plan.changing),
-        "title": _plan_title(plan),
-        "left": left,
-        "rows": [_line(planned, package.currency) for planned in plan.changing[:_SHOWN_DAYS]],
-        "more": max(0, len(plan.changing) - _SHOWN_DAYS),
-        "refused": [{"day": day_in_words(planned.day), "sold": planned.sold} for planned in plan.refused[:_SHOWN_DAYS]],
-        "refused_count": len(plan.refused),
-        "capacity": change.capacity,
-    }
-
-
-def _plan_title(plan: DayPlan) -> str:
-    if plan.refused:
-        return "This can't be done"
-    return f"{_days(len(plan.changing))} will change" if plan.changing else "Nothing would change"
-
-
-def _line(planned: PlannedDay, currency: str) -> dict[str, Any]:
-    def written(day: DayTerms) -> dict[str, str]:
-        return {
-            "price": money(day.price_minor, currency),
-            "capacity": f"{day.capacity:,}",
-            "min_nights": str(day.min_nights or "–"),
-            "sale": "Closed" if day.closed else "Open",
-        }
-
-    after = written(planned.after)
-    before = written(planned.before) if planned.before else {}
-    return {
-        "day": planned.day,
-        "is_new": planned.before is None,
-        "sold": planned.sold,
-        "cells": [
-            {"before": before.get(name) if before.get(name) != value else None, "after": value}
-            for name, value in after.items()
-        ],
-    }
-
-
-def _days(count: int) -> str:
-    return f"{count:,} {'day' if count == 1 else 'days'}"

@@ -411,15 +411,11 @@ class QueueView(Deciding):
 
     @expose("/export", methods=["POST"])  # type: ignore[untyped-decorator]
     def export(self) -> Response:
-        """Keep all that match, to be exported as CSV, and lead to the page that says what that will be.
-
-        What waits stands in the order in which it came: to reckon the urgency of a million takes too long.
-        """
+        """Keep all that match, to be exported as CSV, and lead to the page that says what that will be."""
         status, chosen, words, asked = self._asked()
-        order = self._standing.key if status == self.waiting else self._standing.key.desc()
         places = self._narrowed(chosen, words, status).with_only_columns(
             self._standing.key.label("id"),
-            func.row_number().over(order_by=order).label("place"),
+            func.row_number().over(order_by=self._order(status)).label("place"),
             maintain_column_froms=True,
         )
         chips = [{"label": f"State: {self._state(status)}"}, *self._chips(chosen, words, asked)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import request, url_for
@@ -69,8 +70,8 @@ class StaffView(RecordView):
             "name": row.name,
             "email": row.email,
             "state": staff_state(row),
-            "roles": ", ".join(sorted(row.roles)),
-            "two_factor": "second factor" if row.two_factor_since else "password only",
+            "roles": _named(row.roles),
+            "two_factor": "Second factor" if row.two_factor_since else "Password only",
             "created_at": row.created_at,
         }
 
@@ -109,7 +110,7 @@ class StaffView(RecordView):
                 status=staff_state(person),
                 sub=(
                     Phrase(text=person.email),
-                    Phrase(text=", ".join(sorted(person.roles))),
+                    Phrase(text=_named(person.roles)),
                     Phrase("since", at=person.created_at),
                 ),
                 actions=_actions(person),
@@ -221,6 +222,10 @@ def staff_state(person: User) -> str:
     if not person.is_active:
         return "DEACTIVATED"
     return "ACTIVE" if person.password_hash is not None else "INVITED"
+
+
+def _named(roles: Iterable[str]) -> str:
+    return ", ".join(role.capitalize() for role in sorted(roles))
 
 
 def _roles(held: frozenset[str]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ MOST_COLUMNS = 300
 _SAMPLES = 3
 _SAMPLE_CHARACTERS = 80
 
-# What others call our fields; a field's own name comes first.
+# What others call our fields; a field's own name comes first. No name stands for two of them.
 _OTHER_NAMES = {
     "external_id": "id listing_id package_id product_id item_id code sku reference ref",
     "provider_external_id": "provider_id host_id supplier_id vendor_id owner_id operator_id partner_id",
@@ -79,7 +79,7 @@ def guess(headings: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for field, others in _OTHER_NAMES.items():
         heading = next((plain[name] for name in (field, *others.split()) if name in plain), None)
-        if heading and heading not in found.values():
+        if heading:
             found[field] = heading
     return found
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, BinaryIO
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import joinedload
 
 from app import storage
@@ -27,6 +27,7 @@ from app.imports import mappings
 from app.imports.columns import look_at
 from app.imports.mappings import MAY_IMPORT
 from app.imports.models import FILE_KEPT, UNDER_WAY, Import, ImportRejection
+from app.imports.turns import why_no_turn
 from app.imports.work import fail
 from app.logs import request_id
 
@@ -35,8 +36,6 @@ PROVIDER_FIELDS = frozenset({"provider_external_id", "provider_name", "provider_
 _LONGEST_FILE_NAME = 200
 _LONGEST_CELL = 20_000
 _COPY_BYTES = 1 << 20
-# Any fixed number will do: two imports that are started at once.
-_STARTING_LOCK = 7_203
 
 
 def upload(stream: BinaryIO, file_name: str, *, by: Actor, provider_id: int | None = None) -> Import:
@@ -122,21 +121,16 @@ def check(
 
 def start(import_id: int, *, by: Actor) -> Import:
     """Have a file that was checked imported. Raises NotFound, NotAllowed, Conflict when it isn't checked, or another
-    import may be at the same provider's packages.
+    import, of the console or by the command, may be at the same provider's packages.
     """
     by.require(*MAY_IMPORT)
     with transaction():
-        db.session.execute(select(func.pg_advisory_xact_lock(_STARTING_LOCK)))
         found = lock(Import, import_id)
         _require_file(found)
-        other = _in_the_way(found)
+        refusal = why_no_turn(found)
         history.move(found, "RUNNING")
-        if other is not None:
-            raise Conflict(
-                f"{other.asked_by.name} is importing {other.file_name} right now ({other.report.rows:,} of"
-                f" {other.file_rows:,} rows are done), which may hold packages of the same provider."
-                " Start this one when that is over."
-            )
+        if refusal is not None:
+            raise Conflict(f"{refusal} Start this one when that is over.")
         _begin(found, by, dry_run=False)
         audit.record(by, "import.start", found)
     return found
@@ -216,20 +210,6 @@ def _begin(found: Import, by: Actor, *, dry_run: bool) -> None:
     found.begun_at, found.ended_at, found.ended_because = utcnow(), None, None
     found.attempts = 0
     found.hand_out()
-
-
-def _in_the_way(found: Import) -> Import | None:
-    """An import that runs, of which nobody can say that it is of other providers."""
-    others = (
-        select(Import)
-        .options(joinedload(Import.asked_by))
-        .where(Import.status == "RUNNING", Import.id != found.id)
-        .order_by(Import.id)
-        .limit(1)
-    )
-    if found.provider_id is not None:
-        others = others.where(or_(Import.provider_id.is_(None), Import.provider_id == found.provider_id))
-    return db.session.scalar(others)
 
 
 def _require_file(found: Import) -> None:

@@ -65,9 +65,8 @@ def note_failure(import_id: int, error: Unavailable) -> None:
     """Have an import that something was in the way of go on later, until its tries are used up."""
     with transaction():
         found = lock(Import, import_id)
-        is_given_up = found.due_at is not None and not found.failed(error.detail)
-    if is_given_up:
-        fail(import_id, f"It was tried too often. The last time: {error.detail}")
+        if found.due_at is not None and not found.failed(error.detail):
+            fail(import_id, f"It was tried too often. The last time: {error.detail}")
 
 
 def fail(import_id: int, because: str) -> None:
@@ -142,7 +141,7 @@ def _at_hand(key: str) -> Iterator[BinaryIO]:
 def _still(import_id: int, status: str, begun_at: datetime | None) -> Import:
     """The import, locked, if what was begun then is still under way. Raises _NoMore."""
     found = lock(Import, import_id)
-    if found.due_at is None or (found.status, found.begun_at) != (status, begun_at):
+    if (found.status, found.begun_at) != (status, begun_at):
         raise _NoMore
     return found
 

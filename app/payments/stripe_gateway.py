@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -59,7 +59,7 @@ class StripeRefund:
 
 @dataclass(frozen=True)
 class BalanceTransaction:
-    """What one object (a charge, a refund) moved on our Stripe balance; an amount going out is negative."""
+    """What one object (a charge, a refund, a dispute) moved on our Stripe balance; an amount going out is negative."""
 
     id: str
     type: str
@@ -67,6 +67,33 @@ class BalanceTransaction:
     amount_minor: int
     fee_minor: int
     currency: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class StripeDispute:
+    """A dispute as Stripe sees it now (https://docs.stripe.com/api/disputes/object).
+
+    `case_type` is chargeback, inquiry, resolution and so on, and may change: an inquiry becomes a chargeback.
+    `movements` are what it took from our balance (negative, with the fee) and gave back, oldest first; a lost inquiry
+    has none. `evidence` is what was staged or submitted, without the empty fields. Without `due_by` the bank takes no
+    answer.
+    """
+
+    id: str
+    status: str
+    reason: str
+    case_type: str | None
+    amount_minor: int
+    currency: str
+    charge_id: str
+    intent_id: str | None
+    is_charge_refundable: bool
+    due_by: datetime | None
+    submission_count: int
+    past_due: bool
+    evidence: dict[str, str]
+    movements: tuple[BalanceTransaction, ...]
     created_at: datetime
 
 
@@ -158,40 +185,85 @@ def retrieve_refund(refund_id: str) -> StripeRefund:
     return _ask(lambda client: _refund(client.v1.refunds.retrieve(refund_id)))
 
 
-def balance_transactions(*, since: datetime | None = None) -> Iterator[list[BalanceTransaction]]:
-    """What moved our balance at Stripe, newest first and a page at a time, from `since` on. Raises Unavailable.
+def list_refunds(*, since: datetime | None = None, until: datetime | None = None) -> Iterator[list[StripeRefund]]:
+    """The refunds made from `since` on and before `until`, by whomever, newest first and a page at a time.
 
-    https://docs.stripe.com/api/balance_transactions/list
+    Raises Unavailable.
     """
-    parameters: Any = {"limit": 100}
-    if since is not None:
-        parameters["created"] = {"gte": int(since.timestamp())}
+    return _pages("/v1/refunds", _created(since, until), _refund_in_list)
+
+
+def balance_transactions(
+    *, since: datetime | None = None, until: datetime | None = None
+) -> Iterator[list[BalanceTransaction]]:
+    """What moved our balance at Stripe from `since` on and before `until`, newest first and a page at a time.
+
+    Raises Unavailable. https://docs.stripe.com/api/balance_transactions/list
+    """
+    return _pages("/v1/balance_transactions", _created(since, until), _balance_transaction)
+
+
+def list_disputes(*, since: datetime | None = None, until: datetime | None = None) -> Iterator[list[StripeDispute]]:
+    """The disputes opened from `since` on and before `until`, newest first and a page at a time. Raises Unavailable."""
+    return _pages("/v1/disputes", _created(since, until), _dispute)
+
+
+def retrieve_dispute(dispute_id: str) -> StripeDispute:
+    """The dispute as it is now, with what it moved. Raises Unavailable, NotFound."""
+    return _ask(lambda client: _dispute(client.v1.disputes.retrieve(dispute_id).to_dict()))
+
+
+def stage_evidence(dispute_id: str, evidence: Mapping[str, str], *, key: str) -> StripeDispute:
+    """Put evidence on a dispute without sending it to the bank; an empty text takes its field back.
+
+    Raises Unavailable, KeptFailure, NotFound, and Conflict when the dispute is closed or was answered.
+    """
+    return _answer(dispute_id, {"evidence": dict(evidence), "submit": False}, key)
+
+
+def submit_evidence(dispute_id: str, evidence: Mapping[str, str], *, key: str) -> StripeDispute:
+    """Send what is staged, and `evidence` over it, to the bank: it works once, and can't be taken back.
+
+    Raises Unavailable, KeptFailure, NotFound, and Conflict when the dispute is closed or was answered.
+    """
+    return _answer(dispute_id, {"evidence": dict(evidence), "submit": True}, key)
+
+
+def close_dispute(dispute_id: str, *, key: str) -> StripeDispute:
+    """Accept a dispute, which is lost from then on. Raises Unavailable, KeptFailure, NotFound, and Conflict when it is
+    closed already.
+    """
+    return _ask(lambda client: _dispute(client.v1.disputes.close(dispute_id, {}, {"idempotency_key": key}).to_dict()))
+
+
+def _answer(dispute_id: str, parameters: Any, key: str) -> StripeDispute:
+    return _ask(
+        lambda client: _dispute(
+            client.v1.disputes.update(dispute_id, parameters, {"idempotency_key": key}).to_dict(),
+        )
+    )
+
+
+def _created(since: datetime | None, until: datetime | None) -> dict[str, Any]:
+    # Stripe counts in whole seconds: what was created in the second of `until` is not before it.
+    moments = {"gte": since, "lt": until}
+    return {"created": {name: int(moment.timestamp()) for name, moment in moments.items() if moment is not None}}
+
+
+def _pages(path: str, parameters: dict[str, Any], shape: Callable[[Any], Answer]) -> Iterator[list[Answer]]:
+    parameters = {**parameters, "limit": 100}
     more = True
     while more:
-        page, more = _ask(partial(_page_of_balance_transactions, parameters))
-        yield page
-        if page:
-            parameters["starting_after"] = page[-1].id
+        rows, more = _ask(partial(_page, path, parameters))
+        yield [shape(row) for row in rows]
+        if rows:
+            parameters["starting_after"] = rows[-1]["id"]
 
 
-def _page_of_balance_transactions(
-    parameters: Any, client: stripe.StripeClient
-) -> tuple[list[BalanceTransaction], bool]:
+def _page(path: str, parameters: dict[str, Any], client: stripe.StripeClient) -> tuple[list[Any], bool]:
     # Read as JSON: the library's objects take five times as long, and there may be ten thousand pages.
-    found: Any = client.raw_request("get", "/v1/balance_transactions", **parameters).data
-    page = [
-        BalanceTransaction(
-            id=row["id"],
-            type=row["type"],
-            source_id=row["source"],
-            amount_minor=row["amount"],
-            fee_minor=row["fee"],
-            currency=row["currency"].upper(),
-            created_at=datetime.fromtimestamp(row["created"], UTC),
-        )
-        for row in found["data"]
-    ]
-    return page, bool(page) and found["has_more"]
+    found: Any = client.raw_request("get", path, **parameters).data
+    return found["data"], bool(found["data"]) and found["has_more"]
 
 
 def verified_event(payload: bytes, signature: str, secrets: tuple[str, ...]) -> dict[str, Any]:
@@ -234,6 +306,44 @@ def _ask(call: Callable[[stripe.StripeClient], Answer]) -> Answer:
         if (error.http_status or 0) >= 500:
             raise KeptFailure("Stripe had an error of its own. Try again in a moment.") from error
         raise Unavailable(f"Stripe could not answer: {error.user_message or type(error).__name__}") from error
+
+
+def _refund_in_list(row: dict[str, Any]) -> StripeRefund:
+    return _refund(stripe.Refund.construct_from(row, None))
+
+
+def _balance_transaction(row: dict[str, Any]) -> BalanceTransaction:
+    return BalanceTransaction(
+        id=row["id"],
+        type=row["type"],
+        source_id=row["source"],
+        amount_minor=row["amount"],
+        fee_minor=row["fee"],
+        currency=row["currency"].upper(),
+        created_at=datetime.fromtimestamp(row["created"], UTC),
+    )
+
+
+def _dispute(row: dict[str, Any]) -> StripeDispute:
+    details = row["evidence_details"]
+    method = row.get("payment_method_details") or {}
+    return StripeDispute(
+        id=row["id"],
+        status=row["status"],
+        reason=row["reason"],
+        case_type=(method.get("card") or {}).get("case_type"),
+        amount_minor=row["amount"],
+        currency=row["currency"].upper(),
+        charge_id=row["charge"],
+        intent_id=row["payment_intent"],
+        is_charge_refundable=row["is_charge_refundable"],
+        due_by=datetime.fromtimestamp(details["due_by"], UTC) if details["due_by"] else None,
+        submission_count=details["submission_count"],
+        past_due=details["past_due"],
+        evidence={name: value for name, value in row["evidence"].items() if value and isinstance(value, str)},
+        movements=tuple(_balance_transaction(one) for one in row["balance_transactions"]),
+        created_at=datetime.fromtimestamp(row["created"], UTC),
+    )
 
 
 def _intent(found: stripe.PaymentIntent) -> Intent:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dev.stripe.errors import doc_url
+from dev.stripe.switches import RefundCourse
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class TestMethod:
     funding: str = "credit"
     decline: Decline | None = None
     authentication: bool = False
-    refund: str = "succeeds"  # or "succeeds later", "fails later"
+    refund: RefundCourse = "succeeds"
+    dispute: str | None = None  # what the payment turns into: a key of `disputes.CARDS`
     available_at_once: bool = False
     bank_debit: bool = False
 
@@ -66,8 +68,11 @@ METHODS: dict[str, TestMethod] = {
     "pm_card_unionpay": TestMethod("6200000000000005", "unionpay"),
     "pm_card_us": TestMethod("4242424242424242"),
     "pm_card_bypassPending": TestMethod("4000000000000077", available_at_once=True),
-    "pm_card_pendingRefund": TestMethod("4000000000007726", refund="succeeds later"),
-    "pm_card_refundFail": TestMethod("4000000000005126", refund="fails later"),
+    "pm_card_pendingRefund": TestMethod("4000000000007726", refund="succeeds_later"),
+    "pm_card_refundFail": TestMethod("4000000000005126", refund="fails_later"),
+    "pm_card_createDispute": TestMethod("4000000000000259", dispute="fraudulent"),
+    "pm_card_createDisputeProductNotReceived": TestMethod("4000000000002685", dispute="product_not_received"),
+    "pm_card_createDisputeInquiry": TestMethod("4000000000001976", dispute="inquiry"),
     "pm_card_riskLevelElevated": TestMethod("4000000000009235"),
     "pm_card_chargeDeclined": TestMethod("4000000000000002", decline=GENERIC),
     "pm_card_chargeDeclinedInsufficientFunds": TestMethod("4000000000009995", decline=INSUFFICIENT_FUNDS),

@@ -1,4 +1,4 @@
-"""Charges and the balance transactions that follow from them and from refunds: where the money is."""
+"""Charges, and the balance transactions that follow from them, from refunds and from disputes: where the money is."""
 
 import sqlite3
 from typing import Any
@@ -65,8 +65,10 @@ def settle(work: Work, charge: str, status: str, decline: Decline | None = None)
             work.later(delay, "post_balance_transaction", charge)
         else:
             post(work, charge)
-    snapshot = shape(work.db, find(work.db, charge))
-    events.emit(work, f"charge.{status}", snapshot)
+    row = find(work.db, charge)
+    events.emit(work, f"charge.{status}", shape(work.db, row))
+    if status == "succeeded" and METHODS[row["test_method"]].dispute:
+        work.later(0, "open_dispute_of_card", charge)
 
 
 def post(work: Work, charge: str) -> None:
@@ -120,6 +122,12 @@ def add_balance_transaction(
     return transaction
 
 
+def charged_back(db: sqlite3.Connection, charge: str) -> bool:
+    """Whether a dispute keeps the charge from being refunded."""
+    statement = "SELECT 1 FROM disputes WHERE charge = ? AND NOT is_charge_refundable"
+    return db.execute(statement, (charge,)).fetchone() is not None
+
+
 def find(db: sqlite3.Connection, charge: str, param: str = "id") -> sqlite3.Row:
     """The charge's row; raises Stripe's resource_missing."""
     row: sqlite3.Row | None = db.execute("SELECT * FROM charges WHERE id = ?", (charge,)).fetchone()
@@ -135,6 +143,7 @@ def shape(db: sqlite3.Connection, row: sqlite3.Row) -> Json:
         "FROM payment_intents WHERE id = ?",
         (row["payment_intent"],),
     ).fetchone()
+    dispute = db.execute("SELECT id FROM disputes WHERE charge = ? ORDER BY seq DESC LIMIT 1", (row["id"],)).fetchone()
     succeeded = row["status"] == "succeeded"
     decline = None
     if row["failure_code"]:
@@ -158,8 +167,8 @@ def shape(db: sqlite3.Connection, row: sqlite3.Row) -> Json:
         "customer": None,
         "description": intent["description"],
         "destination": None,
-        "dispute": None,
-        "disputed": False,
+        "dispute": dispute["id"] if dispute else None,
+        "disputed": dispute is not None,
         "failure_balance_transaction": None,
         "failure_code": row["failure_code"],
         "failure_message": row["failure_message"],
@@ -218,7 +227,7 @@ def balance_transaction_shape(now: int, row: sqlite3.Row) -> Json:
                 "amount": row["fee"],
                 "application": None,
                 "currency": row["currency"],
-                "description": "Stripe processing fees",
+                "description": "Dispute fee" if row["type"] == "adjustment" else "Stripe processing fees",
                 "type": "stripe_fee",
             }
         ]
@@ -235,11 +244,18 @@ def balance_transaction_shape(now: int, row: sqlite3.Row) -> Json:
         "fee": row["fee"],
         "fee_details": fees,
         "net": row["amount"] - row["fee"],
-        "reporting_category": "charge" if row["type"] == "payment" else row["type"],
+        "reporting_category": _reporting_category(row),
         "source": row["source"],
         "status": "available" if now >= row["available_on"] else "pending",
         "type": row["type"],
     }
+
+
+def _reporting_category(row: sqlite3.Row) -> str:
+    """Stripe's accounting view of a type (https://docs.stripe.com/reports/reporting-categories)."""
+    if row["type"] == "adjustment":  # here always a dispute's: taken, or given back
+        return "dispute" if row["amount"] < 0 else "dispute_reversal"
+    return "charge" if row["type"] == "payment" else str(row["type"])
 
 
 def retrieve_balance_transaction(work: Work, _params: Json, transaction: str) -> Json:
@@ -261,7 +277,7 @@ def list_balance_transactions(work: Work, params: Json) -> Json:
 
 
 def balance(work: Work, _params: Json) -> Json:
-    """`GET /v1/balance`: what came in less fees and refunds, by currency; nothing is ever paid out."""
+    """`GET /v1/balance`: what came in less fees, refunds and disputes, by currency; nothing is ever paid out."""
     rows = work.db.execute(
         "SELECT currency, sum((amount - fee) * (available_on <= ?)) AS available, "
         "sum((amount - fee) * (available_on > ?)) AS pending FROM balance_transactions GROUP BY currency",

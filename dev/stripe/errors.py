@@ -49,7 +49,7 @@ def invalid_parameter(message: str, param: str, code: str | None = None) -> ApiE
 def no_such(kind: str, identifier: str, param: str = "id") -> ApiError:
     """An object that does not exist: 404 when the URL names it, 400 when a parameter does."""
     return ApiError(
-        404 if param in ("id", "intent") else 400,
+        404 if param in ("id", "intent", "dispute") else 400,
         f"No such {kind}: '{identifier}'",
         param=param,
         code="resource_missing",

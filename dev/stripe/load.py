@@ -6,29 +6,41 @@ one needs `charge` and `balance_transaction`:
 {"payment_intent": "pi_…", "charge": "ch_…", "balance_transaction": "txn_…", "amount": 25900, "currency": "usd", "fee":
 781, "created": 1760000000, "status": "succeeded", "metadata": {"booking": "…"}, "client_secret": "…", "description":
 "…", "receipt_email": "…", "refunds": [{"id": "re_…", "balance_transaction": "txn_…", "amount": 5000, "created":
-1760100000, "reason": "requested_by_customer", "metadata": {}}], "events": [{"id": "evt_…", "type":
+1760100000, "reason": "requested_by_customer", "metadata": {}, "status": "failed", "failure_reason":
+"lost_or_stolen_card", "failure_balance_transaction": "txn_…", "failed_at": 1760200000}], "disputes": [{"id": "du_…",
+"amount": 25900, "reason": "fraudulent", "created": 1760300000, "due_by": 1760900000, "status": "won",
+"balance_transaction": "txn_…", "fee": 1500, "reversal_balance_transaction": "txn_…", "closed_at": 1761000000,
+"evidence": {"customer_name": "…"}, "submission_count": 1, "metadata": {}}], "events": [{"id": "evt_…", "type":
 "payment_intent.succeeded", "created": 1760000000}]}
 
 `status` is succeeded, requires_payment_method or canceled; amounts are minor units; without `fee` it is Stripe's price.
-Ids that are already known are passed over, so that a load can be sent again. An event shows its object as loaded.
+A refund is succeeded unless `status` says pending or failed; a failed one needs `failure_balance_transaction` and
+`failed_at`. A dispute has any of Stripe's statuses; it needs `balance_transaction` for what it took (an inquiry,
+`warning_…`, took nothing), and once won `reversal_balance_transaction` and `closed_at`. A chargeback that still needs a
+response is lost when its `due_by` passes. Ids that are already known are passed over, so that a load can be sent again.
+An event shows its object as loaded, of several refunds or disputes the last.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import orjson
 
-from dev.stripe import charges, intents, refunds
+from dev.stripe import charges, disputes, evidence, intents, refunds
 from dev.stripe.currencies import CURRENCIES
 from dev.stripe.errors import ApiError
 from dev.stripe.store import Store
+from dev.stripe.switches import DisputeSwitches
 from dev.stripe.work import Json
 
 BATCH = 10_000  # lines in one transaction; other requests get their turn in between
 METHOD = "pm_card_visa"
+DISPUTE_FEE = DisputeSwitches().fee
 STATUSES = ("succeeded", "requires_payment_method", "canceled")
+REFUND_STATUSES = ("succeeded", "pending", "failed")
 
 _INTENTS = (
     "INSERT OR IGNORE INTO payment_intents (id, created, amount, currency, status, client_secret, description, "
@@ -46,7 +58,17 @@ _TRANSACTIONS = (
 )
 _REFUNDS = (
     "INSERT OR IGNORE INTO refunds (id, created, charge, payment_intent, amount, currency, status, reason, metadata, "
-    "balance_transaction) VALUES (?, ?, ?, ?, ?, ?, 'succeeded', ?, ?, ?)"
+    "balance_transaction, failure_balance_transaction, failure_reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_DISPUTES = (
+    "INSERT OR IGNORE INTO disputes (id, created, charge, payment_intent, amount, currency, reason, "
+    "network_reason_code, case_type, status, is_charge_refundable, due_by, evidence, submission_count, metadata) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# Beside those that are scheduled already, as when a load is sent again.
+_DEADLINES = (
+    "INSERT INTO schedule (due, action, object) SELECT ?1, 'dispute_due', ?2 "
+    "WHERE NOT EXISTS (SELECT 1 FROM schedule WHERE action = 'dispute_due' AND object = ?2)"
 )
 _EVENTS = "INSERT OR IGNORE INTO events (id, created, type, data, delivered) VALUES (?, ?, ?, ?, NULL)"
 
@@ -88,18 +110,53 @@ def _payment(number: int, line: bytes) -> Json:
             if not isinstance(payment.get(name), str):
                 raise bad(f"a succeeded payment needs {name}")
         payment.setdefault("fee", charges.fee(payment["amount"], METHOD))
-    given = payment.setdefault("refunds", [])
-    for refund in given:
-        if not {"id", "balance_transaction", "amount", "created"} <= refund.keys():
-            raise bad("each refund needs id, balance_transaction, amount and created")
-    if given and payment["status"] != "succeeded":
-        raise bad("only a succeeded payment can have refunds")
-    if sum(refund["amount"] for refund in given) > payment["amount"]:
+    for name in ("refunds", "disputes"):
+        if payment.setdefault(name, []) and payment["status"] != "succeeded":
+            raise bad(f"only a succeeded payment can have {name}")
+    for refund in payment["refunds"]:
+        _check_refund(refund, bad)
+    if sum(_kept(refund) for refund in payment["refunds"]) > payment["amount"]:
         raise bad("the refunds exceed the payment")
+    for dispute in payment["disputes"]:
+        _check_dispute(dispute, payment["amount"], bad)
     for event in payment.setdefault("events", []):
         if not {"id", "type", "created"} <= event.keys():
             raise bad("each event needs id, type and created")
     return payment
+
+
+def _check_refund(refund: Json, bad: Callable[[str], ApiError]) -> None:
+    if not {"id", "balance_transaction", "amount", "created"} <= refund.keys():
+        raise bad("each refund needs id, balance_transaction, amount and created")
+    if refund.setdefault("status", "succeeded") not in REFUND_STATUSES:
+        raise bad(f"a refund's status must be one of {', '.join(REFUND_STATUSES)}")
+    if refund["status"] == "failed" and not {"failure_balance_transaction", "failed_at"} <= refund.keys():
+        raise bad("a failed refund needs failure_balance_transaction and failed_at")
+
+
+def _check_dispute(dispute: Json, amount: int, bad: Callable[[str], ApiError]) -> None:
+    if not {"id", "amount", "reason", "status", "created", "due_by"} <= dispute.keys():
+        raise bad("each dispute needs id, amount, reason, status, created and due_by")
+    if dispute["status"] not in disputes.STATUSES or dispute["reason"] not in disputes.REASONS:
+        raise bad("a dispute's status and reason must be Stripe's")
+    if not 0 < dispute["amount"] <= amount:
+        raise bad("a dispute's amount must be positive and at most the payment's")
+    if not dispute.get("evidence", {}).keys() <= evidence.SPEC.keys():
+        raise bad("a dispute's evidence has a field that Stripe doesn't know")
+    needed = set() if _is_inquiry(dispute) else {"balance_transaction"}
+    if dispute["status"] == "won":
+        needed |= {"reversal_balance_transaction", "closed_at"}
+    if not needed <= dispute.keys():
+        raise bad(f"a dispute that is {dispute['status']} needs {' and '.join(sorted(needed - dispute.keys()))}")
+
+
+def _is_inquiry(dispute: Json) -> bool:
+    return str(dispute["status"]).startswith("warning_")
+
+
+def _kept(refund: Json) -> int:
+    """What a refund takes of its charge: nothing once it failed."""
+    return 0 if refund["status"] == "failed" else int(refund["amount"])
 
 
 def _insert(db: sqlite3.Connection, payments: list[Json]) -> int:
@@ -110,6 +167,10 @@ def _insert(db: sqlite3.Connection, payments: list[Json]) -> int:
     paid = [payment for payment in payments if payment["status"] == "succeeded"]
     db.executemany(_CHARGES, map(_charge_row, paid))
     db.executemany(_REFUNDS, (_refund_row(payment, refund) for payment in paid for refund in payment["refunds"]))
+    disputed = [(payment, dispute) for payment in paid for dispute in payment["disputes"]]
+    db.executemany(_DISPUTES, (_dispute_row(payment, dispute) for payment, dispute in disputed))
+    unanswered = [dispute for _, dispute in disputed if dispute["status"] == "needs_response"]
+    db.executemany(_DEADLINES, ((dispute["due_by"], dispute["id"]) for dispute in unanswered))
     db.executemany(_TRANSACTIONS, (row for payment in paid for row in _transaction_rows(payment)))
     db.executemany(_EVENTS, (row for payment in payments if payment["events"] for row in _event_rows(db, payment)))
     return new
@@ -140,7 +201,7 @@ def _intent_row(payment: Json) -> tuple[Any, ...]:
 
 
 def _charge_row(payment: Json) -> tuple[Any, ...]:
-    refunded = sum(refund["amount"] for refund in payment["refunds"])
+    refunded = sum(_kept(refund) for refund in payment["refunds"])
     return (
         payment["charge"],
         payment["created"],
@@ -161,9 +222,33 @@ def _refund_row(payment: Json, refund: Json) -> tuple[Any, ...]:
         payment["payment_intent"],
         refund["amount"],
         payment["currency"],
+        refund["status"],
         refund.get("reason"),
         orjson.dumps(refund.get("metadata", {})),
         refund["balance_transaction"],
+        refund.get("failure_balance_transaction"),
+        refund.get("failure_reason", "unknown") if refund["status"] == "failed" else None,
+    )
+
+
+def _dispute_row(payment: Json, dispute: Json) -> tuple[Any, ...]:
+    inquiry, status = _is_inquiry(dispute), dispute["status"]
+    return (
+        dispute["id"],
+        dispute["created"],
+        payment["charge"],
+        payment["payment_intent"],
+        dispute["amount"],
+        payment["currency"],
+        dispute["reason"],
+        disputes.REASONS[dispute["reason"]],
+        "inquiry" if inquiry else "resolution" if status == "prevented" else "chargeback",
+        status,
+        inquiry or status == "won",
+        dispute["due_by"],
+        orjson.dumps(dispute.get("evidence", {})),
+        dispute.get("submission_count", 0),
+        orjson.dumps(dispute.get("metadata", {})),
     )
 
 
@@ -186,6 +271,25 @@ def _transaction_rows(payment: Json) -> Iterator[tuple[Any, ...]]:
             refund["balance_transaction"], at, "refund", -refund["amount"], 0, currency, refund["id"], at,
             "REFUND FOR CHARGE",
         )  # fmt: skip
+        if refund["status"] == "failed":
+            at = refund["failed_at"]
+            yield (
+                refund["failure_balance_transaction"], at, "refund_failure", refund["amount"], 0, currency,
+                refund["id"], at, "REFUND FAILURE",
+            )  # fmt: skip
+    for dispute in payment["disputes"]:
+        at, amount, charge = dispute["created"], dispute["amount"], payment["charge"]
+        if not _is_inquiry(dispute):
+            yield (
+                dispute["balance_transaction"], at, "adjustment", -amount, dispute.get("fee", DISPUTE_FEE), currency,
+                dispute["id"], at, f"Chargeback withdrawal for {charge}",
+            )  # fmt: skip
+        if dispute["status"] == "won":
+            at = dispute["closed_at"]
+            yield (
+                dispute["reversal_balance_transaction"], at, "adjustment", amount, 0, currency,
+                dispute["id"], at, f"Chargeback reversal for {charge}",
+            )  # fmt: skip
 
 
 def _event_rows(db: sqlite3.Connection, payment: Json) -> Iterator[tuple[Any, ...]]:
@@ -196,7 +300,10 @@ def _event_rows(db: sqlite3.Connection, payment: Json) -> Iterator[tuple[Any, ..
                 snapshot = intents.shape(db, intent)
             case ["charge", _]:
                 snapshot = charges.shape(db, charges.find(db, payment["charge"]))
-            case ["refund", _] if payment["refunds"]:
+            case ["charge", "dispute", _] if payment["disputes"]:
+                row = disputes.find(db, payment["disputes"][-1]["id"])
+                snapshot = disputes.shape(int(time.time()), db, row)
+            case ["refund", _] | ["charge", "refund", _] if payment["refunds"]:
                 snapshot = refunds.shape(db, refunds.find(db, payment["refunds"][-1]["id"]))
             case _:
                 raise ApiError(

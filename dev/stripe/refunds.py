@@ -1,6 +1,8 @@
 """Refunds: never more than the charge, taken from the balance at once, and given back to it when one fails."""
 
 import sqlite3
+from dataclasses import replace
+from typing import get_args
 
 import orjson
 
@@ -10,6 +12,7 @@ from dev.stripe.currencies import written
 from dev.stripe.errors import ApiError, invalid_parameter, no_such
 from dev.stripe.listing import page
 from dev.stripe.parameters import EXPAND, LIST, Spec, choice, identifier, integer, merge_metadata, metadata
+from dev.stripe.switches import RefundFailure
 from dev.stripe.work import Json, Work, new_id
 
 CREATE_SPEC: Spec = EXPAND | {
@@ -19,13 +22,20 @@ CREATE_SPEC: Spec = EXPAND | {
     "reason": choice("duplicate", "fraudulent", "requested_by_customer"),
     "metadata": metadata,
 }
+SETTLE_SPEC: Spec = EXPAND | {
+    "outcome": choice("succeeded", "failed"),
+    "failure_reason": choice(*get_args(RefundFailure)),
+}
 UPDATE_SPEC: Spec = EXPAND | {"metadata": metadata}
 LIST_SPEC: Spec = LIST | {"charge": identifier, "payment_intent": identifier}
 
 
 def create(work: Work, params: Json) -> Json:
     """`POST /v1/refunds`: all that is left of a charge, or `amount` of it. What exceeds it is refused."""
-    charge = _refundable_charge(work, params)
+    charge = charge_of(work, params)
+    if charges.charged_back(work.db, charge["id"]):
+        message = f"Charge {charge['id']} has been charged back; cannot issue a refund."
+        raise ApiError(400, message, code="charge_disputed")
     left = charge["amount"] - charge["amount_refunded"]
     if left == 0:
         raise ApiError(400, f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
@@ -38,7 +48,7 @@ def create(work: Work, params: Json) -> Json:
             param="amount",
         )
     refund, currency = new_id("re"), charge["currency"]
-    course = METHODS[charge["test_method"]].refund
+    course = work.switches.refunds.course or METHODS[charge["test_method"]].refund
     work.insert(
         "refunds",
         id=refund,
@@ -47,7 +57,7 @@ def create(work: Work, params: Json) -> Json:
         payment_intent=charge["payment_intent"],
         amount=amount,
         currency=currency,
-        status="pending" if course == "succeeds later" else "succeeded",
+        status="succeeded" if course in ("succeeds", "fails_later") else "pending",
         reason=params.get("reason"),
         metadata=orjson.dumps(merge_metadata({}, params.get("metadata", {}))),
         balance_transaction=charges.add_balance_transaction(
@@ -56,14 +66,23 @@ def create(work: Work, params: Json) -> Json:
     )
     _refunded(work, charge, amount)
     events.emit(work, "refund.created", shape(work.db, find(work.db, refund)))
-    if course == "succeeds later":
-        work.later(work.switches.timing.settle, "succeed_refund", refund)
-    elif course == "fails later":
-        work.later(work.switches.timing.settle, "fail_refund", refund)
+    match course:
+        case "succeeds_later":
+            work.later(work.switches.timing.settle, "succeed_refund", refund)
+        case "fails_later":
+            work.later(work.switches.timing.settle, "fail_refund", refund)
+        case "fails":
+            fail(work, refund)
     return shape(work.db, find(work.db, refund))
 
 
-def _refundable_charge(work: Work, params: Json) -> sqlite3.Row:
+def create_in_dashboard(work: Work, params: Json) -> Json:
+    """`POST /_local/refunds`: somebody refunds a charge in Stripe's dashboard, so that no request of ours caused it."""
+    return create(replace(work, request_id=None, idempotency_key=None), params)
+
+
+def charge_of(work: Work, params: Json) -> sqlite3.Row:
+    """The paid charge that `charge` or `payment_intent` names; raises Stripe's refusals where it is not paid."""
     if ("charge" in params) == ("payment_intent" in params):
         if "charge" in params:
             raise invalid_parameter(
@@ -96,18 +115,38 @@ def _refunded(work: Work, charge: sqlite3.Row, amount: int) -> None:
     previous: Json = {"amount_refunded": charge["amount_refunded"]}
     if snapshot["refunded"]:
         previous["refunded"] = False
+        if snapshot["disputed"]:
+            work.later(0, "close_refunded_inquiries", charge["id"])
     events.emit(work, "charge.refunded", snapshot, previous)
+
+
+def settle(work: Work, params: Json, refund: str) -> Json:
+    """`POST /_local/refunds/{id}/settle`: what the bank answers to a pending refund, or makes of one that succeeded."""
+    row = find(work.db, refund)
+    if row["status"] == "failed" or row["status"] == params["outcome"]:
+        raise ApiError(400, f"The refund has {row['status']} already.", param="outcome")
+    if params["outcome"] == "failed":
+        fail(work, refund, params.get("failure_reason"))
+    else:
+        succeed(work, refund)
+    return shape(work.db, find(work.db, refund))
 
 
 def succeed(work: Work, refund: str) -> None:
     """A pending refund goes through."""
-    work.update("refunds", refund, status="succeeded")
-    _updated(work, refund, {"status": "pending"})
+    if find(work.db, refund)["status"] == "pending":
+        work.update("refunds", refund, status="succeeded")
+        _updated(work, refund, {"status": "pending"})
 
 
-def fail(work: Work, refund: str) -> None:
-    """A refund that seemed to succeed comes back: the amount returns to the balance and can be refunded again."""
+def fail(work: Work, refund: str, reason: str | None = None) -> None:
+    """A refund comes back, even one that had succeeded: the amount returns to the balance and can be refunded again.
+
+    Source: https://docs.stripe.com/refunds#failed-refunds
+    """
     row = find(work.db, refund)
+    if row["status"] == "failed":
+        return
     charge = charges.find(work.db, row["charge"])
     returned = charges.add_balance_transaction(
         work, "refund_failure", row["amount"], row["currency"], refund, description="REFUND FAILURE"
@@ -117,10 +156,10 @@ def fail(work: Work, refund: str) -> None:
         "refunds",
         refund,
         status="failed",
-        failure_reason="expired_or_canceled_card",
+        failure_reason=reason or work.switches.refunds.failure_reason,
         failure_balance_transaction=returned,
     )
-    _updated(work, refund, {"status": row["status"]})
+    _updated(work, refund, {"failure_balance_transaction": None, "failure_reason": None, "status": row["status"]})
     events.emit(work, "refund.failed", shape(work.db, find(work.db, refund)))
 
 

@@ -1,11 +1,11 @@
-"""What Stripe does by itself some time after a request: settling debits and refunds, posting balance transactions."""
+"""What Stripe does by itself some time after a request: settling debits, refunds and disputes, posting money."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable
 
-from dev.stripe import charges, intents, refunds
+from dev.stripe import charges, disputes, intents, refunds
 from dev.stripe.store import Store
 from dev.stripe.switches import SwitchBoard
 from dev.stripe.work import Work
@@ -17,6 +17,13 @@ ACTIONS: dict[str, Callable[[Work, str], None]] = {
     "post_balance_transaction": charges.post_late,
     "succeed_refund": refunds.succeed,
     "fail_refund": refunds.fail,
+    "open_dispute_of_card": disputes.open_of_card,
+    "win_dispute": disputes.win,
+    "lose_dispute": disputes.lose,
+    "close_inquiry": disputes.close_inquiry,
+    "close_refunded_inquiries": disputes.close_refunded_inquiries,
+    "escalate_inquiry": disputes.escalate,
+    "dispute_due": disputes.pass_deadline,
 }
 
 

@@ -16,7 +16,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler
 
-from dev.stripe import charges, events, expand, intents, refunds, webhooks
+from dev.stripe import charges, disputes, events, expand, intents, refunds, webhooks
 from dev.stripe.errors import (
     ApiError,
     key_in_use,
@@ -71,6 +71,7 @@ def _account(_work: Work, _params: Json) -> Json:
 
 _INTENT = "/v1/payment_intents/<id>"
 _TRANSACTIONS = "/v1/balance_transactions"
+_DISPUTE = "/v1/disputes/<id>"
 
 ENDPOINTS = (
     Endpoint(
@@ -87,6 +88,10 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/refunds", refunds.listed, refunds.LIST_SPEC, kind="refund", of_list=True),
     Endpoint("GET", "/v1/refunds/<id>", refunds.retrieve, kind="refund"),
     Endpoint("POST", "/v1/refunds/<id>", refunds.update, refunds.UPDATE_SPEC, kind="refund"),
+    Endpoint("GET", "/v1/disputes", disputes.listed, disputes.LIST_SPEC, kind="dispute", of_list=True),
+    Endpoint("GET", _DISPUTE, disputes.retrieve, kind="dispute"),
+    Endpoint("POST", _DISPUTE, disputes.update, disputes.UPDATE_SPEC, kind="dispute"),
+    Endpoint("POST", f"{_DISPUTE}/close", disputes.close, kind="dispute"),
     Endpoint(
         "GET",
         _TRANSACTIONS,
@@ -107,6 +112,10 @@ ENDPOINTS = (
         intents.AUTHENTICATE_SPEC,
         kind="payment_intent",
     ),
+    Endpoint("POST", "/_local/refunds", refunds.create_in_dashboard, refunds.CREATE_SPEC, kind="refund"),
+    Endpoint("POST", "/_local/refunds/<id>/settle", refunds.settle, refunds.SETTLE_SPEC, ("outcome",), "refund"),
+    Endpoint("POST", "/_local/disputes", disputes.create, disputes.CREATE_SPEC, ("reason",), kind="dispute"),
+    Endpoint("POST", "/_local/disputes/<id>/decide", disputes.decide, disputes.DECIDE_SPEC, ("outcome",), "dispute"),
     Endpoint("POST", "/_local/events/<id>/resend", events.resend),
     Endpoint("GET", "/_local/webhooks", webhooks.status),
 )

@@ -35,6 +35,18 @@ CREATE INDEX IF NOT EXISTS refunds_newest ON refunds (created, seq);
 CREATE INDEX IF NOT EXISTS refunds_of_charge ON refunds (charge);
 CREATE INDEX IF NOT EXISTS refunds_of_intent ON refunds (payment_intent);
 
+-- `case_type` is Stripe's: chargeback, inquiry (no money moves until it is escalated), or resolution (a prevented one).
+CREATE TABLE IF NOT EXISTS disputes (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, charge TEXT NOT NULL,
+    payment_intent TEXT NOT NULL, amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL,
+    reason TEXT NOT NULL, network_reason_code TEXT, case_type TEXT NOT NULL, status TEXT NOT NULL,
+    is_charge_refundable INTEGER NOT NULL, due_by INTEGER NOT NULL, evidence TEXT NOT NULL DEFAULT '{}',
+    submission_count INTEGER NOT NULL DEFAULT 0, past_due INTEGER NOT NULL DEFAULT 0,
+    metadata TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX IF NOT EXISTS disputes_newest ON disputes (created, seq);
+CREATE INDEX IF NOT EXISTS disputes_of_charge ON disputes (charge);
+CREATE INDEX IF NOT EXISTS disputes_of_intent ON disputes (payment_intent);
+
 CREATE TABLE IF NOT EXISTS balance_transactions (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, type TEXT NOT NULL,
     amount INTEGER NOT NULL, fee INTEGER NOT NULL, currency TEXT NOT NULL, source TEXT NOT NULL,

@@ -44,12 +44,47 @@ class Fault(_Form):
 class TimingSwitches(_Form):
     """Seconds that Stripe takes for what it does by itself.
 
-    `settle`: bank debits, and refunds of the test cards whose refund succeeds or fails later. `balance_transaction`:
-    until a charge has one, and with it its fee; with Stripe's default capture method that may be after the payment.
+    `settle`: bank debits, refunds of the test cards whose refund succeeds or fails later, and the bank's answer to
+    evidence that decides a dispute. `balance_transaction`: until a charge has one, and with it its fee; with Stripe's
+    default capture method that may be after the payment.
     """
 
     settle: float = Field(default=2, ge=0)
     balance_transaction: float = Field(default=0, ge=0)
+
+
+RefundCourse = Literal["succeeds", "succeeds_later", "stays_pending", "fails", "fails_later"]
+RefundFailure = Literal[
+    "charge_for_pending_refund_disputed",
+    "declined",
+    "expired_or_canceled_card",
+    "insufficient_funds",
+    "lost_or_stolen_card",
+    "merchant_request",
+    "unknown",
+]
+
+
+class RefundSwitches(_Form):
+    """What becomes of new refunds, whatever their card; without `course`, what the card's own is.
+
+    `fails` within the request, `fails_later` after it had succeeded. The reasons of failure are Stripe's
+    (https://docs.stripe.com/api/refunds/object#refund_object-failure_reason).
+    """
+
+    course: RefundCourse | None = None
+    failure_reason: RefundFailure = "expired_or_canceled_card"
+
+
+class DisputeSwitches(_Form):
+    """What a chargeback costs, in minor units of its currency; 15.00 is Stripe's price in the US.
+
+    Stripe keeps the fee whoever wins; `fee_returned` is for accounts whose contract, or country, says otherwise
+    (https://docs.stripe.com/disputes/how-disputes-work, "Dispute fees").
+    """
+
+    fee: int = Field(default=1500, ge=0)
+    fee_returned: bool = False
 
 
 class Switches(_Form):
@@ -59,6 +94,8 @@ class Switches(_Form):
     webhooks: WebhookSwitches = WebhookSwitches()
     api: tuple[Fault, ...] = ()
     timing: TimingSwitches = TimingSwitches()
+    refunds: RefundSwitches = RefundSwitches()
+    disputes: DisputeSwitches = DisputeSwitches()
 
 
 class SwitchBoard:

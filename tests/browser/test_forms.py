@@ -249,6 +249,20 @@ def test_errors_are_at_their_fields_and_the_first_has_the_focus(
     assert value(console, package, "description") == "Old words"
 
 
+def test_what_is_to_be_put_right_has_the_focus_where_a_form_begins_elsewhere(sign_in: SignIn, console: Console) -> None:
+    page = sign_in("admin")
+    page.goto("/console/staff/invite")
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.watch.expect(409)  # type: ignore[attr-defined]
+    page.get_by_label("Name").fill("Ada Twice")
+    page.get_by_label("E-mail").fill(console.emails["support"])
+    page.get_by_label("Moderator").check()
+    page.get_by_role("button", name="Mail the invitation").click()
+    email = page.get_by_label("E-mail")
+    expect(email).to_have_attribute("aria-invalid", "true")
+    expect(email).to_be_focused()
+
+
 def test_what_can_not_be_taken_back_asks_for_its_name(sign_in: SignIn, console: Console) -> None:
     booking = console.booking()
     page = sign_in("support")

@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 
 from app.accounts import staff
 from app.audit.actor import SYSTEM, Actor
-from app.bulk import kinds
+from app.bulk import kinds, work
 from app.bulk import service as bulk
 from app.bulk.kinds import KINDS, Outcome
 from app.bulk.models import Bulk
@@ -245,7 +245,7 @@ def test_who_may_not_any_more_is_stopped_at_the_next_chunk(app: Flask, small_chu
     waiting = Waiting(10)
     person, by = moderator()
     run = started(waiting.ids, by)
-    assert bulk._work_chunk(run.id)
+    assert work._work_chunk(run.id)
     if how == "demoted":
         staff.set_roles(person.id, ["support"], reason="Another team", by=SYSTEM)
     else:
@@ -266,7 +266,7 @@ def test_stopped_midway_the_rest_stays_as_it_is_and_can_be_taken_up(app: Flask, 
     waiting = Waiting(8)
     _, by = moderator()
     run = started(waiting.ids, by)
-    assert bulk._work_chunk(run.id)
+    assert work._work_chunk(run.id)
     bulk.cancel(run.id, by=by)
     assert queued.work_off() == []
     assert (reread(run).status, counted(run)) == ("CANCELLED", (8, 3, 0, 0))
@@ -298,7 +298,7 @@ def test_two_jobs_at_once_do_each_row_once(app: Flask, small_chunks: None) -> No
 def test_after_its_turn_a_run_goes_behind_the_others(
     app: Flask, small_chunks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "TURN_SECONDS", 0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0)
     _, by = moderator()
     long, short = started(Waiting(9).ids, by), started(Waiting(1).ids, by)
     app.extensions["redis"].flushdb()
@@ -344,7 +344,7 @@ def test_a_run_that_never_gets_on_ends_and_says_why(app: Flask) -> None:
     _, by = moderator()
     run = started(waiting.ids, by)
     for _ in range(MAX_ATTEMPTS):
-        bulk.note_failure(run.id, Busy("Everybody is busy."))
+        work.note_failure(run.id, Busy("Everybody is busy."))
     run = reread(run)
     assert (run.status, run.due_at, run.left) == ("FAILED", None, 2)
     assert run.ended_because == "It was tried too often. The last time: Everybody is busy."
@@ -375,7 +375,7 @@ def test_undoing_what_still_runs_stops_it(app: Flask, small_chunks: None) -> Non
     waiting = Waiting(8)
     _, by = moderator()
     run = started(waiting.ids, by)
-    assert bulk._work_chunk(run.id)
+    assert work._work_chunk(run.id)
     bulk.undo(run.id, by=by)
     assert queued.work_off() == []
     run = reread(run)

@@ -17,7 +17,7 @@ from sqlalchemy import Select, func, select, text
 from app import storage
 from app.accounts.models import User
 from app.audit.actor import Actor
-from app.bulk import exporting, kinds
+from app.bulk import exporting, kinds, work
 from app.bulk import service as bulk
 from app.bulk.kinds import KINDS, Outcome
 from app.bulk.models import Bulk
@@ -185,7 +185,7 @@ def test_a_part_that_was_written_twice_or_by_two_is_in_the_file_once(app: Flask,
 
 
 def test_two_workers_at_one_part_count_its_rows_once(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
     waiting, by = Waiting(7), somebody("moderator")
     run = bulk.start(exporting.ask("reviews", backwards(waiting), by=by).id, by=by)
     run_id, real, overtaken = run.id, storage.save, []
@@ -193,15 +193,15 @@ def test_two_workers_at_one_part_count_its_rows_once(app: Flask, monkeypatch: py
     def overtaken_while_saving(key: str, blocks: Any) -> int:
         if not overtaken:
             overtaken.append(key)
-            bulk.work(run_id)
+            work.go_on(run_id)
         return real(key, blocks)
 
     monkeypatch.setattr(storage, "save", overtaken_while_saving)
-    bulk.work(run_id)
+    work.go_on(run_id)
     assert overtaken
     assert reread(run).done == 3
     for _ in range(3):
-        bulk.work(run_id)
+        work.go_on(run_id)
     run = reread(run)
     assert (run.status, run.done) == ("DONE", 7)
     assert [int(row[0]) for row in rows(run, by)[1:]] == waiting.ids[::-1]
@@ -405,7 +405,7 @@ def test_a_file_is_deleted_after_a_week_and_said_to_be(app: Flask, folder: Path)
 
 def test_the_week_begins_when_the_file_is_done_and_not_before(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     by = somebody("moderator")
-    monkeypatch.setattr(bulk, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
     run = bulk.start(exporting.ask("reviews", backwards(Waiting(4)), by=by).id, by=by)
     job.work(run.id)
     later(run, 8)
@@ -421,7 +421,7 @@ def test_the_week_begins_when_the_file_is_done_and_not_before(app: Flask, monkey
 
 def test_what_was_stopped_half_way_is_deleted_too(app: Flask, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by = somebody("moderator")
-    monkeypatch.setattr(bulk, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(work, "TURN_SECONDS", 0.0)
     run = exporting.ask("reviews", backwards(Waiting(7)), by=by)
     bulk.start(run.id, by=by)
     job.work(run.id)

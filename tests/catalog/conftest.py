@@ -8,8 +8,10 @@ import pytest
 from flask import Flask
 
 from tests.catalog.listings import Listings
+from tests.imports.files import nobody_imports
 
 
 @pytest.fixture
 def listings(app: Flask, tmp_path: Path) -> Listings:
+    nobody_imports()
     return Listings(app, tmp_path)

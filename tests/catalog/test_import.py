@@ -16,7 +16,7 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from app.audit.actor import SYSTEM
-from app.catalog import calendars
+from app.catalog import calendars, checklist
 from app.catalog.import_mapping import ImportMapping
 from app.catalog.importing import CatalogImport, ImportReport
 from app.catalog.models import Availability, Package, Provider
@@ -127,6 +127,21 @@ def test_a_known_provider_takes_the_files_name_but_keeps_its_status(listings: Li
     provider = listings.packages()["a"].provider
     assert (provider.name, provider.status) == (f"Hostess {listings.host}", "VERIFIED")
     assert [action for action, _before, _after in audited(provider)] == ["provider.create", "provider.update"]
+
+
+@pytest.mark.parametrize(("status", "is_trusted"), [("VERIFIED", True), ("SUSPENDED", True), ("PENDING", False)])
+def test_what_is_asked_of_a_provider_who_was_verified_elsewhere_counts_as_accepted_and_says_why(
+    listings: Listings, status: str, is_trusted: bool
+) -> None:
+    listings.mapping.write_text(MAPPING.replace("VERIFIED", status))
+    listings.write(listings.row("a"))
+    listings.run_well()
+    provider = listings.packages()["a"].provider
+    assert provider.status == status
+    asked = [standing for standing in checklist.of(provider.id) if standing.item.is_required]
+    assert bool(checklist.lacking(asked)) != is_trusted
+    said = {standing.check.reason for standing in asked if standing.check}
+    assert said == ({"Verified elsewhere: came in so with an imported catalogue."} if is_trusted else set())
 
 
 def test_rows_that_disagree_about_their_provider_leave_it_at_the_first_ones_name(listings: Listings) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bulk import service as bulk
+from app.bulk import work
 from app.bulk.models import Bulk
 from app.extensions import db
 from app.reviews import service as reviews
@@ -114,7 +115,7 @@ def test_a_run_that_ended_before_its_time_says_why_and_is_gone_on_with(
     monkeypatch.setattr(bulk, "CHUNK_ROWS", 2)
     at_work = AtWork(app, 6)
     run = started(at_work.waiting.ids, at_work.by)
-    assert bulk._work_chunk(run.id)
+    assert work._work_chunk(run.id)
     assert at_work.press(run, "cancel") == 302
     page = at_work.page(run)
     assert "Go on with 4" in words(page)

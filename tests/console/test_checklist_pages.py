@@ -108,8 +108,12 @@ def test_the_queue_offers_no_verifying_before_everything_is_accepted_and_says_wh
 def test_a_providers_page_says_what_it_lacks(app: Flask) -> None:
     provider, browser = waiting(), signed_in(app, "admin")
     assert "1 not possible now Verify Legal name and registration number is open" in said(browser, page_of(provider))
+    assert f'action="{page_of(provider)}verify"' not in browser.get(page_of(provider)).text
     assert browser.post(f"{page_of(provider)}verify", {"reason": "Known"}).status_code == 409
     assert factories.reread(provider).status == "PENDING"
+    factories.complete(provider)
+    assert "not possible now" not in said(browser, page_of(provider))
+    assert f'action="{page_of(provider)}verify"' in browser.get(page_of(provider)).text
 
 
 @pytest.mark.parametrize("role", ["support", "moderator", "finance"])

@@ -234,12 +234,11 @@ def test_who_was_signed_out_meanwhile_comes_back_to_the_page_of_the_form(app: Fl
     form = {"csrf_token": token[1], "note": "Hello"}
     for referrer, back in (
         (f"http://localhost{path}?tab=history", f"/console/login?next={path}?tab%3Dhistory"),
-        ("https://elsewhere.example/console/../x", "/console/login"),
+        ("https://elsewhere.example/bookings/", "/console/login"),
         ("", "/console/login"),
     ):
         answer = browser.client.post(f"{path}notes", data=form, headers={"Referer": referrer} if referrer else {})
-        assert answer.status_code == 302
-        assert answer.location.startswith(back), referrer
+        assert (answer.status_code, answer.location) == (302, back), referrer
 
 
 def test_signing_out_tells_the_browser_whose_drafts_to_drop(app: Flask) -> None:

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-
-import psycopg2
 import pytest
 
 from app.audit.actor import Actor
 from app.bulk import service as bulk
-from dev.postgres import APP
+from app.bulk import work
+from app.bulk.models import Bulk
 from tests.bulk.runs import Waiting, moderator, started
 from tests.conftest import wait_for
+from tests.faults.held import half_a_minute_later, kill_at
 from tests.stack import Stack
 
 ROWS = 10_000
 KILLS = 5
-
-
-@contextmanager
-def held(stack: Stack, review_id: int) -> Iterator[None]:
-    """Somebody has this review in hand, so that the worker stands still in the middle of its chunk."""
-    with closing(psycopg2.connect(stack.settings["database_owner_url"])) as holder:
-        holder.cursor().execute("SELECT FROM reviews WHERE id = %s FOR UPDATE", (review_id,))
-        yield
-        holder.rollback()
-
-
-def is_held_up(stack: Stack) -> bool:
-    (row,) = stack.ask_database(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        role=APP,  # the sessions of other roles are not shown
-    )
-    return bool(row[0])
+REVIEW = "SELECT FROM reviews WHERE id = %s"
 
 
 def progress(stack: Stack) -> tuple[str, int, int]:
     (row,) = stack.ask_database("SELECT status, done, total FROM bulks")
     return row[0], row[1], row[2]
-
-
-def half_a_minute_later(stack: Stack) -> None:
-    """The lease of whoever died is over, and so is the pause after a lock that was waited for in vain."""
-    stack.ask_database("UPDATE bulks SET leased_until = now(), due_at = now() WHERE due_at IS NOT NULL")
 
 
 def kill_on_the_way(stack: Stack, ids: list[int]) -> list[int]:
@@ -53,11 +30,7 @@ def kill_on_the_way(stack: Stack, ids: list[int]) -> list[int]:
     seen = []
     for kill in range(1, KILLS + 1):
         # A row of a chunk further on each time: all before it are done by then.
-        with held(stack, ids[kill * len(ids) // (KILLS + 1) + 100]):
-            stack.start_worker("bulk")
-            half_a_minute_later(stack)
-            wait_for(lambda: is_held_up(stack), "the worker to get there", 90)
-            stack.kill("bulk")
+        kill_at(stack, "bulk", Bulk, REVIEW, ids[kill * len(ids) // (KILLS + 1) + 100])
         seen.append(progress(stack)[1])
         if kill % 2:
             stack.empty_redis()
@@ -86,7 +59,7 @@ def test_a_worker_killed_five_times_in_one_run_does_every_row_once(stack: Stack)
     assert seen == sorted(set(seen)), "it did not get on between two kills"
     assert progress(stack)[0] == "RUNNING"
     stack.start_worker("bulk")
-    half_a_minute_later(stack)
+    half_a_minute_later(stack, Bulk)
     wait_for(lambda: progress(stack)[0] == "DONE", "the run to end", 120)
     assert progress(stack) == ("DONE", ROWS, ROWS)
     assert stack.ask_database("SELECT status, count(*) FROM reviews GROUP BY status") == [("APPROVED", ROWS)]
@@ -110,19 +83,15 @@ def test_undoing_is_finished_too_when_its_worker_is_killed(stack: Stack) -> None
         waiting = Waiting(ROWS)
         _, by = moderator()
         run_id = started(waiting.ids, by).id
-        bulk.work(run_id)
+        work.go_on(run_id)
         undo_all(run_id, by)
     stack.empty_redis()
     stack.start_worker("default")
     stack.start_scheduler()
-    with held(stack, waiting.ids[ROWS // 2]):
-        stack.start_worker("bulk")
-        half_a_minute_later(stack)
-        wait_for(lambda: is_held_up(stack), "the worker to get there", 90)
-        stack.kill("bulk")
+    kill_at(stack, "bulk", Bulk, REVIEW, waiting.ids[ROWS // 2])
     stack.empty_redis()
     stack.start_worker("bulk")
-    half_a_minute_later(stack)
+    half_a_minute_later(stack, Bulk)
     wait_for(lambda: progress(stack)[0] == "UNDONE", "the undoing to end", 120)
     assert stack.ask_database("SELECT undone, kept FROM bulks") == [(ROWS, 0)]
     assert stack.ask_database("SELECT status, count(*) FROM reviews GROUP BY status") == [("PENDING", ROWS)]
@@ -131,5 +100,5 @@ def test_undoing_is_finished_too_when_its_worker_is_killed(stack: Stack) -> None
 
 def undo_all(run_id: int, by: Actor) -> None:
     while bulk.find(run_id, by=by).status == "RUNNING":
-        bulk.work(run_id)
+        work.go_on(run_id)
     bulk.undo(run_id, by=by)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 
-import psycopg2
 import pytest
 
 from app.imports import service as imports
 from app.imports import work
-from dev.postgres import APP
+from app.imports.models import Import
 from tests.conftest import wait_for
+from tests.faults.held import half_a_minute_later, kill_at
 from tests.imports.files import HEADER, Catalogue, admin
 from tests.stack import Stack
 
@@ -21,33 +19,11 @@ ROWS = 600
 HELD = (150, 350, 550)
 
 
-@contextmanager
-def held(stack: Stack, external_id: str) -> Iterator[None]:
-    """Somebody has this package in hand, so that the worker stands still in the middle of its batch."""
-    with closing(psycopg2.connect(stack.settings["database_owner_url"])) as holder:
-        holder.cursor().execute("SELECT FROM packages WHERE external_id = %s FOR UPDATE", (external_id,))
-        yield
-        holder.rollback()
-
-
-def is_held_up(stack: Stack) -> bool:
-    (row,) = stack.ask_database(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        role=APP,  # the sessions of other roles are not shown
-    )
-    return bool(row[0])
-
-
 def progress(stack: Stack) -> tuple[str, int]:
     (row,) = stack.ask_database(
         "SELECT status, created + updated + unchanged + rejected FROM imports ORDER BY id DESC LIMIT 1"
     )
     return row[0], row[1]
-
-
-def half_a_minute_later(stack: Stack) -> None:
-    """The lease of whoever died is over."""
-    stack.ask_database("UPDATE imports SET leased_until = now(), due_at = now() WHERE due_at IS NOT NULL")
 
 
 @pytest.mark.timeout(600)
@@ -67,17 +43,13 @@ def test_a_worker_killed_in_an_import_leaves_no_row_out_and_none_twice(stack: St
     stack.start_scheduler()
     seen = []
     for kill, number in enumerate(HELD):
-        with held(stack, str(number)):
-            stack.start_worker("slow")
-            half_a_minute_later(stack)
-            wait_for(lambda: is_held_up(stack), "the worker to get there", 90)
-            stack.kill("slow")
+        kill_at(stack, "slow", Import, "SELECT FROM packages WHERE external_id = %s", str(number))
         seen.append(progress(stack))
         if kill % 2:
             stack.empty_redis()
     assert seen == [("RUNNING", number // 100 * 100) for number in HELD]
     stack.start_worker("slow")
-    half_a_minute_later(stack)
+    half_a_minute_later(stack, Import)
     wait_for(lambda: progress(stack)[0] == "DONE", "the import to end", 120)
     assert stack.ask_database(
         "SELECT created, updated, unchanged, rejected FROM imports WHERE id = %s", (found.id,)

@@ -6,20 +6,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg2
 import pytest
 import requests
 
-from dev.postgres import APP, Postgres
+from dev.postgres import Postgres
 from dev.valkey import Valkey
 from tests import factories
 from tests.conftest import wait_for
 from tests.faults.conftest import Services
+from tests.faults.held import held, is_held_up
 from tests.faults.paid_at_stripe import Postman, assert_each_applied_once, prepare, waiting
 from tests.stack import Stack, migrate, settings_on
 
@@ -146,28 +145,17 @@ def test_without_valkey_bookings_and_events_are_still_taken_and_the_work_is_done
     assert requests.get(f"{stack.url}/health/ready", timeout=30).json()["status"] == "ok"
 
 
-def waits_for_lock(stack: Stack) -> bool:
-    """Whether a job stands in the middle of its transaction, waiting for a row that the test holds."""
-    (row,) = stack.ask_database(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
-        role=APP,  # the sessions of other roles are not shown
-    )
-    return bool(row[0])
-
-
 def test_a_worker_killed_in_the_middle_of_a_transaction_leaves_nothing_half_done(stack: Stack) -> None:
     stack.start_stripe()
     stack.start_web()
     stack.start_worker("urgent")
     stack.start_worker("default")
     paid = prepare(stack, 1)
-    with closing(psycopg2.connect(stack.settings["database_owner_url"])) as holder, Postman(stack) as postman:
-        holder.cursor().execute("SELECT FROM availability FOR UPDATE")
+    with held(stack, "SELECT FROM availability"), Postman(stack) as postman:
         (post,) = postman.post(paid.events)
         post.result()
-        wait_for(lambda: waits_for_lock(stack), "the job to get to the stock")
+        wait_for(lambda: is_held_up(stack), "the job to get to the stock")
         stack.kill("urgent")
-        holder.rollback()
     assert stack.ask_database("SELECT status FROM bookings") == [("PENDING_PAYMENT",)]
     assert stack.ask_database("SELECT count(*) FROM ledger_entries") == [(0,)]
     assert waiting(stack) == 1

@@ -284,6 +284,11 @@ def test_columns_are_known_by_their_names() -> None:
     }
 
 
+def test_no_column_is_taken_for_two_fields() -> None:
+    names = [name for field, others in columns._OTHER_NAMES.items() for name in (field, *others.split())]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_a_choice_is_kept_under_its_name_and_replaced_by_the_next_of_that_name(app: Flask) -> None:
     _, by = admin()
     name = f"Oslo {by.id}"
@@ -423,6 +428,25 @@ def test_a_stopped_import_writes_nothing_more_and_is_checked_again_before_it_goe
     assert (reread(found).status, len(catalogue.packages())) == ("DONE", 250)
 
 
+def test_who_stops_an_import_stops_a_worker_in_its_midst_after_the_batch(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, by = admin()
+    catalogue = Catalogue(good=250)
+    found = imports.start(catalogue.checked(by).id, by=by)
+
+    def after_a_batch() -> float:
+        if reread(found).status == "RUNNING":
+            imports.cancel(found.id, by=by)
+        return 0.0
+
+    monkeypatch.setattr(work, "monotonic", after_a_batch)
+    assert queued.work_off() == []
+    found = reread(found)
+    assert (found.status, counts(found), len(catalogue.packages())) == ("CANCELLED", (100, 0, 0, 0), 100)
+    assert found.ended_because is None
+
+
 def test_a_job_of_a_check_before_does_not_count_into_the_next(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     _, by = admin()
     catalogue = Catalogue(good=150)
@@ -464,7 +488,9 @@ def test_imports_of_one_provider_and_of_nobody_knows_whom_are_one_at_a_time(app:
     _, other = admin()
     waiting = second.check(second.upload(other), other)
     work.go_on(waiting.id)
-    with pytest.raises(Conflict, match=f"{person.name} is importing first.csv right now"):
+    with pytest.raises(
+        Conflict, match=rf"{person.name} has been importing first.csv since \d.+ UTC \(0 of 3 rows are done\)"
+    ):
         imports.start(waiting.id, by=other)
     assert reread(waiting).status == "CHECKED"
     assert queued.work_off() == []
@@ -485,6 +511,27 @@ def test_what_is_in_the_way_is_tried_again_until_the_tries_are_used_up(app: Flas
     found = reread(found)
     assert (found.status, found.due_at) == ("FAILED", None)
     assert found.ended_because == "It was tried too often. The last time: The disk is slow."
+
+
+def test_using_up_the_last_try_and_ending_are_one_step(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, by = admin()
+    found = imports.start(Catalogue().checked(by).id, by=by)
+    for _ in range(MAX_ATTEMPTS - 1):
+        work.note_failure(found.id, Unavailable("The disk is slow."))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work.history, "move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work.note_failure(found.id, Unavailable("The disk is slow."))
+    found = reread(found)
+    # It is not left as one that runs and that nobody will ever go on with.
+    assert (found.status, found.due_at is None, found.attempts) == ("RUNNING", False, MAX_ATTEMPTS - 1)
+    work.note_failure(found.id, Unavailable("The disk is slow."))
+    found = reread(found)
+    assert (found.status, found.due_at, found.attempts) == ("FAILED", None, MAX_ATTEMPTS)
 
 
 def test_a_bug_ends_an_import_in_words(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

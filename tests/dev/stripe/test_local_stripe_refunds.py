@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import stripe
@@ -104,3 +105,86 @@ def test_a_refund_can_be_pending_first(start: Callable[..., LocalStripe]) -> Non
     updated: Any = api.events.list({"type": "refund.updated"}).data[0]
     assert updated.data.previous_attributes["status"] == "pending"
     assert api.charges.retrieve(intent.latest_charge).amount_refunded == 1000
+
+
+def settled(server: LocalStripe, refund: str, **form: str) -> tuple[int, Any]:
+    status, _, answer = server.ask("POST", f"/_local/refunds/{refund}/settle", urlencode(form))
+    return status, answer
+
+
+def net(server: LocalStripe) -> int:
+    """What Stripe's balance holds, which is what all its transactions come to."""
+    api = server.client().v1
+    told = api.balance.retrieve()
+    total = told.available[0].amount + told.pending[0].amount
+    assert total == sum(row.net for row in api.balance_transactions.list({"limit": 100}).data)
+    return total
+
+
+def test_a_refund_can_fail_within_its_request(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    server.switch(refunds={"course": "fails", "failure_reason": "lost_or_stolen_card"})
+    intent = server.paid(10_000)
+    api = server.client().v1
+    refund: Any = api.refunds.create({"payment_intent": intent.id, "amount": 4000})
+    assert (refund.status, refund.failure_reason) == ("failed", "lost_or_stolen_card")
+    moved = api.balance_transactions.list({"source": refund.id}).data
+    assert sorted((one.type, one.amount) for one in moved) == [("refund", -4000), ("refund_failure", 4000)]
+    assert net(server) == 10_000 - 320
+    server.switch(refunds={})
+    assert api.refunds.create({"payment_intent": intent.id}).amount == 10_000
+
+
+def test_a_refund_stays_pending_until_the_bank_answers(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    server.switch(timing={"settle": 0}, refunds={"course": "stays_pending"})
+    intent = server.paid(10_000)
+    api = server.client().v1
+    passes: Any = api.refunds.create({"payment_intent": intent.id, "amount": 1000})
+    fails = api.refunds.create({"payment_intent": intent.id, "amount": 2000})
+    assert (passes.status, passes.pending_reason) == ("pending", "processing")
+    assert settled(server, passes.id, outcome="succeeded")[1]["status"] == "succeeded"
+    assert settled(server, passes.id, outcome="succeeded")[0] == 400
+    assert settled(server, fails.id, outcome="failed", failure_reason="declined")[1]["failure_reason"] == "declined"
+    for outcome in ("failed", "succeeded"):
+        assert settled(server, fails.id, outcome=outcome)[0] == 400
+    assert settled(server, passes.id, outcome="on strike")[0] == 400
+    assert [one.status for one in api.refunds.list({"payment_intent": intent.id}).data] == ["failed", "succeeded"]
+    assert net(server) == 10_000 - 320 - 1000
+    late: Any = settled(server, passes.id, outcome="failed")[1]
+    assert (late["status"], late["failure_reason"]) == ("failed", "expired_or_canceled_card")
+    event: Any = api.events.list({"type": "charge.refund.updated"}).data[0]
+    assert event.data.previous_attributes.to_dict() == {
+        "failure_balance_transaction": None, "failure_reason": None, "status": "succeeded",
+    }  # fmt: skip
+    assert net(server) == 10_000 - 320
+
+
+def test_a_refund_made_in_the_dashboard_is_told_of_like_any_other(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    intent = server.paid(10_000)
+    form = urlencode({"payment_intent": intent.id, "amount": 2500, "reason": "fraudulent"})
+    status, _, made = server.ask("POST", "/_local/refunds", form)
+    assert (status, made["metadata"]) == (200, {})
+    api = server.client().v1
+    assert api.refunds.list({"payment_intent": intent.id}).data[0].id == made["id"]
+    event: Any = api.events.list({"type": "refund.created"}).data[0]
+    assert (event.data.object.id, event.request.id, event.request.idempotency_key) == (made["id"], None, None)
+    assert server.event_types()[-2:] == ["charge.refunded", "refund.created"]
+    too_much = urlencode({"payment_intent": intent.id, "amount": 7501})
+    assert server.ask("POST", "/_local/refunds", too_much)[0] == 400
+    assert api.charges.retrieve(intent.latest_charge).amount_refunded == 2500
+
+
+def test_a_refund_that_the_bank_failed_does_not_fail_again_by_its_card(start: Callable[..., LocalStripe]) -> None:
+    server = start()
+    server.switch(timing={"settle": 5})
+    intent = server.paid(10_000, "pm_card_refundFail")
+    api = server.client().v1
+    first = api.refunds.create({"payment_intent": intent.id, "amount": 1000})
+    second = api.refunds.create({"payment_intent": intent.id, "amount": 1000})
+    assert settled(server, first.id, outcome="failed")[0] == 200
+    eventually(lambda: api.refunds.retrieve(second.id).status == "failed")  # the first was due before it
+    moved = api.balance_transactions.list({"source": first.id}).data
+    assert sorted((one.type, one.amount) for one in moved) == [("refund", -1000), ("refund_failure", 1000)]
+    assert net(server) == 10_000 - 320
