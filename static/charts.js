@@ -32,15 +32,14 @@ async function draw(figures) {
   for (const area of areas) {
     const figure = inColours(figures[area.dataset.figure], colours.find);
     await Plotly.react(area, figure.data, figure.layout, CONFIG);
-    if (area.hasAttribute("aria-busy")) {
-      area.removeAttribute("aria-busy");
-      area.on("plotly_click", ({ points }) => {
-        const href = points.map((point) => point.customdata).find(Boolean);
-        if (href) location.href = href;
-      });
-    }
+    area.removeAttribute("aria-busy");
   }
   colours.done();
+}
+
+function follow({ points }) {
+  const href = points.map((point) => point.customdata).find(Boolean);
+  if (href) location.href = href;
 }
 
 async function start() {
@@ -48,6 +47,7 @@ async function start() {
   if (!answer.ok || answer.redirected) throw new Error(`the figures were answered ${answer.status}`);
   const figures = await answer.json();
   await draw(figures);
+  for (const area of areas) area.on("plotly_click", follow);
   const again = () => draw(figures);
   new MutationObserver(again).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
@@ -58,6 +58,6 @@ if (charts) {
     charts.querySelector("[data-charts-failed]").hidden = false;
     for (const area of areas) area.hidden = true;
     for (const table of charts.querySelectorAll(".chart details")) table.open = true;
-    throw error;
+    console.error(error);
   });
 }

@@ -70,6 +70,11 @@ def test_a_days_bar_the_table_the_csv_and_the_ledger_say_the_same(app: Flask) ->
     assert "capture.provider_share" in entries and "capture.stripe_fee" not in entries.split("data-list")[1]
     assert booking.reference in entries
 
+    (href,) = drawn["commission"]["data"][0]["customdata"]
+    entries = shown(browser, href)
+    assert "1 entry" in entries
+    assert "capture.commission" in entries.split("data-list")[1]
+
 
 @pytest.mark.parametrize("dimension", ["type", "place"])
 def test_a_bar_of_a_type_or_place_leads_to_its_entries_alone(app: Flask, dimension: str) -> None:

@@ -112,6 +112,17 @@ def test_a_transaction_that_is_still_open_holds_the_mark_back(app: Flask, at_onc
     assert broken() == []
 
 
+def test_the_mark_never_goes_back(app: Flask, at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    booking = factories.paid_booking()
+    settle()
+    settled = mark()
+    monkeypatch.setattr(rollups, "_MARGIN", timedelta(hours=1))
+    settle()
+    assert mark() == settled
+    assert gross_kept(booking.provider_id) == booking.total_minor
+    assert broken() == []
+
+
 def test_two_at_once_add_nothing_twice(app: Flask, at_once: None) -> None:
     paid = [factories.paid_booking() for _ in range(3)]
     db.session.rollback()
