@@ -23,11 +23,16 @@ from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
+from app.payments.ledger_days import LedgerDay
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, PaymentHold, Refund, RefundLimit, WebhookEvent
+from app.reports.activity_days import ActivityDay
+from app.reports.revenue_days import RevenueDay
 from app.reviews.models import RatingCount, Review, ReviewText
+from app.rollups import Rollup
 
 __all__ = [
     "AccountLink",
+    "ActivityDay",
     "AuditEntry",
     "AuditSeal",
     "Availability",
@@ -42,6 +47,7 @@ __all__ = [
     "Import",
     "ImportRejection",
     "LedgerAccount",
+    "LedgerDay",
     "LedgerEntry",
     "NameWord",
     "Notification",
@@ -58,8 +64,10 @@ __all__ = [
     "RefreshToken",
     "Refund",
     "RefundLimit",
+    "RevenueDay",
     "Review",
     "ReviewText",
+    "Rollup",
     "SavedMapping",
     "SavedView",
     "SignInThrottle",

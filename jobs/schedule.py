@@ -36,6 +36,7 @@ SCHEDULE = (
     Entry("jobs.payments.expire_refunds", 60, "default"),
     Entry("jobs.disputes.remind", 60, "default"),
     Entry("jobs.payments.check_books", 3600, "slow"),
+    Entry("jobs.reports.add_up", 300, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),
     Entry("jobs.providers.sweep_files", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),

@@ -351,6 +351,10 @@ def waiting_review(owner: Actor | None) -> Asked:
     return Asked({"review_id": factories.review().id if owner else NOT_THERE}, {"decision": "approve"})
 
 
+def drawn(owner: Actor | None) -> Asked:
+    return Asked({"chart": "gross" if owner else "nothing"})
+
+
 def style(owner: Actor | None) -> Asked:
     return Asked({"filename": "console.css" if owner else "nothing.css"})
 
@@ -556,7 +560,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
-        *(open_item, paper, kept_paper),
+        *(open_item, paper, kept_paper, drawn),
         *(dispute, inquiry, evidence_of_it, staged_dispute, accepted_dispute),
         *(open_refund, approved_refund, approved_refunds, wanted_refund, refund_limit, paid_stay),
         *(edited_package, edited_provider, edited_person, edited_colleague),

@@ -116,6 +116,9 @@ refunds.request_refund     POST   wanted_refund login  login     302     403    
 refunds.export             POST   list_of_open_refund login login 302    403       302     302     302
 ledger.index               GET    -             login  login     403     403       200     200     -
 ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
+revenue.index              GET    -             login  login     403     403       200     200     -
+revenue.figures            GET    -             login  login     403     403       200     200     -
+revenue.csv                GET    drawn         login  login     403     403       200     200     404
 ledger.check               POST   -             login  login     403     403       302     302     -
 webhook_inbox.index        GET    -             login  login     403     403       200     200     -
 webhook_inbox.show         GET    done_event    login  login     403     403       200     200     404

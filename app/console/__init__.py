@@ -34,6 +34,7 @@ from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
 from app.console.queue import LOOKING_AGAIN
 from app.console.refunds import RefundsView
+from app.console.revenue import RevenueView
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
 from app.console.staff import StaffView
@@ -93,6 +94,7 @@ def pages() -> list[Page]:
         PaymentsView("Payments", endpoint="payments", url="/console/payments"),
         RefundsView("Refunds", endpoint="refunds", url="/console/refunds"),
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
+        RevenueView("Revenue", endpoint="revenue", url="/console/revenue"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
         AccountView("Your account", endpoint="account", url="/console/account"),
         StaffView("Staff", endpoint="staff", url="/console/staff"),

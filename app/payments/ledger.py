@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.db import require_transaction
 from app.extensions import db
+from app.payments.ledger_days import LEDGER_DAYS
 from app.payments.models import LedgerEntry, Payment, Refund
 from app.queue import JOB_TIMEOUT_SECONDS
 
@@ -225,17 +226,11 @@ def trial_balance() -> list[Balance]:
     """Every account's debits and credits; the two columns add up to the same in each currency."""
     rows = db.session.execute(
         text(
-            """
-            WITH moved AS (
-                SELECT debit_account, credit_account, currency, sum(amount_minor) AS amount_minor
-                FROM ledger_entries GROUP BY 1, 2, 3
-            )
-            SELECT a.code, a.name, m.currency,
-                   coalesce(sum(m.amount_minor) FILTER (WHERE m.debit_account = a.code), 0)::bigint AS debit_minor,
-                   coalesce(sum(m.amount_minor) FILTER (WHERE m.credit_account = a.code), 0)::bigint AS credit_minor
-            FROM ledger_accounts a JOIN moved m ON a.code IN (m.debit_account, m.credit_account)
-            GROUP BY a.code, a.name, m.currency ORDER BY m.currency, a.code
-            """
+            f"""
+            SELECT a.code, a.name, d.currency, CAST(sum(d.debit_minor) AS bigint), CAST(sum(d.credit_minor) AS bigint)
+            FROM ({LEDGER_DAYS.all}) AS d JOIN ledger_accounts a ON a.code = d.account
+            GROUP BY a.code, a.name, d.currency ORDER BY d.currency, a.code
+            """  # noqa: S608  # nosec B608 - our own tables
         )
     )
     return [Balance(*row) for row in rows]
