@@ -23,7 +23,7 @@ from app.console.ordering import Sort
 from app.console.payments import money_lines
 from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
-from app.console.refunds import refund_actions, refund_groups
+from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
@@ -117,6 +117,7 @@ class BookingsView(RecordView):
                     ),
                     Phrase("booked", at=booking.created_at),
                 ),
+                lead=hold_in_words(captured),
                 actions=[*refund, *actions],
                 blocked=[*no_refund, *blocked],
                 facts=[

@@ -17,7 +17,7 @@ from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.record import Fact, Group, Phrase, Record
-from app.console.refunds import refund_actions, refund_groups
+from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.extensions import db
 from app.money import Money
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
@@ -118,6 +118,7 @@ class PaymentsView(RecordView):
                     Phrase(text=booking.package_name),
                     Phrase("started", at=payment.created_at),
                 ),
+                lead=hold_in_words(payment),
                 actions=actions,
                 blocked=blocked,
                 statement=_statement(payment),

@@ -126,7 +126,7 @@ class RefundsView(QueueView):
             "kind": _KINDS[row.kind],
             "reason": refunds.ALL_REASONS.get(row.reason, row.reason),
             "asked_by": around.asked_by or "Tripdesk",
-            "failure": row.failure_reason,
+            "failure": _stripes_words(row),
             "created_at": row.created_at,
         }
 
@@ -162,7 +162,7 @@ class RefundsView(QueueView):
             Fact("Reason", refunds.ALL_REASONS.get(row.reason, row.reason)),
             Fact("Decided by", around.decided_by),
             Fact("Decided", row.decided_at, "time"),
-            Fact("Stripe's words", row.failure_reason),
+            Fact("Stripe's words", _stripes_words(row)),
             Fact("At Stripe", row.stripe_refund_id, "mono"),
             Fact("Sent to Stripe", row.submitted_at, "time"),
             Fact("Paid", row.succeeded_at, "time"),
@@ -179,7 +179,8 @@ class RefundsView(QueueView):
             Fact("Stay begins", around.starts_on, "day"),
         ]
         held = [Fact(hold.source, hold.words) for hold in holds.of(payment.id)]
-        return [Group("Refund", refund), Group("Payment", of), *([Group("On hold", held)] if held else [])]
+        known = Group("Refund", [fact for fact in refund if fact.value])
+        return [known, Group("Payment", of), *([Group("On hold", held)] if held else [])]
 
     def context(self, row: Refund) -> dict[str, Any]:
         """What it posts to the ledger."""
@@ -293,11 +294,22 @@ def refund_groups(found: Sequence[Refund]) -> list[Group]:
                 Fact("Note", refund.note),
                 Fact("At Stripe", refund.stripe_refund_id, "mono"),
                 Fact("Asked", refund.created_at, "time"),
-                Fact("Stripe's words", refund.failure_reason),
+                Fact("Stripe's words", _stripes_words(refund)),
             ),
         )
         for number, refund in enumerate(found, 1)
     ]
+
+
+def _stripes_words(refund: Refund) -> str | None:
+    # Where Stripe gives a code only: `expired_or_canceled_card`.
+    said = refund.failure_reason
+    return said.replace("_", " ").capitalize() if said and " " not in said else said
+
+
+def hold_in_words(payment: Payment | None) -> str | None:
+    """Why and until when nothing of a payment is refunded, for the head of a page; None when nothing holds it."""
+    return " ".join(hold.words for hold in holds.of(payment.id)) or None if payment else None
 
 
 def refund_href(refund_id: int) -> str:
