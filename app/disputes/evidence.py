@@ -163,7 +163,7 @@ def send(dispute_id: int) -> None:
     try:
         told = _told_by_stripe(asked, stripe_id, said, key)
     except Conflict as conflict:
-        # Where it was done already, or is decided, the state it is in now ends this, and the refusal counts for nothing.
+        # Where it was done already, or is decided, its state ends this, and the refusal counts for nothing.
         told, refusal = stripe_gateway.retrieve_dispute(stripe_id), conflict.detail
     except KeptFailure:
         # Asked under another key, what was done after all is refused, and found.
