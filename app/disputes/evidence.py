@@ -163,8 +163,8 @@ def send(dispute_id: int) -> None:
     try:
         told = _told_by_stripe(asked, stripe_id, said, key)
     except Conflict as conflict:
-        told = stripe_gateway.retrieve_dispute(stripe_id)
-        refusal = None if _is_done(asked, told) else conflict.detail
+        # Where it was done already, or is decided, its state ends this, and the refusal counts for nothing.
+        told, refusal = stripe_gateway.retrieve_dispute(stripe_id), conflict.detail
     except KeptFailure:
         # Asked under another key, what was done after all is refused, and found.
         with transaction():
@@ -179,10 +179,6 @@ def _told_by_stripe(asked: str, stripe_id: str, said: Mapping[str, str], key: st
     if asked == "SUBMIT":
         return stripe_gateway.submit_evidence(stripe_id, said, key=key)
     return stripe_gateway.stage_evidence(stripe_id, said, key=key)
-
-
-def _is_done(asked: str, told: StripeDispute) -> bool:
-    return told.status == "lost" if asked == "ACCEPT" else asked == "SUBMIT" and told.submission_count > 0
 
 
 def _answered(dispute_id: int, key: str, told: StripeDispute, refusal: str | None) -> None:

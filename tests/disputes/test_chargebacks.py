@@ -10,12 +10,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select, text
 
+from app.audit.actor import SYSTEM
 from app.audit.models import AuditEntry
+from app.db import transaction
 from app.disputes import chargebacks
 from app.disputes.models import NO_ANSWER, Dispute
 from app.errors import Conflict, Invalid, NotAllowed, Unavailable
 from app.extensions import db
 from app.payments import holds, refundable, stripe_gateway
+from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, WebhookEvent
 from app.reports.statements import INVARIANTS
 from tests import factories, queued
@@ -215,7 +218,12 @@ def test_told_before_its_payment_is_booked_it_waits(app: Flask) -> None:
 
 
 def test_somebody_elses_dispute_is_ignored(app: Flask, client: FlaskClient) -> None:
-    factories.intent_of(factories.booking())
+    held = factories.booking()
+    with transaction():
+        # What the event doesn't say must not find a payment that waits for its intent.
+        payments.open_payment(
+            booking_id=held.id, provider_id=held.provider_id, amount_minor=20_000, currency="USD", by=SYSTEM
+        )
     subject = {"id": "du_foreign", "object": "dispute", "charge": "ch_foreign", "payment_intent": None}
     event = factories.event("charge.dispute.created", subject)
     deliver(client, [event])

@@ -16,6 +16,7 @@ from app.disputes import evidence
 from app.disputes.models import Dispute
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
+from app.payments import stripe_gateway
 from app.payments.models import Payment
 from app.queue import sweep
 from tests import factories, queued
@@ -135,7 +136,22 @@ def test_a_worker_that_died_after_stripe_took_it_is_followed_by_one_that_finds_i
     assert (row.status, row.asked, row.refusal) == ("EVIDENCE_SUBMITTED", None, None)
 
 
-def test_what_stripe_refuses_is_kept_in_its_words(app: Flask) -> None:
+def test_what_stripe_refuses_is_kept_in_its_words(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise Conflict("Stripe refused: This is no evidence.")
+
+    dispute = staged()
+    evidence.stage(dispute.id, {"customer_name": "Ada"}, seen=2**40, by=finance())
+    with monkeypatch.context() as patched:
+        patched.setattr(stripe_gateway, "stage_evidence", refuse)
+        assert queued.work_off() == []
+    row = reread(dispute)
+    assert (row.asked, row.due_at, row.refusal) == (None, None, "Stripe refused: This is no evidence.")
+    assert actions(dispute)[-1] == "dispute.refused"
+    assert not evidence.is_staged(row)
+
+
+def test_what_was_decided_before_stripe_was_asked_ends_the_asking(app: Flask) -> None:
     dispute = staged()
     evidence.stage(dispute.id, {"customer_name": "Ada"}, seen=2**40, by=finance())
     decide(dispute.stripe_dispute_id or "", "won")
