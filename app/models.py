@@ -18,16 +18,22 @@ from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
 from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
+from app.disputes.models import Dispute
 from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
+from app.payments.ledger_days import LedgerDay
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, PaymentHold, Refund, RefundLimit, WebhookEvent
+from app.reports.activity_days import ActivityDay
 from app.reports.models import Difference, Reconciliation, StripeMovement
+from app.reports.revenue_days import RevenueDay
 from app.reviews.models import RatingCount, Review, ReviewText
+from app.rollups import Rollup
 
 __all__ = [
     "AccountLink",
+    "ActivityDay",
     "AuditEntry",
     "AuditSeal",
     "Availability",
@@ -38,10 +44,12 @@ __all__ = [
     "BulkProblem",
     "Claim",
     "Difference",
+    "Dispute",
     "IdempotencyKey",
     "Import",
     "ImportRejection",
     "LedgerAccount",
+    "LedgerDay",
     "LedgerEntry",
     "NameWord",
     "Notification",
@@ -59,8 +67,10 @@ __all__ = [
     "RefreshToken",
     "Refund",
     "RefundLimit",
+    "RevenueDay",
     "Review",
     "ReviewText",
+    "Rollup",
     "SavedMapping",
     "SavedView",
     "SignInThrottle",

@@ -8,17 +8,22 @@ trap 'rm -rf "$work"' EXIT
 
 INTER=5.3.0
 TABLER=3.51.0
+PLOTLY=4.1.1
 ICONS="home search calendar-event star lifebuoy scale credit-card receipt-refund book-2 chart-bar arrows-exchange webhook
 building-store luggage users user-shield shield-check stack-2 heartbeat settings flask menu-2 x contrast chevron-left
 chevron-right circle-check alert-triangle info-circle clock copy keyboard logout mail note external-link lock circle-dot
 inbox checks file-import"
 
 cd "$work"
-npm install --silent --ignore-scripts --no-save "@fontsource-variable/inter@$INTER" "@tabler/icons@$TABLER"
+npm install --silent --ignore-scripts --no-save "@fontsource-variable/inter@$INTER" "@tabler/icons@$TABLER" \
+  "plotly.js-basic-dist-min@$PLOTLY"
 
-mkdir -p "$vendor/inter" "$vendor/tabler-icons"
+mkdir -p "$vendor/inter" "$vendor/tabler-icons" "$vendor/plotly"
 inter=node_modules/@fontsource-variable/inter
 cp "$inter/LICENSE" "$inter/files/inter-latin-wght-normal.woff2" "$inter/files/inter-latin-ext-wght-normal.woff2" "$vendor/inter/"
+
+plotly=node_modules/plotly.js-basic-dist-min
+cp "$plotly/LICENSE" "$plotly/plotly-basic.min.js" "$vendor/plotly/"
 
 # One file with a <symbol> per icon, so that a page fetches all of them at once and colours them with CSS.
 tabler=node_modules/@tabler/icons

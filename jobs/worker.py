@@ -16,6 +16,7 @@ from jobs import (
     audit,
     bookings,
     bulk,
+    disputes,
     imports,
     notifications,
     payments,
@@ -28,7 +29,18 @@ from jobs import (
 
 # Loaded before the first job, so that one that doesn't import stops the start, not the job.
 MODULES = (
-    *(accounts, audit, bookings, bulk, imports, notifications, payments, providers, reconciliation, reviews, sweeps),
+    accounts,
+    audit,
+    bookings,
+    bulk,
+    disputes,
+    imports,
+    notifications,
+    payments,
+    providers,
+    reconciliation,
+    reviews,
+    sweeps,
     webhooks,
 )
 

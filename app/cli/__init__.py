@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.cli import audit, catalog, demo, invariants, ledger, staff, webhooks
+from app.cli import audit, catalog, demo, invariants, ledger, reports, staff, webhooks
 
 
 def register(app: Flask) -> None:
     """Hang every command group on the app's CLI."""
-    for group in (audit.group, catalog.group, demo.group, invariants.group, ledger.group, staff.group, webhooks.group):
-        app.cli.add_command(group)
+    for door in (audit, catalog, demo, invariants, ledger, reports, staff, webhooks):
+        app.cli.add_command(door.group)

@@ -12,12 +12,16 @@ from sqlalchemy.orm import joinedload
 
 from app.bookings.models import Booking
 from app.console import live, session
-from app.console.base import EVERYBODY, Page, line
+from app.console.base import EVERYBODY, FINANCE, Page, line
 from app.console.bookings import booking_cells, booking_href
 from app.console.queue import QueueView
 from app.db import utcnow
 from app.extensions import db
-from app.payments.models import WebhookEvent
+from app.money import Money
+from app.payments.models import Refund, WebhookEvent
+from app.reports import queries
+from app.reports.periods import Period
+from app.reports.queries import Takings
 
 _RECENT = 8
 
@@ -37,7 +41,7 @@ class HomeView(Page, AdminIndexView):  # type: ignore[misc]
             self.render(
                 "console/home.html",
                 greeting=f"Hello, {person.name}" if person else "Hello",
-                cards=_cards(),
+                cards=[*(_money() if session.actor().has(FINANCE) else ()), *_cards()],
                 queues=[*self._depths(), *_queues(session.actor().has(("finance", "admin")))],
                 recent=[line(booking_href(row.id), **booking_cells(row)) for row in db.session.scalars(recent)],
             )
@@ -62,6 +66,34 @@ class HomeView(Page, AdminIndexView):  # type: ignore[misc]
             }
             for queue in queues
         ]
+
+
+def _money() -> list[dict[str, Any]]:
+    """What finance asks for first; of several currencies, the most common."""
+    today = utcnow().date()
+    week = Period(today - timedelta(days=6), today)
+    currency = (queries.currencies(week) or ["USD"])[0]
+    days = queries.takings(week, currency)
+    now, all_week = days.get(today, Takings()), queries.total(days.values())
+    waiting = _count(select(Refund.id).where(Refund.status == "PENDING_APPROVAL"))
+    shown = (
+        ("Gross today", now.gross_minor, "gross", "Since midnight UTC"),
+        ("Refunds in 7 days", all_week.returned_minor, "refunds", "With chargebacks"),
+        ("Net in 7 days", all_week.net_minor, "net", "Gross less refunds"),
+        ("Commission in 7 days", all_week.commission_minor, "commission", "Our share of the net"),
+    )
+    return [
+        *(
+            {
+                "label": label,
+                "value": Money(minor, currency).json(),
+                "href": f"/console/revenue/?from={week.first}&to={today}#{chart}",
+                "hint": hint,
+            }
+            for label, minor, chart, hint in shown
+        ),
+        {"label": "Refunds to approve", "value": waiting, "href": None, "hint": "Asked for, not decided on"},
+    ]
 
 
 def _cards() -> list[dict[str, Any]]:

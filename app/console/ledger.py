@@ -11,18 +11,20 @@ from sqlalchemy import ColumnElement, or_, select
 from werkzeug.wrappers import Response
 
 from app.bookings.models import Booking
-from app.catalog.models import Provider
+from app.catalog.models import Package, Provider
 from app.console import session
 from app.console.base import FINANCE, Filter, RecordView, done, find, line
 from app.console.formatting import status_label
 from app.console.payments import ENTRY_COLUMNS, account_names, entry_lines, payment_href, references_of
 from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
+from app.console.scope import PROVIDER
 from app.extensions import db
 from app.money import Money
 from app.payments import ledger
 from app.payments.models import LedgerEntry
 from app.queue import poke
+from app.reports.revenue_days import COUNTED_AS
 from app.workers import Check, last_check
 
 _CHECK_WITHIN_SECONDS = 60
@@ -34,6 +36,23 @@ def _of_account(code: str) -> ColumnElement[bool]:
 
 def _of_booking(reference: str) -> ColumnElement[bool]:
     return LedgerEntry.booking_id.in_(select(Booking.id).where(Booking.reference == reference.upper()))
+
+
+def _counted_as(name: str) -> ColumnElement[bool]:
+    return LedgerEntry.kind.in_(COUNTED_AS[name])
+
+
+def _of_type(kind: str) -> ColumnElement[bool]:
+    return _of_packages(Package.type == kind)
+
+
+def _of_place(place: str) -> ColumnElement[bool]:
+    return _of_packages(Package.city + ", " + Package.country == place)
+
+
+def _of_packages(which: ColumnElement[bool]) -> ColumnElement[bool]:
+    sold = select(Booking.id).join(Package, Package.id == Booking.package_id).where(which)
+    return LedgerEntry.booking_id.in_(sold)
 
 
 class LedgerView(RecordView):
@@ -58,7 +77,11 @@ class LedgerView(RecordView):
         ),
         Filter("kind", "Posting", {kind: kind for kind in ledger.POSTINGS}),
         Filter("booking", "Booking", kind="text", where=_of_booking, hint="TD-…"),
+        Filter("counts", "Counted as", {name: name.capitalize() for name in COUNTED_AS}, where=_counted_as),
         *period(LedgerEntry.id, LedgerEntry.posted_at),
+        PROVIDER,
+        Filter("type", "Type", kind="linked", where=_of_type),
+        Filter("place", "Place", kind="linked", where=_of_place),
     )
 
     def lines(self, rows: Sequence[LedgerEntry]) -> list[dict[str, Any]]:

@@ -74,13 +74,14 @@ class Filter:
     """What narrows a list: a choice among `options`, or something typed in.
 
     Without `where`, it is compared with the model's column of the same name. `where` is given what was chosen or typed:
-    text, a number as int, a day as the time it begins at in UTC. A record (its id) is never typed: links set it.
+    text, a number as int, a day as the time it begins at in UTC. A record (its id) and what is `linked` (text) are
+    never typed: links set them.
     """
 
     name: str
     label: str
     options: Mapping[str, str] = field(default_factory=dict)
-    kind: Literal["choice", "text", "number", "day", "record"] = "choice"
+    kind: Literal["choice", "text", "number", "day", "record", "linked"] = "choice"
     where: Callable[[Any], ColumnElement[bool]] | None = None
     hint: str = ""
 

@@ -11,6 +11,7 @@ from itertools import accumulate, chain
 
 from sqlalchemy import Connection, func, select, text
 
+from app import rollups
 from app.accounts.models import StaffRole, User
 from app.accounts.passwords import check_length, hash_password, matches
 from app.audit import service as audit
@@ -35,6 +36,8 @@ from app.demo.stripe_objects import StripeLoading
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from app.reports import service as reports
+from app.reports.service import SUMS
 from app.reviews.models import RatingCount, Review, ReviewText
 
 SMALLEST, LARGEST = 100, 2_000_000
@@ -177,6 +180,8 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
             made = _fill(connection, scale, by, tell)
     finally:
         engine.dispose()
+    tell("Adding up the days")
+    reports.add_up()
     sealed = _seal(tell)
     return replace(made, audit_entries_sealed=made.audit_entries_sealed + sealed)
 
@@ -243,6 +248,8 @@ def _fill(connection: Connection, scale: Scale, by: Actor, tell: Callable[[str],
     with Loading(connection, _NUMBERED) as loading, StripeLoading(settings().stripe_api_base, key) as stripe:
         made = _load(loading, stripe, trail, scale, by, tell)
     count_ratings(connection)
+    for sums in SUMS:
+        rollups.forget(connection, sums)
     tell("Making indexes and foreign keys")
     slowing.restore()
     return replace(made, payments=stripe.loaded)

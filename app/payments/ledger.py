@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.db import require_transaction
 from app.extensions import db
+from app.payments.ledger_days import LEDGER_DAYS
 from app.payments.models import LedgerEntry, Payment, Refund
 from app.queue import JOB_TIMEOUT_SECONDS
 
@@ -20,6 +21,8 @@ COMMISSION_REVENUE = "commission_revenue"
 STRIPE_FEES = "stripe_fees"
 REFUNDS_PAYABLE = "refunds_payable"
 GOODWILL = "goodwill"
+DISPUTES_HELD = "disputes_held"
+DISPUTE_LOSSES = "dispute_losses"
 # What differs from Stripe's balance and has no other place yet.
 SUSPENSE = "suspense"
 
@@ -41,6 +44,15 @@ POSTINGS = {
     **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in _SHARES.items()},
     "refund.paid": (REFUNDS_PAYABLE, STRIPE_BALANCE),
     "refund.failed": (STRIPE_BALANCE, REFUNDS_PAYABLE),
+    "dispute.withdrawn": (DISPUTES_HELD, STRIPE_BALANCE),
+    "dispute.fee": (STRIPE_FEES, STRIPE_BALANCE),
+    "dispute.reinstated": (STRIPE_BALANCE, DISPUTES_HELD),
+    "dispute.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
+    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
+    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
+    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
+    # What had been refunded before the bank took it once more.
+    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
     # What the reconciliation with Stripe found and somebody in finance has booked.
     "correction.received": (STRIPE_BALANCE, SUSPENSE),
     "correction.paid_out": (SUSPENSE, STRIPE_BALANCE),
@@ -154,6 +166,25 @@ def post_refund_failed(payment: Payment, refund: Refund) -> None:
     _post(payment, {"refund.failed": refund.amount_minor}, source_id=_stripe_id_of(refund))
 
 
+def post_dispute(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
+    """What a dispute moved, or who bears what it took, by entry kind; see `disputed`."""
+    _post(payment, amounts, source_id=stripe_dispute_id)
+
+
+def balance_of(payment_id: int, account: str) -> int:
+    """What a payment's entries leave on an account, debits less credits, in minor units."""
+    found: int = db.session.execute(
+        text(
+            """
+            SELECT coalesce(sum(CASE debit_account WHEN :account THEN amount_minor ELSE -amount_minor END), 0)::bigint
+            FROM ledger_entries WHERE payment_id = :payment_id AND :account IN (debit_account, credit_account)
+            """
+        ),
+        {"payment_id": payment_id, "account": account},
+    ).scalar_one()
+    return found
+
+
 def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
     require_transaction()
     _insert(
@@ -212,17 +243,11 @@ def trial_balance() -> list[Balance]:
     """Every account's debits and credits; the two columns add up to the same in each currency."""
     rows = db.session.execute(
         text(
-            """
-            WITH moved AS (
-                SELECT debit_account, credit_account, currency, sum(amount_minor) AS amount_minor
-                FROM ledger_entries GROUP BY 1, 2, 3
-            )
-            SELECT a.code, a.name, m.currency,
-                   coalesce(sum(m.amount_minor) FILTER (WHERE m.debit_account = a.code), 0)::bigint AS debit_minor,
-                   coalesce(sum(m.amount_minor) FILTER (WHERE m.credit_account = a.code), 0)::bigint AS credit_minor
-            FROM ledger_accounts a JOIN moved m ON a.code IN (m.debit_account, m.credit_account)
-            GROUP BY a.code, a.name, m.currency ORDER BY m.currency, a.code
-            """
+            f"""
+            SELECT a.code, a.name, d.currency, CAST(sum(d.debit_minor) AS bigint), CAST(sum(d.credit_minor) AS bigint)
+            FROM ({LEDGER_DAYS.all}) AS d JOIN ledger_accounts a ON a.code = d.account
+            GROUP BY a.code, a.name, d.currency ORDER BY d.currency, a.code
+            """  # noqa: S608  # nosec B608 - our own tables
         )
     )
     return [Balance(*row) for row in rows]
@@ -260,6 +285,8 @@ _CHECKS = (
             FROM ledger_entries WHERE kind IN ('refund.paid', 'refund.failed') GROUP BY source_id
         ) e ON e.source_id = r.stripe_refund_id
         WHERE coalesce(e.paid, 0) <> CASE r.status WHEN 'SUCCEEDED' THEN r.amount_minor ELSE 0 END
+          -- Stripe's balance pays at once, and the traveller's bank may take days.
+          AND NOT (r.status = 'SUBMITTED' AND e.paid = r.amount_minor)
         """,
     ),
     (
@@ -307,6 +334,17 @@ _CHECKS = (
               SELECT payment_id, debit_account, -amount_minor FROM ledger_entries
               WHERE debit_account IN ('provider_payable', 'commission_revenue')) AS sides
         GROUP BY payment_id, account HAVING sum(signed) < 0
+        """,
+    ),
+    (
+        "a payment whose disputes hold something else than its entries say",
+        """
+        SELECT 'payment ' || p.id || ': disputed ' || p.disputed_minor || ', posted ' || coalesce(e.held, 0)
+        FROM payments p LEFT JOIN (
+            SELECT payment_id, sum(CASE kind WHEN 'dispute.withdrawn' THEN amount_minor ELSE -amount_minor END) AS held
+            FROM ledger_entries WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated') GROUP BY payment_id
+        ) e ON e.payment_id = p.id
+        WHERE p.disputed_minor <> least(greatest(coalesce(e.held, 0), 0), p.amount_minor)
         """,
     ),
     (

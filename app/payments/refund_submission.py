@@ -37,15 +37,16 @@ def submit(refund_id: int) -> None:
             move(refund, "SUBMITTED")
             audit.record(SYSTEM, "refund.submit", refund)
         intent_id, amount, key = payment.stripe_payment_intent_id, refund.amount_minor, refund.idempotency_key
-        submission = refund.submission
+        submission, known_id = refund.submission, refund.stripe_refund_id
     if intent_id is None:
         raise NotFound(f"Payment {payment.id} has no Stripe intent to refund.")
-    # Asked before without an answer, or about to ask when the worker died: look first whether the money has left.
-    answer = (
-        stripe_gateway.find_refund(intent_id=intent_id, refund_id=refund_id, submission=submission)
-        if asked_before
-        else None
-    )
+    answer = None
+    if known_id is not None:
+        # Pending when Stripe last told of it; one of its dashboard has no mark of ours to be found by.
+        answer = stripe_gateway.retrieve_refund(known_id)
+    elif asked_before:
+        # Asked without an answer, or about to ask when the worker died: look first whether the money has left.
+        answer = stripe_gateway.find_refund(intent_id=intent_id, refund_id=refund_id, submission=submission)
     if answer is None:
         answer = _create(intent_id, amount, key, refund_id, submission)
     with transaction():
@@ -151,6 +152,9 @@ def settle(refund_id: int, answer: StripeRefund) -> None:
     elif answer.status in ("failed", "canceled") and refund.status in ("SUBMITTED", "SUCCEEDED"):
         _fail(payment, refund, answer)
     elif answer.status in ("pending", "requires_action") and refund.status == "SUBMITTED":
+        if answer.has_left:
+            # Stripe's balance pays at once, however long the traveller's bank takes.
+            ledger.post_refund_paid(payment, refund)
         # Its event tells us when it is through; look ourselves in case that never comes.
         refund.leased_until = None
         refund.due_at = utcnow() + _PENDING_CHECK

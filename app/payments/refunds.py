@@ -42,9 +42,14 @@ REASONS = {
 }
 ALL_REASONS = {
     **REASONS,
+    "cancelled_by_support": "Cancelled by support",
     "late_payment": "Paid when the booking could not take it any more",
     "stripe_dashboard": "Refunded in Stripe's dashboard",
 }
+
+
+class TwinRefund(Conflict):
+    """Somebody else has just started the same refund; it can be asked for again, if that is meant."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,17 @@ def quote(payment_id: int, amount_minor: int, kind: str = "standard", *, by: Act
         second_person=why_second_person(payment, amount_minor, by=by),
         refusal=refusal,
     )
+
+
+def lines_of(refund: Refund) -> list[Line]:
+    """What a refund has posted with its newest submission, or would post now where it has none."""
+    if refund.submission:
+        sides = ("provider_minor", "commission_minor", "goodwill_minor")
+        return _lines({side: getattr(refund, side) for side in sides}, refund.amount_minor)
+    payment = db.session.get_one(Payment, refund.payment_id)
+    if refund.status in OVER or refundable.left_of(payment) < 0:
+        return []
+    return _lines(refundable.shares_of(payment, refund.amount_minor, refund.kind), refund.amount_minor)
 
 
 def _lines(shares: Mapping[str, int], amount_minor: int) -> list[Line]:
@@ -187,7 +203,7 @@ def _refuse_twin(payment: Payment, amount_minor: int, *, by: Actor) -> None:
         .limit(1)
     )
     if twin is not None:
-        raise Conflict(f"{_told(twin)} Refund again only if that is meant.")
+        raise TwinRefund(f"{_told(twin)} Refund again only if that is meant.")
 
 
 def _told(refund: Refund) -> str:

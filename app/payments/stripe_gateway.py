@@ -61,6 +61,7 @@ class StripeRefund:
     submission: int = 0
     intent_id: str | None = None
     amount_minor: int = 0
+    has_left: bool = False
     came_back: bool = False
 
 
@@ -417,6 +418,7 @@ def _refund(found: stripe.Refund) -> StripeRefund:
         submission=_number(marks.get("submission")) or 0,
         intent_id=intent.id if isinstance(intent, stripe.PaymentIntent) else intent,
         amount_minor=found.amount,
+        has_left=found.balance_transaction is not None,
         came_back=getattr(found, "failure_balance_transaction", None) is not None,
     )
 

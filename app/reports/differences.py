@@ -14,6 +14,7 @@ from app.audit import service as audit
 from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.db import lock, transaction
+from app.disputes import chargebacks
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
 from app.payments import ledger, refund_submission, stripe_gateway
@@ -199,9 +200,15 @@ def _take_over_refund(row: Difference) -> Callable[[], None]:
     return partial(refund_submission.told, stripe_gateway.retrieve_refund(row.source_id))
 
 
+def _take_over_dispute(row: Difference) -> Callable[[], object]:
+    return partial(chargebacks.changed, stripe_gateway.retrieve_dispute(row.source_id))
+
+
 # What is booked by taking over what Stripe says of the object: what asks it, and gives the verb to call.
-_TAKES_OVER: dict[str, Callable[[Difference], Callable[[], None]]] = {
+_TAKES_OVER: dict[str, Callable[[Difference], Callable[[], object]]] = {
     "capture": _take_over_payment,
     "refund.paid": _take_over_refund,
     "refund.failed": _take_over_refund,
+    "dispute.withdrawn": _take_over_dispute,
+    "dispute.reinstated": _take_over_dispute,
 }

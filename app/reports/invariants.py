@@ -10,9 +10,11 @@ from app.extensions import db
 from app.payments import ledger
 from app.reports import stripe_balance
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
+from app.reports.service import SUMS
 from app.reports.statements import INVARIANTS
 
 LEDGER = "The ledger is whole: every capture and refund is posted, exactly and once"
+ADDED_UP = "The sums of {} are what their rows come to, to the cent"
 
 
 def check() -> Iterator[Finding]:
@@ -29,6 +31,12 @@ def check_database() -> Iterator[Finding]:
             found = rows.fetchmany(MOST_LINES + 1)
             rows.close()
         yield Finding(invariant.statement, at_most(found))
+    for sums in SUMS:
+        with at_leisure():
+            rows = db.session.execute(text(sums.contradictions)).scalars()
+            found = rows.fetchmany(MOST_LINES + 1)
+            rows.close()
+        yield Finding(ADDED_UP.format(sums.name), at_most(found))
     with at_leisure():
         found = ledger.verify(most=MOST_LINES)
     yield Finding(LEDGER, at_most(found))

@@ -17,7 +17,7 @@ from app.payments.stripe_gateway import BalanceTransaction
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
 from app.reports.movements import BOOKED, KINDS, booked_as
 
-STRIPE = "The ledger and Stripe agree on every charge, fee and refund"
+STRIPE = "The ledger and Stripe agree on every charge, fee, refund and dispute"
 
 # What happened at Stripe is known here within a minute; what is younger than this may still be on its way.
 IN_FLIGHT = timedelta(minutes=2)

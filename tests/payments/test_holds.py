@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
 
 from app.audit.actor import STRIPE, SYSTEM
-from app.db import transaction, utcnow
+from app.db import lock, transaction, utcnow
 from app.errors import Conflict
-from app.extensions import db
-from app.payments import holds, refund_approval, refunds
+from app.payments import disputed, holds, refund_approval, refunds
+from app.payments.disputed import Movements
 from app.payments.models import Payment
 from tests import factories, queued
 from tests.payments.refunding import actions, ask, ask_stripe, books_are_whole, finance, paid, refunds_of, support
@@ -21,16 +21,16 @@ UNTIL = datetime(2031, 3, 4, 17, 30, tzinfo=UTC)
 
 
 def hold(payment: Payment, source: str | None = None) -> str:
-    source = source or f"dispute:{payment.id}"
+    source = source or f"claim:{payment.id}"
     holds.place(payment.id, source=source, reason="The guest's bank disputes it", until=UNTIL, by=STRIPE)
     return source
 
 
 def withdrawn(payment: Payment, minor: int) -> None:
+    """A dispute takes so much more of a payment."""
     with transaction():
-        db.session.execute(
-            text("UPDATE payments SET disputed_minor = :minor WHERE id = :id"), {"minor": minor, "id": payment.id}
-        )
+        row = lock(Payment, payment.id)
+        disputed.book(row, Movements(minor, 0, 0, 0), stripe_dispute_id=f"du_{uuid4().hex}", is_lost=False)
 
 
 def test_while_held_every_way_to_a_refund_is_refused_with_the_reason_and_the_deadline(app: Flask) -> None:
@@ -49,7 +49,7 @@ def test_while_held_every_way_to_a_refund_is_refused_with_the_reason_and_the_dea
         refunds.retry(failed.id, by=finance())
     quote = refunds.quote(payment.id, 500, by=finance())
     assert "on hold" in (quote.refusal or "")
-    assert [standing.source for standing in quote.holds] == [f"dispute:{payment.id}"]
+    assert [standing.source for standing in quote.holds] == [f"claim:{payment.id}"]
     assert [row.status for row in refunds_of(payment)] == ["FAILED", "ON_HOLD"]
 
 
@@ -131,7 +131,7 @@ def test_after_a_lost_dispute_what_no_money_is_left_for_gives_way_the_newest_fir
     holds.lift(source, by=STRIPE, reason="Lost")
     assert [row.status for row in refunds_of(payment)] == ["APPROVED", "REJECTED"]
     assert actions(newer)[-1] == "refund.give_way"
-    withdrawn(payment, 8_000)
+    withdrawn(payment, 2_000)
     source = hold(payment)
     holds.lift(source, by=STRIPE, reason="Lost")
     assert factories.reread(older).status == "FAILED"

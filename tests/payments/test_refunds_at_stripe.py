@@ -239,3 +239,19 @@ def _submit_without_calling(refund: Refund) -> None:
 
 def _die(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_one_that_fails_while_it_is_pending_has_left_the_balance_and_come_back(
+    app: Flask, switches: Callable[..., None]
+) -> None:
+    switches(timing={"settle": 3600, "balance_transaction": 0})
+    payment = paid(payment_method="pm_card_pendingRefund")
+    refund = ask(payment, 4_000)
+    assert queued.work_off() == []
+    (pending,) = at_stripe(payment)
+    assert (pending["status"], factories.reread(refund).status) == ("pending", "SUBMITTED")
+    ask_stripe("POST", f"/_local/refunds/{pending['id']}/settle", data={"outcome": "failed"})
+    tell_of(pending, "refund.failed")
+    assert factories.reread(refund).status == "FAILED"
+    assert postings(payment) == {**REVERSED, "refund.paid": 4_000, "refund.failed": 4_000}
+    assert books_are_whole(payment)

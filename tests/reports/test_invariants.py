@@ -23,7 +23,22 @@ from app.reports.statements import INVARIANTS
 from tests.conftest import STRIPE_KEY, run_local_stripe
 
 # A piece of a statement, and what is planted to see it found broken.
+_A_DISPUTE = (
+    "INSERT INTO disputes (source, status, payment_id, booking_id, amount_minor, currency, reason, stripe_dispute_id,"
+    " stripe_status, answer_by, opened_at, request_id, {column})"
+    " SELECT 'CHARGEBACK', 'OPEN', id, booking_id, amount_minor, currency, 'fraudulent', 'du_nobody_posted',"
+    " 'needs_response', now(), now(), 'r', {value} FROM payments WHERE succeeded_at IS NOT NULL LIMIT 1"
+)
+
 FAULTS = {
+    "What a dispute has moved is posted": (
+        _A_DISPUTE.format(column="withdrawn_minor", value=1),
+        _A_DISPUTE.format(column="reinstated_minor", value=1),
+        _A_DISPUTE.format(column="fee_minor", value=1),
+        _A_DISPUTE.format(column="fee_returned_minor", value=1),
+        _A_DISPUTE.format(column="withdrawn_minor", value=1).replace("'OPEN'", "'LOST'"),
+    ),
+    "held while a dispute over it is undecided": (_A_DISPUTE.format(column="fee_minor", value=0),),
     "stock held and booked": (
         "UPDATE availability SET booked = booked - 1 WHERE booked > 0",
         "UPDATE availability SET held = held + 1 WHERE held + booked < capacity",

@@ -530,3 +530,23 @@ def test_an_explanation_can_be_taken_back() -> None:
     with pytest.raises(Conflict):
         verbs.reopen(found.id, "Not so", by=by)
     assert differences(day)[0].status == "FIXED"
+
+
+def test_a_missing_chargeback_is_taken_over_with_its_fee_and_hold() -> None:
+    day = a_day()
+    mark = uuid4().hex
+    dispute = {"id": f"du_{mark}", "amount": 900, "reason": "fraudulent", "status": "needs_response", "fee": 1500}
+    dispute |= {
+        "created": int(noon(day).timestamp()),
+        "due_by": int(utcnow().timestamp()) + 604_800,
+        "balance_transaction": f"txn_d{mark}",
+    }
+    one = paid(day, disputes=[dispute]).told()
+    reconciled(day)
+    (found,) = differences(day)
+    assert (found.kind, found.booked_as, found.booking_id) == ("missing_here", "dispute.withdrawn", one.booking.id)
+    assert (found.there_minor, found.there_fee_minor) == (-900, 1500)
+    verbs.fix(found.id, "Its event was lost.", by=finance())
+    assert posted(f"du_{mark}") == {"dispute.withdrawn": 900, "dispute.fee": 1500}
+    assert one.payment.disputed_minor == 900
+    assert reconciled(day).differing == 0

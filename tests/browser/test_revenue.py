@@ -1,0 +1,36 @@
+"""The charts as finance sees them: drawn in the page's colours, and replaced by their tables where they can't be."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import SignIn
+
+# As Plotly tells of a click: what stands nearest in each series, of which only the bar leads anywhere.
+CLICKED = "{points: [{customdata: null}, {customdata: '/console/ledger/?counts=gross'}]}"
+BARS = "#bookings .bars path"
+
+
+def test_charts_are_drawn_in_the_colours_of_the_theme_and_lead_to_their_rows(sign_in: SignIn) -> None:
+    page = sign_in("finance")
+    page.goto("/console/revenue/")
+    expect(page.locator(".chart-area[aria-busy]")).to_have_count(0)
+    expect(page.locator(BARS)).to_have_count(30)
+    mark = page.locator("#bookings .xtick text").first
+    expect(mark).to_have_css("fill", "rgb(86, 86, 97)")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    expect(mark).to_have_css("fill", "rgb(167, 167, 179)")
+    page.evaluate(f"document.querySelector('[data-figure=bookings]').emit('plotly_click', {CLICKED})")
+    page.wait_for_url("**/console/ledger/?counts=gross")
+
+
+def test_without_the_figures_the_tables_are_opened(sign_in: SignIn) -> None:
+    page = sign_in("finance")
+    page.watch.expect(503)  # type: ignore[attr-defined]
+    page.route("**/console/revenue/figures*", lambda route: route.fulfill(status=503, body=""))
+    page.goto("/console/revenue/")
+    expect(page.get_by_text("The charts could not be drawn")).to_be_visible()
+    expect(page.get_by_role("table", name="Bookings", exact=True)).to_be_visible()
+    told = page.watch.troubles  # type: ignore[attr-defined]
+    assert [trouble.partition("\n")[0] for trouble in told] == ["console: Error: the figures were answered 503"]
+    told.clear()  # as it should
