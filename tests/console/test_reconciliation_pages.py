@@ -61,10 +61,10 @@ def test_a_difference_leads_to_its_booking_is_proposed_to_be_fixed_and_fixed(bro
     assert "1 difference in 1 movement, 1 fixed." in text_of(browser.get(f"/console/reconciliation/{row.id}/"))
 
 
-def test_the_entries_of_a_proposal_are_shown_before_they_are_posted(app: Flask, browser: Browser) -> None:
-    day = a_day()
+def test_the_entries_of_a_proposal_are_shown_before_they_are_posted(empty_app: Flask) -> None:
+    browser, day = signed_in(empty_app, "finance"), a_day()
     one = paid(day).told()
-    with tampering(app) as cursor:
+    with tampering(empty_app) as cursor:
         cursor.execute(
             "UPDATE ledger_entries SET amount_minor = amount_minor - 1234 WHERE source_id = %s AND kind = %s",
             (one.charge_id, "capture.provider_share"),

@@ -34,8 +34,9 @@ def context(app: Flask) -> Flask:
 
 
 @pytest.fixture
-def tamper(app: Flask) -> Iterator[Any]:
-    with tampering(app) as cursor:
+def tamper(empty_app: Flask) -> Iterator[Any]:
+    """What a thief could do, in a database of the test's own: others trust that their books are whole."""
+    with tampering(empty_app) as cursor:
         yield cursor
 
 
