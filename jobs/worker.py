@@ -11,10 +11,36 @@ from rq.serializers import JSONSerializer
 from app import create_app
 from app.config import SettingsError, settings
 from app.queue import QUEUES, connect
-from jobs import accounts, audit, bookings, bulk, imports, notifications, payments, providers, reviews, sweeps, webhooks
+from jobs import (
+    accounts,
+    audit,
+    bookings,
+    bulk,
+    imports,
+    notifications,
+    payments,
+    providers,
+    reports,
+    reviews,
+    sweeps,
+    webhooks,
+)
 
 # Loaded before the first job, so that one that doesn't import stops the start, not the job.
-MODULES = (accounts, audit, bookings, bulk, imports, notifications, payments, providers, reviews, sweeps, webhooks)
+MODULES = (
+    accounts,
+    audit,
+    bookings,
+    bulk,
+    imports,
+    notifications,
+    payments,
+    providers,
+    reports,
+    reviews,
+    sweeps,
+    webhooks,
+)
 
 
 def main(arguments: list[str]) -> int:
