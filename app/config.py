@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     claim_minutes: int = Field(default=10, ge=1, le=120)
     undo_seconds: int = Field(default=30, ge=0, le=600)
     commission_basis_points: int = Field(default=1500, ge=0, le=10_000)
+    refund_approval_days: int = Field(default=7, ge=1, le=90)
+    refund_twin_seconds: int = Field(default=60, ge=0, le=3600)
 
     @field_validator("secret_key_fallbacks", "jwt_secret", "cors_origins", "stripe_webhook_secret", mode="before")
     @classmethod

@@ -18,12 +18,13 @@ from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
 from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
+from app.disputes.models import Dispute
 from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
 from app.names import NameWord
 from app.notifications.models import Notification
 from app.payments.ledger_days import LedgerDay
-from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
+from app.payments.models import LedgerAccount, LedgerEntry, Payment, PaymentHold, Refund, RefundLimit, WebhookEvent
 from app.reports.activity_days import ActivityDay
 from app.reports.revenue_days import RevenueDay
 from app.reviews.models import RatingCount, Review, ReviewText
@@ -41,6 +42,7 @@ __all__ = [
     "BulkChunk",
     "BulkProblem",
     "Claim",
+    "Dispute",
     "IdempotencyKey",
     "Import",
     "ImportRejection",
@@ -52,6 +54,7 @@ __all__ = [
     "Package",
     "PasswordResetRequest",
     "Payment",
+    "PaymentHold",
     "Provider",
     "ProviderCheck",
     "ProviderDocument",
@@ -60,6 +63,7 @@ __all__ = [
     "RecoveryCode",
     "RefreshToken",
     "Refund",
+    "RefundLimit",
     "RevenueDay",
     "Review",
     "ReviewText",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.errors import TripdeskError
-from app.payments import ledger
+from app.payments import ledger, refund_approval, refund_submission
 from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from app.queue import note_failure
@@ -17,7 +17,7 @@ def submit_refund(refund_id: int) -> None:
     if due(Refund, refund_id) is None:
         return
     try:
-        payments.submit_refund(refund_id)
+        refund_submission.submit(refund_id)
     except TripdeskError as error:
         note_failure(Refund, refund_id, error.detail)
 
@@ -31,6 +31,12 @@ def close_intent(payment_id: int) -> None:
         payments.close_intent(payment_id)
     except TripdeskError as error:
         note_failure(Payment, payment_id, error.detail)
+
+
+@job
+def expire_refunds() -> None:
+    """Let go of the refunds that nobody approved or rejected in time."""
+    refund_approval.expire_due()
 
 
 @job

@@ -33,6 +33,8 @@ SCHEDULE = (
     Entry("jobs.bookings.complete_stays", 300, "slow"),
     Entry("jobs.reviews.settle", 5, "default"),
     Entry("jobs.audit.seal", 10, "slow"),
+    Entry("jobs.payments.expire_refunds", 60, "default"),
+    Entry("jobs.disputes.remind", 60, "default"),
     Entry("jobs.payments.check_books", 3600, "slow"),
     Entry("jobs.reports.add_up", 300, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),

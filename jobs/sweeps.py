@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from app.accounts.models import PasswordResetRequest
 from app.bulk.models import Bulk
+from app.disputes.models import Dispute
 from app.imports.models import Import
 from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment, Notification, PasswordResetRequest, Bulk, Import)
+SWEPT = (WebhookEvent, Refund, Payment, Dispute, Notification, PasswordResetRequest, Bulk, Import)
 
 
 @job
@@ -36,6 +37,12 @@ def refunds() -> None:
 def payments() -> None:
     """Hand out the payments whose intents are to be closed."""
     sweep_asked(Payment)
+
+
+@job
+def disputes() -> None:
+    """Hand out the disputes that Stripe is to be asked about."""
+    sweep_asked(Dispute)
 
 
 @job

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from app.bookings import service as bookings
+from app.disputes import chargebacks
 from app.errors import TripdeskError
-from app.payments import inbox, stripe_gateway
-from app.payments import service as payments
+from app.payments import inbox, refund_submission, stripe_gateway
 from app.payments.models import WebhookEvent
+from app.payments.stripe_gateway import StripeDispute
 from jobs import due, job
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,21 @@ def _payment_intent(event: WebhookEvent) -> Effect | None:
 
 
 def _refund(event: WebhookEvent) -> Effect | None:
-    ours = payments.refund_of(event.object_id or "")
-    if ours is None:
+    # One made in Stripe's dashboard has no row yet, but its payment is ours.
+    if not refund_submission.is_about_ours(event.object_id or "", event.stripe_payment_intent_id):
         return None
-    return partial(payments.settle_refund, ours.id, stripe_gateway.retrieve_refund(event.object_id or ""))
+    return partial(refund_submission.told, stripe_gateway.retrieve_refund(event.object_id or ""))
+
+
+def _dispute(event: WebhookEvent) -> Effect | None:
+    charge_id = event.payload["data"]["object"].get("charge")
+    if not chargebacks.is_about_ours(charge_id, event.stripe_payment_intent_id):
+        return None
+    return partial(_take_dispute, stripe_gateway.retrieve_dispute(event.object_id or ""))
+
+
+def _take_dispute(told: StripeDispute) -> None:
+    chargebacks.changed(told)
 
 
 # Event type: what asks Stripe, outside any transaction, and gives the verb to call inside one. None: nothing to do for
@@ -43,6 +55,11 @@ HANDLERS: dict[str, Callable[[WebhookEvent], Effect | None]] = {
     "refund.created": _refund,
     "refund.updated": _refund,
     "refund.failed": _refund,
+    "charge.dispute.created": _dispute,
+    "charge.dispute.updated": _dispute,
+    "charge.dispute.funds_withdrawn": _dispute,
+    "charge.dispute.funds_reinstated": _dispute,
+    "charge.dispute.closed": _dispute,
 }
 
 

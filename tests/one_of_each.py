@@ -17,6 +17,7 @@ from app.accounts import links, saved_views, sessions, staff, tokens
 from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
+from app.bookings.models import Booking
 from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
@@ -25,16 +26,19 @@ from app.catalog.day_changes import DayChange
 from app.catalog.import_mapping import ImportMapping
 from app.catalog.models import Provider
 from app.db import transaction
+from app.disputes import evidence
+from app.disputes.models import Dispute
 from app.extensions import db
 from app.imports import mappings
 from app.notifications import service as notifications
-from app.payments import inbox
+from app.payments import inbox, refund_approval, refunds
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, WebhookEvent
 from app.reviews.models import Review
 from tests import factories
 from tests.accounts.codes import set_up
 from tests.bulk.runs import Waiting
+from tests.disputes.disputing import disputed
 from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, nobody_imports
 from tests.notifications.conftest import a_mail
 
@@ -70,6 +74,83 @@ def payment(owner: Actor | None) -> Asked:
     found = payments.live_payment(factories.paid_booking(by=owner).id)
     assert found is not None
     return Asked({"payment_id": found.id})
+
+
+def dispute(owner: Actor | None) -> Asked:
+    return Asked({"dispute_id": _disputed(owner).id if owner else NOT_THERE})
+
+
+def inquiry(owner: Actor | None) -> Asked:
+    found = _disputed(owner, case_type="inquiry").id if owner else NOT_THERE
+    return Asked({"dispute_id": found}, {"reason": "The guest is right"})
+
+
+def evidence_of_it(owner: Actor | None) -> Asked:
+    found = _disputed(owner).id if owner else NOT_THERE
+    return Asked({"dispute_id": found}, {"seen": "0", "product_description": "A room with a view"})
+
+
+def staged_dispute(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"dispute_id": NOT_THERE})
+    found = _disputed(owner)
+    evidence.stage(found.id, {}, seen=0, by=_finance())
+    evidence.send(found.id)
+    return Asked({"dispute_id": found.id}, {"typed": factories.reread(_booking_of(found)).reference})
+
+
+def accepted_dispute(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"dispute_id": NOT_THERE})
+    found = _disputed(owner)
+    return Asked({"dispute_id": found.id}, {"reason": "They are right", "typed": _booking_of(found).reference})
+
+
+def _disputed(owner: Actor, **values: Any) -> Dispute:
+    found = payments.live_payment(factories.paid_booking(by=owner).id)
+    assert found is not None
+    return disputed(found, **values)
+
+
+def _booking_of(found: Dispute) -> Booking:
+    return db.session.get_one(Booking, found.booking_id)
+
+
+def _finance() -> Actor:
+    return factories.actor(factories.staff("finance"))
+
+
+def open_refund(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"row_id": NOT_THERE})
+    by = factories.actor(factories.staff("support"))
+    paid = payment(owner).args["payment_id"]
+    return Asked({"row_id": refunds.request(paid, amount_minor=100, reason="fraud", key=uuid4().hex, by=by).id})
+
+
+def approved_refund(owner: Actor | None) -> Asked:
+    asked = open_refund(owner)
+    return Asked({**asked.args, "decision": "approve"}, {"seen": str(last_entry("refunds", asked.args["row_id"]))})
+
+
+def approved_refunds(owner: Actor | None) -> Asked:
+    return Asked({}, {"decision": "approve", "id": str(open_refund(owner).args["row_id"])})
+
+
+def refund_limit(owner: Actor | None) -> Asked:
+    limit = refund_approval.limits()[0]
+    return Asked(
+        {"limit_id": limit.id if owner else NOT_THERE}, {"amount": limit.amount_minor // 100, "reason": "Same"}
+    )
+
+
+def wanted_refund(owner: Actor | None) -> Asked:
+    return Asked(payment(owner).args, {"amount": "1.00", "kind": "standard", "reason": "fraud", "key": uuid4().hex})
+
+
+def paid_stay(owner: Actor | None) -> Asked:
+    booking_id = factories.paid_booking(by=owner).id if owner else NOT_THERE
+    return Asked({"booking_id": booking_id}, {"amount": 100, "reason": "stay_problem"})
 
 
 def ledger_entry(owner: Actor | None) -> Asked:
@@ -480,6 +561,8 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper, drawn),
+        *(dispute, inquiry, evidence_of_it, staged_dispute, accepted_dispute),
+        *(open_refund, approved_refund, approved_refunds, wanted_refund, refund_limit, paid_stay),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
@@ -488,7 +571,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(colleague, former, guarded_one, invited_one, new_colleague),
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
-        *map(on_a_list, (ledger_entry, done_event, audit_entry, sent_mail)),
+        *map(on_a_list, (dispute, open_refund, ledger_entry, done_event, audit_entry, sent_mail)),
         *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

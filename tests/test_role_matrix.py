@@ -98,6 +98,22 @@ users.save                 POST   edited_person login  login     403     403    
 users.mail_verification    POST   person        login  login     302     403       403     302     404
 payments.index             GET    -             login  login     403     403       200     200     -
 payments.show              GET    payment       login  login     403     403       200     200     404
+disputes.index             GET    -             login  login     200     403       200     200     -
+disputes.show              GET    dispute       login  login     200     403       200     200     404
+disputes.write             GET    dispute       login  login     403     403       200     200     404
+disputes.write             POST   evidence_of_it login login     403     403       302     302     404
+disputes.submit            POST   staged_dispute login login     403     403       302     302     404
+disputes.accept            POST   accepted_dispute login login   403     403       302     302     404
+disputes.lift_hold         POST   inquiry       login  login     403     403       302     302     404
+disputes.export            POST   list_of_dispute login login    302     403       302     302     302
+refunds.index              GET    -             login  login     200     403       200     200     -
+refunds.show               GET    open_refund   login  login     200     403       200     200     404
+refunds.claim              POST   open_refund   login  login     403     403       302     302     404
+refunds.decide             POST   approved_refund login login    403     403       302     302     404
+refunds.decide_many        POST   approved_refunds login login   403     403       404     404     404
+refunds.ask                GET    payment       login  login     200     403       200     200     404
+refunds.request_refund     POST   wanted_refund login  login     302     403       302     302     404
+refunds.export             POST   list_of_open_refund login login 302    403       302     302     302
 ledger.index               GET    -             login  login     403     403       200     200     -
 ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
 revenue.index              GET    -             login  login     403     403       200     200     -
@@ -139,6 +155,7 @@ bulk.export                POST   -             login  login     404     404    
 bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
 imports.export             POST   -             login  login     403     403       403     404     -
 settings.index             GET    -             login  login     403     403       403     200     -
+settings.set_limit         POST   refund_limit  login  login     403     403       403     302     404
 saved_views.show           GET    -             login  login     200     200       200     200     -
 saved_views.save           POST   view_to_save  login  login     302     302       302     302     404
 saved_views.delete         POST   saved_view    login  login     302/404 302/404   302/404 302/404 404
@@ -193,7 +210,9 @@ api.get_availability       GET    package       200    200       200     200    
 api.create_booking         POST   stay          401    201       201     201       201     201     404
 api.list_bookings          GET    -             401    200       200     200       200     200     -
 api.get_booking            GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.preview_cancellation   GET    booking       401    200/404   200/404 200/404   200/404 200/404 404
 api.cancel_booking         POST   booking       401    200/404   200/404 200/404   200/404 200/404 404
+api.refund_booking         POST   paid_stay     401    403       201     403       201     201     404
 api.list_package_reviews   GET    package       200    200       200     200       200     200     404
 api.create_review          POST   stayed        401    201/404   201/404 201/404   201/404 201/404 404
 api.moderate_review        PATCH  waiting_review 401   403       403     200       403     200     404
@@ -390,7 +409,7 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 # The console's own: whoever isn't signed in is sent to do so.
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
 # Its button stands below the preview of what it would do.
-PREVIEWED = {"packages.change_days"}
+PREVIEWED = {"packages.change_days", "refunds.request_refund"}
 # Its button stands on every list.
 ON_LISTS = {"saved_views.save"}
 # Drawn by how far somebody's own password and second factor are, which their own tests follow.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, bookings, docs, limits, packages, reviews
+from app.api import auth, bookings, docs, limits, packages, refunds, reviews
 from app.api.blueprint import api
 from app.api.headers import finish
 
 __all__ = ["RESOURCES", "finish", "register"]
 
-RESOURCES = (auth, packages, bookings, reviews, docs)
+RESOURCES = (auth, packages, bookings, refunds, reviews, docs)
 
 
 def register(app: Flask) -> None:

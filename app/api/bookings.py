@@ -9,12 +9,15 @@ from sqlalchemy import select
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Body, Day, Id, MoneyOut, PageQuery, PlainText, Schema, decode_cursor, page
+from app.api.schemas import MAX_ID, Body, Day, Id, MoneyOut, PageQuery, PlainText, Schema, decode_cursor, page
 from app.audit.actor import Actor
+from app.bookings import cancellation
 from app.bookings import service as bookings
+from app.bookings.cancellation import Preview
 from app.bookings.models import Booking
 from app.errors import NotFound
 from app.extensions import db
+from app.money import Money
 
 GROUP = "Bookings"
 
@@ -30,10 +33,20 @@ class BookingWish(Body):
     guests: int = Field(1, ge=1, le=1000)
 
 
+class MoneyWish(Body):
+    """An amount in minor units and its currency."""
+
+    amount: int = Field(ge=0, le=MAX_ID, examples=[12950])
+    currency: str = Field(pattern="^[A-Z]{3}$", examples=["USD"])
+
+
 class CancelWish(Body):
-    """Why, if one likes to say."""
+    """Why, if one likes to say, and what one expects to get back."""
 
     reason: PlainText | None = Field(None, max_length=1000)
+    expected_refund: MoneyWish | None = Field(
+        None, description="The `refund` that was shown before: if something else would come back, nothing is cancelled."
+    )
 
 
 class BookingOut(Schema):
@@ -69,6 +82,67 @@ class BookingOut(Schema):
             total=MoneyOut.of(booking.total_minor, booking.currency),
             expires_at=booking.expires_at,
             created_at=booking.created_at,
+        )
+
+
+class RefundOut(Schema):
+    """Money on its way back. ON_HOLD, it waits until a question about the payment is settled."""
+
+    amount: MoneyOut
+    status: str = Field(examples=["APPROVED"])
+
+
+class CancelledOut(BookingOut):
+    """The cancelled booking, and what comes back of what was paid."""
+
+    refund: RefundOut | None = Field(description="Null when nothing comes back.")
+
+
+class PolicyTodayOut(Schema):
+    """What the booking's policy gives at this moment. Days are those of the package's time zone."""
+
+    name: str = Field(examples=["moderate"])
+    time_zone: str = Field(examples=["Europe/Oslo"])
+    today: date
+    days_before: int = Field(description="Below zero once the stay has begun.", examples=[3])
+    refund_percent: int = Field(examples=[50])
+    until: datetime | None = Field(description="From then on it gives less; null when it already gives least.")
+    next_refund_percent: int = Field(examples=[0])
+
+
+class CancellationOut(Schema):
+    """What cancelling would do now."""
+
+    paid: MoneyOut
+    refunded: MoneyOut = Field(description="Refunded already or on its way; it counts towards what the policy gives.")
+    refund: MoneyOut = Field(description="What would come back by cancelling now.")
+    kept: MoneyOut = Field(description="What would not.")
+    is_held: bool = Field(description="Whether the refund would wait until a question about the payment is settled.")
+    policy: PolicyTodayOut
+
+    @classmethod
+    def of(cls, preview: Preview) -> CancellationOut:
+        """From what was reckoned."""
+        due, policy, booking = preview.due, preview.policy, preview.booking
+
+        def money(minor: int) -> MoneyOut:
+            return MoneyOut.of(minor, booking.currency)
+
+        return cls(
+            paid=money(due.paid_minor),
+            refunded=money(due.refunded_minor),
+            refund=money(due.refund_minor),
+            kept=money(due.beyond_minor),
+            is_held=bool(preview.holds),
+            policy=PolicyTodayOut(
+                name=booking.policy["name"],
+                time_zone=booking.time_zone,
+                today=policy.today,
+                days_before=policy.days_before,
+                refund_percent=policy.percent,
+                until=policy.until,
+                next_refund_percent=policy.next_percent,
+            ),
         )
 
 
@@ -160,21 +234,45 @@ def create_payment_intent(booking_id: int, by: Actor) -> IntentOut:
 
 
 @endpoint(
+    api, "GET", "/bookings/<int:booking_id>/cancellation", group=GROUP, answer=CancellationOut, refuses=(404, 409)
+)
+def preview_cancellation(booking_id: int, by: Actor) -> CancellationOut:
+    """See what cancelling would give back now
+
+    Nothing is changed. A booking that can't be cancelled any more is 409. What was paid and neither refunded nor kept
+    was withdrawn by a dispute or given as goodwill before.
+    """
+    return CancellationOut.of(bookings.preview_cancel(_known(booking_id), by=by))
+
+
+@endpoint(
     api,
     "POST",
     "/bookings/<int:booking_id>/cancel",
     group=GROUP,
     body=CancelWish,
-    answer=BookingOut,
+    answer=CancelledOut,
     refuses=(404, 409, 422),
     idempotent="one transaction",
 )
-def cancel_booking(booking_id: int, body: CancelWish, by: Actor) -> BookingOut:
-    """Cancel a booking before it is paid
+def cancel_booking(booking_id: int, body: CancelWish, by: Actor) -> CancelledOut:
+    """Cancel a booking
 
-    Its stock goes back on sale at once. A body is optional.
+    Its stock goes back on sale at once. Of a paid one, what its cancellation policy gives on this day is refunded the
+    way it was paid. A stay that has begun can't be cancelled any more: 409. A body is optional.
     """
-    return BookingOut.of(bookings.cancel(_known(booking_id), by=by, reason=body.reason))
+    expected = body.expected_refund
+    booking = bookings.cancel(
+        _known(booking_id),
+        by=by,
+        reason=body.reason,
+        seen=Money(expected.amount, expected.currency) if expected is not None else None,
+    )
+    refunds = [
+        RefundOut(amount=MoneyOut.of(refund.amount_minor, refund.currency), status=refund.status)
+        for refund in cancellation.refunds_of(booking)
+    ]
+    return CancelledOut(**dict(BookingOut.of(booking)), refund=refunds[0] if refunds else None)
 
 
 def _known(booking_id: int) -> int:

@@ -30,13 +30,22 @@ def newest(row: Model) -> AuditEntry | None:
 
 
 @contextmanager
-def as_seen(model: type[Model], row_id: int, seen: int, *, titles: Mapping[str, Title] | None = None) -> Iterator[None]:
+def as_seen(
+    model: type[Model],
+    row_id: int,
+    seen: int,
+    *,
+    titles: Mapping[str, Title] | None = None,
+    parent: tuple[type[Model], int] | None = None,
+) -> Iterator[None]:
     """Do a verb to the row only if nothing happened to it since the entry `seen`, or 0 for none; the row is locked
-    meanwhile.
+    meanwhile, behind its `parent` where the verb locks one.
 
     Raises NotFound, and Conflict saying what happened, by whom and how long ago.
     """
     with transaction():
+        if parent is not None:
+            lock(*parent)
         entry = newest(lock(model, row_id))
         if entry is not None and entry.id > seen:
             raise Conflict(told(entry, titles=titles))

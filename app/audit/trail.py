@@ -18,6 +18,7 @@ from app.states import in_words
 # Bookkeeping of the rows themselves: no news to a reader of a timeline.
 _QUIET_COLUMNS = {
     *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
+    *("answer_by", "reminded_hours", "asked", "asked_by_id", "evidence_at_stripe"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.bookings.models import Booking
 from app.db import statement
+from app.money import Money
 from app.notifications.service import notify
-from app.payments.models import Payment
+from app.payments.cancellation import Due
+from app.payments.models import Payment, Refund
 
 _AROUND = """
 SELECT u.email, u.name, p.city, p.country, v.name AS provider
@@ -23,7 +26,24 @@ def confirmed(booking: Booking) -> None:
 
 def cancelled(booking: Booking, *, on_behalf_of: str) -> None:
     """Cancelled before it was paid. The reason given by staff stays in the house."""
-    _tell(booking, "booking_cancelled", key=booking.id, by=on_behalf_of)
+    _tell(booking, "booking_cancelled", key=booking.id, by=on_behalf_of, paid=None)
+
+
+def cancelled_after_payment(booking: Booking, due: Due, refunds: Sequence[Refund], *, on_behalf_of: str) -> None:
+    """Cancelled, with what comes back of what was paid. Goodwill that somebody has to approve first isn't promised."""
+    promised = [refund for refund in refunds if "PENDING_APPROVAL" not in (refund.status, refund.held_status)]
+    _tell(
+        booking,
+        "booking_cancelled",
+        key=booking.id,
+        by=on_behalf_of,
+        paid={
+            "refund": _money(sum(refund.amount_minor for refund in promised), booking.currency),
+            "before": _money(due.refunded_minor + due.goodwill_minor, booking.currency),
+            "is_late": not (due.refund_minor or due.refunded_minor or due.disputed_minor),
+            "waits": any(refund.status == "ON_HOLD" for refund in promised),
+        },
+    )
 
 
 def expired(booking: Booking) -> None:
@@ -48,9 +68,13 @@ def late_payment_refunded(booking: Booking, payment: Payment) -> None:
         booking,
         "late_payment_refunded",
         key=payment.id,
-        refund={"amount": payment.amount_minor, "currency": payment.currency},
+        refund=_money(payment.amount_minor, payment.currency),
         because="hold_expired" if booking.status == "EXPIRED" else "cancelled",
     )
+
+
+def _money(minor: int, currency: str) -> dict[str, object]:
+    return Money(minor, currency).json()
 
 
 def _tell(booking: Booking, kind: str, *, key: int, **values: Any) -> None:
@@ -74,7 +98,7 @@ def _tell(booking: Booking, kind: str, *, key: int, **values: Any) -> None:
                 "nights": len(booking.nights),
                 "units": booking.units,
                 "guests": booking.guests,
-                "total": {"amount": booking.total_minor, "currency": booking.currency},
+                "total": _money(booking.total_minor, booking.currency),
                 "policy": booking.policy["tiers"],
             },
             **values,

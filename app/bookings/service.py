@@ -11,7 +11,8 @@ from sqlalchemy import select, text
 from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import STRIPE, SYSTEM, Actor
-from app.bookings import mail
+from app.bookings import cancellation, mail
+from app.bookings.cancellation import Preview
 from app.bookings.models import Booking, BookingNote
 from app.bookings.stay import stay_of
 from app.catalog import inventory
@@ -21,11 +22,11 @@ from app.config import settings
 from app.db import insert_now, lock, transaction, utcnow
 from app.errors import Busy, Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
-from app.money import MAX_CHARGE_MINOR
+from app.money import MAX_CHARGE_MINOR, Money
 from app.payments import service as payments
 from app.payments.models import Payment
 from app.payments.stripe_gateway import Intent
-from app.states import may_move, move, move_many
+from app.states import may_move, move, move_many, no_way
 
 # Crockford's base 32, https://www.crockford.com/base32.html: nothing that is misread on the phone.
 REFERENCE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -171,31 +172,70 @@ def _place(booking: Booking) -> bool:
     return False
 
 
-def cancel(booking_id: int, *, by: Actor, on_behalf_of: str = "guest", reason: str | None = None) -> Booking:
-    """Cancel a booking that isn't paid yet and give its stock back; `on_behalf_of` is guest, provider or support.
+def cancel(
+    booking_id: int,
+    *,
+    by: Actor,
+    on_behalf_of: str = "guest",
+    reason: str | None = None,
+    everything: bool = False,
+    seen: Money | None = None,
+) -> Booking:
+    """Cancel a booking and give its stock back; `on_behalf_of` is guest, provider or support. Of a paid one the guest
+    gets back what the policy gives, or all of it when the provider cancels.
 
-    Raises NotFound, NotAllowed, Invalid without a reason from staff, Conflict when it is paid or over.
+    With `everything`, staff ask for the rest as goodwill, which a second person may have to approve. `seen` is what was
+    shown to come back. Raises NotFound, NotAllowed, Invalid without a reason from staff, Conflict when it is over, when
+    something else would come back than was seen, or for goodwill while refunds are held.
     """
-    to = CANCELLED_BY[on_behalf_of]
-    if on_behalf_of == "guest":
-        own(booking_id, by)
-    else:
-        by.require(*MAY_CANCEL)
+    to = _may_cancel(booking_id, on_behalf_of, by=by)
+    if on_behalf_of != "guest":
         reason = reasons.given(reason)
     with transaction():
         booking = lock(Booking, booking_id)
-        if booking.status == "CONFIRMED":
-            raise Conflict("This booking is paid. Cancelling a paid booking is not possible yet.")
+        is_paid = booking.status == "CONFIRMED"
+        cancellation.refuse_if_late(booking, on_behalf_of)
         if by.kind == "staff":
             history.move(booking, to)  # a guest isn't told who was first
         else:
             move(booking, to)
-        inventory.release_held(booking.package_id, booking.stock_days, booking.units)
-        payments.close_later(booking.id)
+        payment = cancellation.payment_of(booking)
+        if payment is not None:
+            payment = lock(Payment, payment.id)
+        preview = cancellation.reckon(booking, payment, on_behalf_of=on_behalf_of, by=by)
+        cancellation.refuse_if_changed(preview, seen, everything=everything)
         booking.cancel_reason = reason
-        audit.record(by, "booking.cancel", booking, reason=reason)
-        mail.cancelled(booking, on_behalf_of=on_behalf_of)
+        if is_paid:
+            refunds = cancellation.give_back(preview, payment, everything=everything, by=by)
+            inventory.release_booked(booking.package_id, booking.stock_days, booking.units)
+            audit.record(by, "booking.cancel", booking, reason=reason, after=preview.facts)
+            mail.cancelled_after_payment(booking, preview.due, refunds, on_behalf_of=on_behalf_of)
+        else:
+            payments.close_later(booking.id)
+            inventory.release_held(booking.package_id, booking.stock_days, booking.units)
+            audit.record(by, "booking.cancel", booking, reason=reason)
+            mail.cancelled(booking, on_behalf_of=on_behalf_of)
     return booking
+
+
+def preview_cancel(booking_id: int, *, by: Actor, on_behalf_of: str = "guest") -> Preview:
+    """What `cancel` would do now. Changes nothing. Raises NotFound, NotAllowed, and Conflict as `cancel` does."""
+    to = _may_cancel(booking_id, on_behalf_of, by=by)
+    booking = db.session.get(Booking, booking_id)
+    if booking is None:
+        raise NotFound(f"There is no booking {booking_id}.")
+    cancellation.refuse_if_late(booking, on_behalf_of)
+    if not may_move(booking, to):
+        raise Conflict(no_way(booking, to))
+    return cancellation.reckon(booking, cancellation.payment_of(booking), on_behalf_of=on_behalf_of, by=by)
+
+
+def _may_cancel(booking_id: int, on_behalf_of: str, *, by: Actor) -> str:
+    if on_behalf_of == "guest":
+        own(booking_id, by)
+    else:
+        by.require(*MAY_CANCEL)
+    return CANCELLED_BY[on_behalf_of]
 
 
 def expire_due() -> int:

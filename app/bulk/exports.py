@@ -15,15 +15,18 @@ from app.audit.models import AuditEntry
 from app.bookings.models import Booking
 from app.bulk import spreadsheet
 from app.catalog.models import Package, Provider
+from app.disputes.models import NO_ANSWER, Dispute
 from app.errors import Invalid
 from app.extensions import Model, db
 from app.notifications.models import Notification
-from app.payments.models import LedgerEntry, Payment, WebhookEvent
+from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reviews.models import Review
 
 _EVERYBODY = frozenset(ROLES)
 _FINANCE = frozenset({"finance", "admin"})
 _ADMIN = frozenset({"admin"})
+_READS_DISPUTES = frozenset({"support", "finance", "admin"})
+_REFUNDS = frozenset({"support", "finance", "admin"})
 _READS_REVIEWS = frozenset({"support", "moderator", "admin"})
 # A file travels further than a page: only who writes to travellers takes their addresses along.
 _SEES_ADDRESSES = frozenset({"support", "admin"})
@@ -127,6 +130,10 @@ def _of_packages(*conditions: Any) -> Any:
     return wanted.correlate(Provider).scalar_subquery()
 
 
+def _name_of(person_id: Any) -> Any:
+    return select(User.name).where(User.id == person_id).scalar_subquery()
+
+
 def _of_bookings(figure: Any) -> Any:
     return select(figure).where(Booking.traveller_id == User.id).correlate(User).scalar_subquery()
 
@@ -194,6 +201,52 @@ EXPORTS = {
             ),
             currency=Payment.currency,
             joined=lambda query: query.join(Booking, Booking.id == Payment.booking_id),
+        ),
+        Export(
+            "disputes",
+            ("dispute", "disputes"),
+            _READS_DISPUTES,
+            Dispute,
+            (
+                _REFERENCE,
+                Field("status", "State", Dispute.status),
+                Field("answer_by", "Answer by", case((Dispute.answer_by < NO_ANSWER, Dispute.answer_by))),
+                Field(
+                    "evidence",
+                    "Evidence",
+                    case(
+                        (Dispute.submitted_at.is_not(None), "SUBMITTED"),
+                        (Dispute.evidence_at_stripe != {}, "STAGED"),
+                        else_="DRAFT",
+                    ),
+                ),
+                Field("reason", "Reason", Dispute.reason),
+                Field("amount", "Amount", Dispute.amount_minor, is_money=True),
+                Field("at_stripe", "Dispute", Dispute.stripe_dispute_id),
+                Field("opened_at", "Opened", Dispute.opened_at),
+            ),
+            currency=Dispute.currency,
+            joined=lambda query: query.join(Booking, Booking.id == Dispute.booking_id),
+        ),
+        Export(
+            "refunds",
+            ("refund", "refunds"),
+            _REFUNDS,
+            Refund,
+            (
+                Field("booking", "Refund of", Booking.reference),
+                Field("amount", "Amount", Refund.amount_minor, is_money=True),
+                Field("kind", "Kind", Refund.kind),
+                Field("reason", "Reason", Refund.reason),
+                Field("status", "State", Refund.status),
+                Field("asked_by", "Asked by", _name_of(Refund.requested_by_id)),
+                Field("failure", "Stripe's words", Refund.failure_reason),
+                Field("created_at", "Asked", Refund.created_at),
+            ),
+            currency=Refund.currency,
+            joined=lambda query: query.join(Payment, Payment.id == Refund.payment_id).join(
+                Booking, Booking.id == Payment.booking_id
+            ),
         ),
         Export(
             "ledger",

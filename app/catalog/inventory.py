@@ -61,6 +61,12 @@ def release_held(package_id: int, days: Sequence[date], units: int) -> None:
     _change(package_id, days, held=-units)
 
 
+def release_booked(package_id: int, days: Sequence[date], units: int) -> None:
+    """Give booked units back: their booking is cancelled."""
+    _lock_days(package_id, days)
+    _change(package_id, days, booked=-units)
+
+
 def _lock_days(package_id: int, days: Sequence[date]) -> list[StockDay]:
     return [StockDay(*row) for row in statement(_LOCK, {"package_id": package_id, "days": list(days)})]
 

@@ -22,6 +22,7 @@ from app.console.bookings import BookingsView
 from app.console.bulk import BulkView
 from app.console.configuration import SettingsView
 from app.console.development import DevelopmentView
+from app.console.disputes import DisputesView
 from app.console.home import HomeView
 from app.console.imports import ImportsView
 from app.console.jobs import JobsView
@@ -32,6 +33,7 @@ from app.console.packages import PackagesView
 from app.console.payments import PaymentsView
 from app.console.providers import ProvidersView
 from app.console.queue import LOOKING_AGAIN
+from app.console.refunds import RefundsView
 from app.console.revenue import RevenueView
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
@@ -88,7 +90,9 @@ def pages() -> list[Page]:
     return [
         BookingsView("Bookings", endpoint="bookings", url="/console/bookings"),
         ReviewsView("Reviews", endpoint="reviews", url="/console/reviews"),
+        DisputesView("Disputes", endpoint="disputes", url="/console/disputes"),
         PaymentsView("Payments", endpoint="payments", url="/console/payments"),
+        RefundsView("Refunds", endpoint="refunds", url="/console/refunds"),
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
         RevenueView("Revenue", endpoint="revenue", url="/console/revenue"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),

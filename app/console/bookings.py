@@ -14,28 +14,24 @@ from app.accounts.models import User
 from app.bookings import service as bookings
 from app.bookings import story
 from app.bookings.models import Booking
-from app.console import confirmation, session
+from app.console import confirmation, disputed, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line, reason_given
+from app.console.cancelling import REASON_HINT, REASONS, cancel_actions, cancelled_in_words, choice_sent
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
+from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
+from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
 from app.money import Money
 from app.payments.models import Payment
-from app.states import may_move
-
-CANCEL_REASONS = {
-    "support": ("Traveller asked on the phone or by mail", "Booked by mistake or twice", "Looks like fraud"),
-    "provider": ("Provider can't offer these days", "Provider closed or suspended"),
-}
 
 COMPLETE_REASONS = ("Traveller has left", "Provider says the stay is over", "Departure came back early")
-_REASON_HINT = "Kept in the booking's history. The traveller does not see it."
 
 
 class BookingsView(RecordView):
@@ -95,6 +91,8 @@ class BookingsView(RecordView):
         booking = _find(booking_id)
         told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
+        captured = next((payment for payment in told.payments if payment.succeeded_at), None)
+        refund, no_refund = refund_actions(captured, session.actor())
         return self.render_record(
             Record(
                 title=booking.reference,
@@ -113,9 +111,14 @@ class BookingsView(RecordView):
                     ),
                     Phrase("booked", at=booking.created_at),
                 ),
-                actions=actions,
-                blocked=blocked,
-                facts=_facts(booking, told),
+                lead=hold_in_words(captured),
+                actions=[*refund, *actions],
+                blocked=[*no_refund, *blocked],
+                facts=[
+                    *_facts(booking, told),
+                    *refund_groups(told.refunds),
+                    *disputed.groups([payment.id for payment in told.payments]),
+                ],
                 statement=_statement(booking, told),
                 timeline=told.moments,
                 note_href=f"{booking_href(booking.id)}notes" if session.actor().has(bookings.MAY_NOTE) else None,
@@ -126,11 +129,13 @@ class BookingsView(RecordView):
     @expose("/<int:booking_id>/cancel/<on_behalf_of>", methods=["POST"])  # type: ignore[untyped-decorator]
     @confirmation.typed(bookings.MAY_CANCEL, lambda booking_id, **_: _find(booking_id).reference)
     def cancel(self, booking_id: int, on_behalf_of: str) -> Response:
-        """Cancel before payment, for the provider or as support."""
-        if on_behalf_of not in CANCEL_REASONS:
+        """Cancel, for the provider or as support; a paid one with its refund, by whoever showed that it is them."""
+        if on_behalf_of not in REASONS:
             raise NotFound("There is no such action.")
-        booking = bookings.cancel(booking_id, by=session.actor(), on_behalf_of=on_behalf_of, reason=reason_given())
-        return done(f"{booking.reference} is cancelled, its stock is free again.", booking_href(booking.id))
+        booking = _find(booking_id)
+        confirm = session.confirmed(_cancel) if booking.status == "CONFIRMED" else _cancel
+        answer: Response = confirm(booking, on_behalf_of)
+        return answer
 
     @expose("/<int:booking_id>/complete", methods=["POST"])  # type: ignore[untyped-decorator]
     @confirmation.typed(bookings.MAY_COMPLETE, lambda booking_id: _find(booking_id).reference)
@@ -150,36 +155,30 @@ class BookingsView(RecordView):
         """What this person may do now, and what nobody may and why. The rules are the verb's and the MOVES table's."""
         if not session.actor().has(bookings.MAY_CANCEL):
             return [], []
+        actions, blocked = cancel_actions(booking, booking_href(booking.id), session.actor())
         if booking.status == "CONFIRMED":
-            return _completion(booking, [Blocked("Cancel", "It is paid; a paid booking is cancelled with a refund.")])
-        units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
-        days = len(booking.stock_days)
-        explain = (
-            f"Gives {units} back for {days} {'day' if days == 1 else 'days'}. Nothing was paid, so nothing is refunded."
-        )
-        offered = [("support", "Cancel the booking", "c"), ("provider", "Cancel for the provider", None)]
-        return [
-            Action(
-                name=f"cancel-{on_behalf_of}",
-                label=label,
-                href=f"{booking_href(booking.id)}cancel/{on_behalf_of}",
-                explain=explain,
-                key=key,
-                danger=True,
-                needs_reason=True,
-                reasons=CANCEL_REASONS[on_behalf_of],
-                reason_hint=_REASON_HINT,
-                typed=booking.reference,
-            )
-            for on_behalf_of, label, key in offered
-            if may_move(booking, bookings.CANCELLED_BY[on_behalf_of])
-        ], []
+            complete, incomplete = _completion(booking)
+            return [*complete, *actions], [*blocked, *incomplete]
+        return actions, blocked
 
 
-def _completion(booking: Booking, blocked: list[Blocked]) -> tuple[list[Action], list[Blocked]]:
+def _cancel(booking: Booking, on_behalf_of: str) -> Response:
+    everything, seen = choice_sent(booking.currency)
+    booking = bookings.cancel(
+        booking.id,
+        by=session.actor(),
+        on_behalf_of=on_behalf_of,
+        reason=reason_given(),
+        everything=everything,
+        seen=seen,
+    )
+    return done(cancelled_in_words(booking), booking_href(booking.id))
+
+
+def _completion(booking: Booking) -> tuple[list[Action], list[Blocked]]:
     if not bookings.may_be_completed(booking):
         why = f"The stay ends on {day_in_words(booking.ends_on)}; from then on it can be."
-        return [], [*blocked, Blocked("Complete", why)]
+        return [], [Blocked("Complete", why)]
     complete = Action(
         name="complete",
         label="Complete the stay",
@@ -188,10 +187,10 @@ def _completion(booking: Booking, blocked: list[Blocked]) -> tuple[list[Action],
         key="o",
         needs_reason=True,
         reasons=COMPLETE_REASONS,
-        reason_hint=_REASON_HINT,
+        reason_hint=REASON_HINT,
         typed=booking.reference,
     )
-    return [complete], blocked
+    return [complete], []
 
 
 def bookings_of(which: ColumnElement[bool], *, limit: int = 10) -> list[dict[str, Any]]:
@@ -252,25 +251,10 @@ def _facts(booking: Booking, told: story.Story) -> list[dict[str, Any]]:
                     {"label": "Intent", "value": payment.stripe_payment_intent_id, "kind": "mono"},
                     {"label": "Charge", "value": payment.stripe_charge_id, "kind": "mono"},
                     {"label": "Last refusal", "value": payment.failure_message, "kind": "text"},
-                    *(
-                        {"label": f"Refund {refund.stripe_refund_id or ''}", "value": refund.status, "kind": "chip"}
-                        for refund in told.refunds
-                        if refund.payment_id == payment.id
-                    ),
                 ],
             }
         )
     return groups
-
-
-def policy_in_words(policy: dict[str, Any]) -> str:
-    """What a guest who cancels gets back, by when."""
-    tiers = [
-        f"{tier['refundPercent']} % until {tier['daysBefore']} {'day' if tier['daysBefore'] == 1 else 'days'} before"
-        for tier in policy["tiers"]
-        if tier["refundPercent"]
-    ]
-    return f"{policy['name'].capitalize()}: {', '.join(tiers)}"
 
 
 def _statement(booking: Booking, told: story.Story) -> dict[str, Any]:

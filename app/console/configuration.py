@@ -1,4 +1,4 @@
-"""/console/settings/: what this process runs with, where each value came from, and what it means."""
+"""/console/settings/: what this process runs with and where it came from, and how much a role refunds alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import os
 import re
 from typing import Any
 
+from flask import request
 from flask_admin import expose
 from pydantic import SecretStr
+from werkzeug.wrappers import Response
 
 from app import storage
 from app.config import Settings, settings
-from app.console.base import ADMIN, Page
+from app.console import session
+from app.console.amounts import amount_typed, as_typed
+from app.console.base import ADMIN, Page, done, find, reason_given
+from app.money import written
+from app.payments import refund_approval
+from app.payments.models import RefundLimit
 
 # Group: setting: what it means. Every setting stands in one of them.
 MEANINGS: dict[str, dict[str, str]] = {
@@ -57,6 +64,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "claim_minutes": "How long somebody who does nothing is still shown to be looking at an item of a queue.",
         "undo_seconds": "How long a decision can be undone; until then nobody outside is told of it.",
         "commission_basis_points": "Our share of a booking's price: 1,500 is 15 %.",
+        "refund_approval_days": "How many days a refund waits for a second person before it is let go.",
+        "refund_twin_seconds": "How long the same refund of another person is taken for the same, unless it is meant.",
     },
 }
 # Secrets that are lists, and so no SecretStr.
@@ -80,7 +89,27 @@ class SettingsView(Page):
             {"title": title, "settings": [_line(found, name, meaning, from_demo) for name, meaning in names.items()]}
             for title, names in MEANINGS.items()
         ]
-        return str(self.render("console/settings/index.html", groups=groups))
+        limits = [
+            {
+                "id": limit.id,
+                "href": f"{self.url.rstrip('/')}/limits/{limit.id}",
+                "role": limit.role,
+                "currency": limit.currency,
+                "amount": as_typed(limit.amount_minor, limit.currency),
+            }
+            for limit in refund_approval.limits()
+        ]
+        return str(self.render("console/settings/index.html", groups=groups, limits=limits))
+
+    @expose("/limits/<int:limit_id>", methods=["POST"])  # type: ignore[untyped-decorator]
+    @session.confirmed
+    def set_limit(self, limit_id: int) -> Response:
+        """Change up to how much a role refunds alone."""
+        limit = find(RefundLimit, limit_id, "limit")
+        minor = amount_typed(request.form.get("amount", ""), limit.currency)
+        refund_approval.set_limit(limit.id, minor, by=session.actor(), reason=reason_given())
+        words = written(minor, limit.currency)
+        return done(f"{limit.role.capitalize()} refunds up to {words} alone now.", self.url.rstrip("/") + "/")
 
 
 def _line(found: Settings, name: str, meaning: str, from_demo: set[str]) -> dict[str, str]:

@@ -22,13 +22,14 @@ from app.catalog.policies import POLICIES, terms
 from app.catalog.time_zones import all_countries, all_zones
 from app.console import edit_forms, session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
-from app.console.bookings import bookings_of, policy_in_words
+from app.console.bookings import bookings_of
 from app.console.calendar import grid, month_of
 from app.console.day_form import SALES, DayForm
 from app.console.day_plan import days_in_words, plan_context, with_days
 from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
 from app.console.ordering import Sort
+from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.scope import PROVIDER
 from app.console.words import words_in

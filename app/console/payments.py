@@ -12,10 +12,12 @@ from sqlalchemy.orm import defer
 from app.bookings import story
 from app.bookings.models import Booking
 from app.catalog.models import Provider
+from app.console import disputed, session
 from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.record import Fact, Group, Phrase, Record
+from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.extensions import db
 from app.money import Money
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
@@ -95,6 +97,7 @@ class PaymentsView(RecordView):
         payment = find(Payment, payment_id, "payment")
         booking = db.session.get_one(Booking, payment.booking_id)
         told = story.tell_payment(payment)
+        actions, blocked = refund_actions(payment, session.actor())
         entries = db.session.scalars(
             select(LedgerEntry).where(LedgerEntry.payment_id == payment.id).order_by(LedgerEntry.id)
         ).all()
@@ -115,8 +118,16 @@ class PaymentsView(RecordView):
                     Phrase(text=booking.package_name),
                     Phrase("started", at=payment.created_at),
                 ),
+                lead=hold_in_words(payment),
+                actions=actions,
+                blocked=blocked,
                 statement=_statement(payment),
-                facts=(_at_stripe(payment), *_refunds(told.refunds), _work(payment)),
+                facts=(
+                    _at_stripe(payment),
+                    *disputed.groups([payment.id]),
+                    *refund_groups(told.refunds),
+                    _work(payment),
+                ),
                 timeline=told.moments,
                 has_segments=True,
             ),
@@ -220,23 +231,6 @@ def _at_stripe(payment: Payment) -> Group:
             Fact("Provider", provider.name),
         ),
     )
-
-
-def _refunds(refunds: Sequence[Refund]) -> list[Group]:
-    return [
-        Group(
-            f"Refund {number}" if len(refunds) > 1 else "Refund",
-            (
-                Fact("State", refund.status, "chip"),
-                Fact("Amount", Money(refund.amount_minor, refund.currency).json(), "money"),
-                Fact("Reason", refund.reason),
-                Fact("At Stripe", refund.stripe_refund_id, "mono"),
-                Fact("Asked", refund.created_at, "time"),
-                Fact("Failure", refund.failure_reason),
-            ),
-        )
-        for number, refund in enumerate(refunds, 1)
-    ]
 
 
 def _work(payment: Payment) -> Group:

@@ -92,6 +92,10 @@ class QueueView(Deciding):
         """What else an item's page shows, where its template is one of the queue's own."""
         return {}
 
+    def locked_first(self, row: Any) -> tuple[type[Model], int] | None:
+        """The row that the decisions' verbs lock before an item's own, if they do."""
+        return None
+
     def just_decided(self, by: Actor) -> Sequence[Any]:
         """The items that `by` decided on last, all in one go, as long as that can be undone."""
         return ()
@@ -342,7 +346,8 @@ class QueueView(Deciding):
         by.require(*chosen.may)
         row, asked = self._find(row_id), self._asked()[-1]
         try:
-            with meanwhile.as_seen(self.model, row_id, seen(), titles=self.titles):
+            parent = self.locked_first(row)
+            with meanwhile.as_seen(self.model, row_id, seen(), titles=self.titles, parent=parent):
                 chosen.verb(row_id, by=by, **given(chosen))
         except Conflict as conflict:
             flash(f"{conflict.detail} Nothing was changed.", "refused")

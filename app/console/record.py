@@ -44,13 +44,24 @@ class Phrase:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One of several ways of an action, of which its dialog sends one."""
+
+    value: str
+    label: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
 class Action:
     """A button of a record page: its POST goes to `href`, after a dialog when it is `danger` or needs a reason.
 
     `explain` says what it will do, in numbers. The dialog sends `reason`, chosen of `reasons` where there are some,
     with a `note` beside it; `reason_hint` says where they are kept and who doesn't see them. `key` is one lower-case
     letter or digit other than g, j, k, t, u and x. What can't be taken back asks for `typed`, which names what it is
-    done to; its route is `confirmation.typed`. With `is_link`, the button leads to a page of its own.
+    done to; its route is `confirmation.typed`. With `is_link`, the button leads to a page of its own. `statement` is
+    the money that it moves, as on the record itself; of `choices` the first is chosen, and sent as `choice`; `hidden`
+    fields say what was shown.
     """
 
     name: str
@@ -64,6 +75,10 @@ class Action:
     reason_hint: str = "Kept in its history, which only staff see."
     typed: str = ""
     is_link: bool = False
+    statement: Mapping[str, Any] | None = None
+    choices_title: str = ""
+    choices: Sequence[Choice] = ()
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

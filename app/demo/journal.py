@@ -48,7 +48,7 @@ class Journal:
         self._audit_ids = loading.ids(AuditEntry)
         self._audit = TableCopy(AuditEntry, loading, left_out=() if chain else ("transaction_id",))
         self._seals = TableCopy(AuditSeal, loading, left_out=("sealed_at",))
-        self._ledger = TableCopy(LedgerEntry, loading, left_out=("id",))
+        self._ledger = TableCopy(LedgerEntry, loading, left_out=("id", "reverses_id"))
         self._events = TableCopy(WebhookEvent, loading, left_out=("id",))
 
     def new_request_id(self, at: datetime) -> str:

@@ -23,6 +23,7 @@ from app.demo.reviews import Stayed
 from app.demo.stripe_objects import StripeLoading, event_payload, intent_object, refund_object
 from app.money import share
 from app.payments.models import Payment, Refund
+from app.payments.refunds import ALL_REASONS
 
 Plot = Literal[
     "paid",  # confirmed, and completed once the stay is over
@@ -41,6 +42,12 @@ Row = dict[str, Any]
 _TERMS = {policy: terms(policy) for policy in POLICIES}
 _PAID = ("paid", "declined_then_paid", "paid_late", "refunded")
 _LATE_PAYMENT_GRACE = timedelta(hours=1)
+# What a refund has that somebody asked for.
+_NOT_ASKED_FOR = {
+    **dict.fromkeys(("note", "client_key", "requested_by_id", "decided_by_id", "expires_at", "held_status")),
+    **dict.fromkeys(("provider_minor", "commission_minor", "goodwill_minor", "submission"), 0),
+    "kind": "owed_back",
+}
 _COMPLETED_FROM = time(12)
 # How often somebody who lets a booking go had asked for its payment intent before.
 _STARTED_PAYING = 0.6
@@ -193,6 +200,7 @@ class Lives:
             "commission_minor": share(total, self._business.commission_basis_points),
             "fee_minor": None,
             "refunded_minor": 0,
+            "disputed_minor": 0,
             "currency": booking["currency"],
             "idempotency_key": f"pay_{ordered_id(self._rng, at, 32)}",
             "stripe_payment_intent_id": None,
@@ -274,7 +282,6 @@ class Lives:
 
     def _refund(self, at: datetime, booking: Row, payment: Row, request_id: str) -> None:
         """All of a payment goes back at once."""
-        reason = "The payment came when the booking could not take it any more."
         submitted_at = at + timedelta(seconds=self._rng.uniform(0.1, 0.8))
         paid_at = submitted_at + timedelta(seconds=self._rng.uniform(0.3, 1.5))
         refund: Row = {
@@ -283,7 +290,9 @@ class Lives:
             "status": "APPROVED",
             "amount_minor": payment["amount_minor"],
             "currency": payment["currency"],
-            "reason": reason,
+            "reason": "late_payment",
+            **_NOT_ASKED_FOR,
+            "decided_at": at,
             "idempotency_key": f"refund_{ordered_id(self._rng, at, 32)}",
             "stripe_refund_id": None,
             "failure_reason": None,
@@ -299,9 +308,15 @@ class Lives:
         }
         subject = _subject(Refund, refund)
         self._journal.audit(
-            at, SYSTEM, "refund.approve", subject, (None, dict(refund)), request_id=request_id, reason=reason
+            at,
+            SYSTEM,
+            "refund.approve",
+            subject,
+            (None, dict(refund)),
+            request_id=request_id,
+            reason=ALL_REASONS["late_payment"],
         )
-        submitted = change(Refund, refund, status="SUBMITTED", submitted_at=submitted_at)
+        submitted = change(Refund, refund, status="SUBMITTED", submission=1, submitted_at=submitted_at)
         self._journal.audit(submitted_at, SYSTEM, "refund.submit", subject, submitted, request_id=request_id)
         succeeded = change(
             Refund,

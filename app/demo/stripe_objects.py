@@ -84,7 +84,7 @@ def refund_object(refund: dict[str, Any], payment: dict[str, Any]) -> dict[str, 
         "charge": payment["stripe_charge_id"],
         "created": int(refund["submitted_at"].timestamp()),
         "currency": refund["currency"].lower(),
-        "metadata": {"refund_id": str(refund["id"])},
+        "metadata": {"refund_id": str(refund["id"]), "submission": str(refund["submission"])},
         "payment_intent": payment["stripe_payment_intent_id"],
         "reason": None,
         "status": "succeeded",
@@ -175,7 +175,7 @@ def _line(
                     "balance_transaction": _transaction_of(refund["stripe_refund_id"]),
                     "amount": refund["amount_minor"],
                     "created": int(refund["submitted_at"].timestamp()),
-                    "metadata": {"refund_id": str(refund["id"])},
+                    "metadata": {"refund_id": str(refund["id"]), "submission": str(refund["submission"])},
                 }
                 for refund in refunds
             ],

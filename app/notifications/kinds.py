@@ -46,7 +46,19 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "booking_confirmed": Kind("Booking confirmed", {"booking": _HOTEL}),
-    "booking_cancelled": Kind("Booking cancelled", {"booking": _TOUR, "by": "provider"}),
+    "booking_cancelled": Kind(
+        "Booking cancelled",
+        {
+            "booking": _TOUR,
+            "by": "provider",
+            "paid": {
+                "refund": {"amount": 67_700, "currency": "USD"},
+                "before": {"amount": 10_000, "currency": "USD"},
+                "is_late": False,
+                "waits": False,
+            },
+        },
+    ),
     "hold_expired": Kind("Hold expired", {"booking": _HOTEL}),
     "payment_failed": Kind(
         "Payment failed",
@@ -55,6 +67,17 @@ KINDS: dict[str, Kind] = {
     "late_payment_refunded": Kind(
         "Late payment refunded",
         {"booking": _TOUR, "refund": {"amount": 77_700, "currency": "USD"}, "because": "hold_expired"},
+    ),
+    "dispute_deadline": Kind(
+        "Deadline of a dispute",
+        {
+            "reference": "TD-7K2QX-9M4RB",
+            "reason": "not received",
+            "amount": {"amount": 77_700, "currency": "USD"},
+            "due_by": "2026-11-25T23:59:59+00:00",
+            "hours": 72,
+            "link": f"{_LINK}/disputes/17/",
+        },
     ),
     "password_reset": Kind("Password reset", {"good_for": "an hour"}, {"link": f"{_LINK}/password/reset/…"}),
     "verify_email": Kind("Address to confirm", {"good_for": "7 days"}, {"link": f"{_LINK}/email/verify/…"}),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db import require_transaction
@@ -19,6 +20,16 @@ PROVIDER_PAYABLE = "provider_payable"
 COMMISSION_REVENUE = "commission_revenue"
 STRIPE_FEES = "stripe_fees"
 REFUNDS_PAYABLE = "refunds_payable"
+GOODWILL = "goodwill"
+DISPUTES_HELD = "disputes_held"
+DISPUTE_LOSSES = "dispute_losses"
+
+# Who bears a refund; what one posts when it is submitted, and takes back when it ends failed.
+_SHARES = {
+    "refund.provider_share": (PROVIDER_PAYABLE, REFUNDS_PAYABLE),
+    "refund.commission": (COMMISSION_REVENUE, REFUNDS_PAYABLE),
+    "refund.goodwill": (GOODWILL, REFUNDS_PAYABLE),
+}
 
 # Entry kind: (debited account, credited account).
 POSTINGS = {
@@ -27,8 +38,19 @@ POSTINGS = {
     # A payment that no booking can take: all of it is owed back to the traveller.
     "capture.owed_back": (STRIPE_BALANCE, REFUNDS_PAYABLE),
     "capture.stripe_fee": (STRIPE_FEES, STRIPE_BALANCE),
+    **_SHARES,
+    **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in _SHARES.items()},
     "refund.paid": (REFUNDS_PAYABLE, STRIPE_BALANCE),
     "refund.failed": (STRIPE_BALANCE, REFUNDS_PAYABLE),
+    "dispute.withdrawn": (DISPUTES_HELD, STRIPE_BALANCE),
+    "dispute.fee": (STRIPE_FEES, STRIPE_BALANCE),
+    "dispute.reinstated": (STRIPE_BALANCE, DISPUTES_HELD),
+    "dispute.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
+    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
+    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
+    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
+    # What had been refunded before the bank took it once more.
+    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
 }
 
 
@@ -51,6 +73,72 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
     )
 
 
+def refund_lines(*, provider_minor: int, commission_minor: int, goodwill_minor: int) -> dict[str, int]:
+    """What a refund of these shares posts when it is submitted: amounts in minor units by entry kind."""
+    return dict(zip(_SHARES, (provider_minor, commission_minor, goodwill_minor), strict=True))
+
+
+def post_refund_shares(payment: Payment, refund: Refund) -> None:
+    """A submitted refund is owed to the traveller by who bears it. One that was owed back all along posts nothing."""
+    amounts = refund_lines(
+        provider_minor=refund.provider_minor,
+        commission_minor=refund.commission_minor,
+        goodwill_minor=refund.goodwill_minor,
+    )
+    _post(payment, amounts, source_id=_submission_of(refund))
+
+
+def reverse_refund_shares(refund: Refund) -> None:
+    """A refund has failed for good: what its submission posted is taken back, entry by entry."""
+    require_transaction()
+    posted = select(LedgerEntry).where(LedgerEntry.source_id == _submission_of(refund), LedgerEntry.kind.in_(_SHARES))
+    _insert(
+        [
+            {
+                "kind": f"{entry.kind}.reversed",
+                "debit_account": entry.credit_account,
+                "credit_account": entry.debit_account,
+                "amount_minor": entry.amount_minor,
+                "currency": entry.currency,
+                "source_id": entry.source_id,
+                "payment_id": entry.payment_id,
+                "booking_id": entry.booking_id,
+                "provider_id": entry.provider_id,
+                "reverses_id": entry.id,
+            }
+            for entry in db.session.scalars(posted)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a payment has left for each side, in minor units; `owed_back` when it never was anybody's."""
+
+    provider_minor: int
+    commission_minor: int
+    owed_back: bool
+
+
+def sides_of(payment_id: int) -> Sides:
+    """Read what the entries of a payment say. A verb that acts on it holds the payment's lock."""
+    found = db.session.execute(_SIDES, {"payment_id": payment_id}).one()
+    return Sides(found.provider_minor, found.commission_minor, found.owed_back)
+
+
+_SIDES = text(
+    """
+    SELECT coalesce(sum(amount_minor) FILTER (WHERE credit_account = 'provider_payable'), 0)::bigint
+           - coalesce(sum(amount_minor) FILTER (WHERE debit_account = 'provider_payable'), 0)::bigint AS provider_minor,
+           coalesce(sum(amount_minor) FILTER (WHERE credit_account = 'commission_revenue'), 0)::bigint
+           - coalesce(sum(amount_minor) FILTER (WHERE debit_account = 'commission_revenue'), 0)::bigint
+           AS commission_minor,
+           coalesce(bool_or(kind = 'capture.owed_back'), false) AS owed_back
+    FROM ledger_entries WHERE payment_id = :payment_id
+    """
+)
+
+
 def post_refund_paid(payment: Payment, refund: Refund) -> None:
     """Money owed back has left for the traveller."""
     _post(payment, {"refund.paid": refund.amount_minor}, source_id=_stripe_id_of(refund))
@@ -61,24 +149,54 @@ def post_refund_failed(payment: Payment, refund: Refund) -> None:
     _post(payment, {"refund.failed": refund.amount_minor}, source_id=_stripe_id_of(refund))
 
 
+def post_dispute(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
+    """What a dispute moved, or who bears what it took, by entry kind; see `disputed`."""
+    _post(payment, amounts, source_id=stripe_dispute_id)
+
+
+def balance_of(payment_id: int, account: str) -> int:
+    """What a payment's entries leave on an account, debits less credits, in minor units."""
+    found: int = db.session.execute(
+        text(
+            """
+            SELECT coalesce(sum(CASE debit_account WHEN :account THEN amount_minor ELSE -amount_minor END), 0)::bigint
+            FROM ledger_entries WHERE payment_id = :payment_id AND :account IN (debit_account, credit_account)
+            """
+        ),
+        {"payment_id": payment_id, "account": account},
+    ).scalar_one()
+    return found
+
+
 def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
     require_transaction()
-    rows = [
-        {
-            "kind": kind,
-            "debit_account": POSTINGS[kind][0],
-            "credit_account": POSTINGS[kind][1],
-            "amount_minor": amount,
-            "currency": payment.currency,
-            "source_id": source_id,
-            "payment_id": payment.id,
-            "booking_id": payment.booking_id,
-            "provider_id": payment.provider_id,
-        }
-        for kind, amount in amounts.items()
-        if amount > 0
-    ]
-    db.session.execute(insert(LedgerEntry).values(rows).on_conflict_do_nothing(index_elements=["source_id", "kind"]))
+    _insert(
+        [
+            {
+                "kind": kind,
+                "debit_account": POSTINGS[kind][0],
+                "credit_account": POSTINGS[kind][1],
+                "amount_minor": amount,
+                "currency": payment.currency,
+                "source_id": source_id,
+                "payment_id": payment.id,
+                "booking_id": payment.booking_id,
+                "provider_id": payment.provider_id,
+            }
+            for kind, amount in amounts.items()
+            if amount > 0
+        ]
+    )
+
+
+def _insert(rows: list[dict[str, Any]]) -> None:
+    if rows:
+        new = insert(LedgerEntry).values(rows).on_conflict_do_nothing(index_elements=["source_id", "kind"])
+        db.session.execute(new)
+
+
+def _submission_of(refund: Refund) -> str:
+    return f"refund_{refund.id}.{refund.submission}"
 
 
 def _stripe_id_of(refund: Refund) -> str:
@@ -150,6 +268,66 @@ _CHECKS = (
             FROM ledger_entries WHERE kind IN ('refund.paid', 'refund.failed') GROUP BY source_id
         ) e ON e.source_id = r.stripe_refund_id
         WHERE coalesce(e.paid, 0) <> CASE r.status WHEN 'SUCCEEDED' THEN r.amount_minor ELSE 0 END
+          -- Stripe's balance pays at once, and the traveller's bank may take days.
+          AND NOT (r.status = 'SUBMITTED' AND e.paid = r.amount_minor)
+        """,
+    ),
+    (
+        "a refund whose shares disagree with what they posted",
+        """
+        SELECT 'submission ' || source_id || ' posted ' || coalesce(e.provider, 0) || ', ' || coalesce(e.commission, 0)
+               || ' and ' || coalesce(e.goodwill, 0) || ', is ' || coalesce(r.status, 'nobody''s')
+        FROM (SELECT source_id,
+                     sum(signed) FILTER (WHERE side LIKE 'refund.provider_share%') AS provider,
+                     sum(signed) FILTER (WHERE side LIKE 'refund.commission%') AS commission,
+                     sum(signed) FILTER (WHERE side LIKE 'refund.goodwill%') AS goodwill
+              FROM (SELECT source_id, kind AS side,
+                           CASE WHEN kind LIKE '%.reversed' THEN -amount_minor ELSE amount_minor END AS signed
+                    FROM ledger_entries
+                    WHERE kind IN ('refund.provider_share', 'refund.commission', 'refund.goodwill',
+                                   'refund.provider_share.reversed', 'refund.commission.reversed',
+                                   'refund.goodwill.reversed')) AS shares
+              GROUP BY source_id) e
+        FULL JOIN (SELECT 'refund_' || id || '.' || submission AS source_id, status,
+                          status IN ('SUBMITTED', 'SUCCEEDED') AS is_borne,
+                          provider_minor, commission_minor, goodwill_minor FROM refunds) r USING (source_id)
+        WHERE coalesce(e.provider, 0) <> CASE WHEN r.is_borne THEN r.provider_minor ELSE 0 END
+           OR coalesce(e.commission, 0) <> CASE WHEN r.is_borne THEN r.commission_minor ELSE 0 END
+           OR coalesce(e.goodwill, 0) <> CASE WHEN r.is_borne THEN r.goodwill_minor ELSE 0 END
+        """,
+    ),
+    (
+        "a reversal that is not the entry it takes back, turned round",
+        """
+        SELECT 'entry ' || e.id || ' (' || e.kind || ')'
+        FROM ledger_entries e LEFT JOIN ledger_entries was ON was.id = e.reverses_id
+        WHERE (e.reverses_id IS NOT NULL OR e.kind LIKE '%.reversed')
+          AND (e.kind, e.debit_account, e.credit_account, e.amount_minor, e.payment_id, e.source_id) IS DISTINCT FROM
+              (was.kind || '.reversed', was.credit_account, was.debit_account, was.amount_minor, was.payment_id,
+               was.source_id)
+        """,
+    ),
+    (
+        "a side of a payment that gave back more than it got",
+        """
+        SELECT 'payment ' || payment_id || ': ' || account || ' ' || sum(signed)
+        FROM (SELECT payment_id, credit_account AS account, amount_minor AS signed FROM ledger_entries
+              WHERE credit_account IN ('provider_payable', 'commission_revenue')
+              UNION ALL
+              SELECT payment_id, debit_account, -amount_minor FROM ledger_entries
+              WHERE debit_account IN ('provider_payable', 'commission_revenue')) AS sides
+        GROUP BY payment_id, account HAVING sum(signed) < 0
+        """,
+    ),
+    (
+        "a payment whose disputes hold something else than its entries say",
+        """
+        SELECT 'payment ' || p.id || ': disputed ' || p.disputed_minor || ', posted ' || coalesce(e.held, 0)
+        FROM payments p LEFT JOIN (
+            SELECT payment_id, sum(CASE kind WHEN 'dispute.withdrawn' THEN amount_minor ELSE -amount_minor END) AS held
+            FROM ledger_entries WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated') GROUP BY payment_id
+        ) e ON e.payment_id = p.id
+        WHERE p.disputed_minor <> least(greatest(coalesce(e.held, 0), 0), p.amount_minor)
         """,
     ),
     (

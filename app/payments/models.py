@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ColumnElement, FetchedValue, ForeignKey, Identity, Index, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ColumnElement,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Index,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model
@@ -44,6 +54,7 @@ class Payment(Stateful, Outbox):
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunded"),
         CheckConstraint("commission_minor BETWEEN 0 AND amount_minor", name="commission"),
+        CheckConstraint("disputed_minor BETWEEN 0 AND amount_minor", name="disputed"),
         Index("ix_payments_booking_id", "booking_id", "id"),
         Index("uq_payments_live", "booking_id", unique=True, postgresql_where=text("status <> 'CANCELLED'")),
         Index("ix_payments_created_at", "created_at", "id"),
@@ -60,6 +71,8 @@ class Payment(Stateful, Outbox):
     commission_minor: Mapped[int] = mapped_column(BigInteger)
     fee_minor: Mapped[int | None] = mapped_column(BigInteger)
     refunded_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    # What a dispute has withdrawn, while it is open or when it was lost.
+    disputed_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     currency: Mapped[str]
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     stripe_payment_intent_id: Mapped[str | None] = mapped_column(unique=True)
@@ -74,6 +87,10 @@ class Payment(Stateful, Outbox):
 class Refund(Stateful, Outbox):
     """Money going back to a traveller. A row of its own, never deleted; its key makes Stripe pay it once however often
     it is asked.
+
+    `kind` says who bears it: of a `standard` one the provider and we, each by their share; of `goodwill` we alone; what
+    is `owed_back` was never anybody's. The shares are fixed with each `submission` to Stripe. `reason` is a code,
+    `note` the words beside it. While it is on hold, `held_status` is where it goes on from.
     """
 
     JOB = "jobs.payments.submit_refund"
@@ -97,7 +114,23 @@ class Refund(Stateful, Outbox):
     __table_args__ = (
         status_check(MOVES),
         CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("kind IN ('standard', 'goodwill', 'owed_back')", name="kind"),
+        CheckConstraint(
+            "least(provider_minor, commission_minor, goodwill_minor) >= 0"
+            " AND provider_minor + commission_minor + goodwill_minor"
+            " = CASE WHEN submission = 0 OR kind = 'owed_back' THEN 0 ELSE amount_minor END",
+            name="shares",
+        ),
+        CheckConstraint("(status = 'ON_HOLD') = (held_status IS NOT NULL)", name="held"),
+        Index("ix_refunds_status", "status", "id"),
         Index("ix_refunds_payment_id", "payment_id"),
+        Index(
+            "uq_refunds_client_key",
+            "payment_id",
+            "client_key",
+            unique=True,
+            postgresql_where=text("client_key IS NOT NULL"),
+        ),
         Index("ix_refunds_due_at", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     )
 
@@ -106,7 +139,19 @@ class Refund(Stateful, Outbox):
     status: Mapped[str]
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="owed_back", server_default="owed_back")
+    provider_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    commission_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    goodwill_minor: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    submission: Mapped[int] = mapped_column(default=0, server_default="0")
     reason: Mapped[str]
+    note: Mapped[str | None]
+    client_key: Mapped[str | None]
+    requested_by_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
+    decided_by_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("users.id"))
+    decided_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    held_status: Mapped[str | None]
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     stripe_refund_id: Mapped[str | None] = mapped_column(unique=True)
     failure_reason: Mapped[str | None]
@@ -114,6 +159,42 @@ class Refund(Stateful, Outbox):
     submitted_at: Mapped[datetime | None]
     succeeded_at: Mapped[datetime | None]
     failed_at: Mapped[datetime | None]
+
+
+class PaymentHold(Model):
+    """Why nothing of a payment may be refunded or paid out: a `source`, such as an open dispute, until it lifts it."""
+
+    __tablename__ = "payment_holds"
+    __table_args__ = (
+        Index("ix_payment_holds_payment_id", "payment_id", "id"),
+        Index("uq_payment_holds_source", "source", unique=True, postgresql_where=text("lifted_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    payment_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("payments.id"))
+    source: Mapped[str]
+    reason: Mapped[str]
+    until: Mapped[datetime | None]
+    placed_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    placed_by: Mapped[str]
+    lifted_at: Mapped[datetime | None]
+    lifted_by: Mapped[str | None]
+    lifted_because: Mapped[str | None]
+
+
+class RefundLimit(Model):
+    """Up to how much somebody of a role may refund of one payment without a second person."""
+
+    __tablename__ = "refund_limits"
+    __table_args__ = (
+        CheckConstraint("amount_minor >= 0", name="amount"),
+        UniqueConstraint("role", "currency"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    role: Mapped[str]
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
 
 
 class WebhookEvent(Stateful, Outbox):
@@ -170,12 +251,19 @@ class LedgerEntry(Model):
     """An amount moved from the credited to the debited account: one row has both sides, so no row can be out of
     balance.
 
-    `source_id` is the Stripe object it stems from; with `kind` it is unique, so an event told twice posts nothing.
+    `source_id` is the object it stems from, most often Stripe's; with `kind` it is unique, so an event told twice posts
+    nothing. `reverses_id` is the entry that this one takes back, which happens once at most.
     """
 
     __tablename__ = "ledger_entries"
     __table_args__ = (
         Index("uq_ledger_entries_source", "source_id", "kind", unique=True),
+        Index(
+            "uq_ledger_entries_reverses_id",
+            "reverses_id",
+            unique=True,
+            postgresql_where=text("reverses_id IS NOT NULL"),
+        ),
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("debit_account <> credit_account", name="two_accounts"),
         Index("ix_ledger_entries_booking_id", "booking_id"),
@@ -198,3 +286,4 @@ class LedgerEntry(Model):
     payment_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("payments.id"))
     booking_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bookings.id"))
     provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))
+    reverses_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("ledger_entries.id"))

@@ -50,11 +50,19 @@ class Intent:
 
 @dataclass(frozen=True)
 class StripeRefund:
-    """A refund as Stripe sees it now."""
+    """A refund as Stripe sees it now. `refund_id` and `submission` are our marks, which one made in Stripe's dashboard
+    lacks; `came_back` says that the money is on our balance again.
+    """
 
     id: str
     status: str
     failure_reason: str | None
+    refund_id: int | None = None
+    submission: int = 0
+    intent_id: str | None = None
+    amount_minor: int = 0
+    has_left: bool = False
+    came_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,22 +167,24 @@ def cancel_intent(intent_id: str) -> Intent:
     return _ask(lambda client: _intent(client.v1.payment_intents.cancel(intent_id)))
 
 
-def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int) -> StripeRefund:
+def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int, submission: int) -> StripeRefund:
     """Refund part or all of a paid intent, once however often it is asked with this key.
 
     Raises Unavailable, KeptFailure, Conflict.
     """
-    parameters: Any = {"payment_intent": intent_id, "amount": amount_minor, "metadata": {"refund_id": str(refund_id)}}
+    marks = {"refund_id": str(refund_id), "submission": str(submission)}
+    parameters: Any = {"payment_intent": intent_id, "amount": amount_minor, "metadata": marks}
     return _ask(lambda client: _refund(client.v1.refunds.create(parameters, {"idempotency_key": key})))
 
 
-def find_refund(*, intent_id: str, refund_id: int) -> StripeRefund | None:
-    """The refund that was made for one of ours, whatever became of the answer. Raises Unavailable."""
+def find_refund(*, intent_id: str, refund_id: int, submission: int) -> StripeRefund | None:
+    """The refund that was made for a submission of ours, whatever became of the answer. Raises Unavailable."""
 
     def look(client: stripe.StripeClient) -> StripeRefund | None:
         for found in client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}).auto_paging_iter():
-            if (found.metadata.to_dict() if found.metadata else {}).get("refund_id") == str(refund_id):
-                return _refund(found)
+            refund = _refund(found)
+            if (refund.refund_id, refund.submission) == (refund_id, submission):
+                return refund
         return None
 
     return _ask(look)
@@ -371,4 +381,21 @@ def _intent(found: stripe.PaymentIntent) -> Intent:
 
 
 def _refund(found: stripe.Refund) -> StripeRefund:
-    return StripeRefund(found.id, found.status or "pending", getattr(found, "failure_reason", None))
+    marks = found.metadata.to_dict() if found.metadata else {}
+    intent = found.payment_intent
+    return StripeRefund(
+        id=found.id,
+        status=found.status or "pending",
+        failure_reason=getattr(found, "failure_reason", None),
+        refund_id=_number(marks.get("refund_id")),
+        # What was made before submissions were numbered has none.
+        submission=_number(marks.get("submission")) or 0,
+        intent_id=intent.id if isinstance(intent, stripe.PaymentIntent) else intent,
+        amount_minor=found.amount,
+        has_left=found.balance_transaction is not None,
+        came_back=getattr(found, "failure_balance_transaction", None) is not None,
+    )
+
+
+def _number(mark: str | None) -> int | None:
+    return int(mark) if mark and mark.isascii() and mark.isdigit() else None

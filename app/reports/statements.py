@@ -197,6 +197,61 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "What a dispute has moved is posted, and once it is lost all it took is borne by somebody",
+        """
+        WITH told AS (
+            SELECT stripe_dispute_id AS source_id, max(payment_id) AS payment_id, bool_or(status = 'LOST') AS is_lost,
+                   sum(withdrawn_minor) AS withdrawn, sum(reinstated_minor) AS reinstated, sum(fee_minor) AS fee,
+                   sum(fee_returned_minor) AS fee_returned
+            FROM disputes WHERE source = 'CHARGEBACK' GROUP BY stripe_dispute_id),
+        posted AS (
+            SELECT source_id, sum(amount_minor) FILTER (WHERE kind = 'dispute.withdrawn') AS withdrawn,
+                   sum(amount_minor) FILTER (WHERE kind = 'dispute.reinstated') AS reinstated,
+                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee') AS fee,
+                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee_returned') AS fee_returned,
+                   sum(amount_minor) FILTER (WHERE starts_with(kind, 'dispute.lost.')) AS borne
+            FROM ledger_entries
+            WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated', 'dispute.fee', 'dispute.fee_returned',
+                           'dispute.lost.provider_share', 'dispute.lost.commission', 'dispute.lost.owed_back',
+                           'dispute.lost.excess')
+            GROUP BY source_id)
+        SELECT source_id || ': took ' || coalesce(t.withdrawn, 0) || ' and a fee of ' || coalesce(t.fee, 0)
+               || ', gave back ' || coalesce(t.reinstated, 0) || ' and ' || coalesce(t.fee_returned, 0) || ', posted '
+               || coalesce(p.withdrawn, 0) || ', ' || coalesce(p.fee, 0) || ', ' || coalesce(p.reinstated, 0) || ', '
+               || coalesce(p.fee_returned, 0) || ' and borne ' || coalesce(p.borne, 0)
+        FROM told t FULL JOIN posted p USING (source_id)
+        WHERE (coalesce(t.withdrawn, 0), coalesce(t.fee, 0), coalesce(t.reinstated, 0), coalesce(t.fee_returned, 0),
+               CASE WHEN t.is_lost THEN t.withdrawn - t.reinstated ELSE 0 END)
+              <> (coalesce(p.withdrawn, 0), coalesce(p.fee, 0), coalesce(p.reinstated, 0), coalesce(p.fee_returned, 0),
+                  coalesce(p.borne, 0))
+        """,
+    ),
+    Invariant(
+        "A payment is held while a dispute over it is undecided, but where somebody lifted that",
+        """
+        SELECT 'dispute ' || d.id || ' is ' || d.status || ', its payment is '
+               || CASE WHEN h.id IS NULL THEN 'not held' ELSE 'held' END
+        FROM disputes d LEFT JOIN payment_holds h ON h.source = 'dispute:' || d.id AND h.lifted_at IS NULL
+        WHERE (h.id IS NOT NULL)
+              <> (d.status IN ('OPEN', 'UNDER_REVIEW', 'EVIDENCE_SUBMITTED') AND d.hold_lifted_at IS NULL)
+        """,
+    ),
+    Invariant(
+        "A refund is on hold exactly while its payment is held, and one that waits for approval says until when",
+        """
+        SELECT 'refund ' || r.id || ' is ' || r.status || ', its payment is held by ' || h.source
+        FROM refunds r JOIN payment_holds h ON h.payment_id = r.payment_id AND h.lifted_at IS NULL
+        WHERE r.status IN ('PENDING_APPROVAL', 'APPROVED')
+        UNION ALL
+        SELECT 'refund ' || r.id || ' is on hold, but nothing holds its payment' FROM refunds r
+        WHERE r.status = 'ON_HOLD' AND NOT EXISTS (
+            SELECT FROM payment_holds h WHERE h.payment_id = r.payment_id AND h.lifted_at IS NULL)
+        UNION ALL
+        SELECT 'refund ' || id || ' waits for approval for ever' FROM refunds
+        WHERE status = 'PENDING_APPROVAL' AND expires_at IS NULL
+        """,
+    ),
+    Invariant(
         "A row that waits for work says when it is due, and one that is done is not due",
         """
         SELECT 'event ' || stripe_event_id || ' is ' || status || ', due ' || coalesce(CAST(due_at AS text), 'never')
@@ -223,6 +278,9 @@ INVARIANTS = (
         UNION ALL
         SELECT 'payment ' || id || ' since ' || due_at || ': ' || coalesce(last_error, 'never tried')
         FROM payments WHERE due_at < now() - interval '2 minutes'
+        UNION ALL
+        SELECT 'dispute ' || id || ' since ' || due_at || ': ' || coalesce(last_error, 'never tried')
+        FROM disputes WHERE due_at < now() - interval '2 minutes'
         UNION ALL
         SELECT 'review ' || id || ' since ' || undo_until || ': its decision can''t be undone, and is not told'
         FROM reviews WHERE undo_until < now() - interval '2 minutes'

@@ -16,7 +16,7 @@ from app.payments import ledger, stripe_gateway
 from app.payments.stripe_gateway import BalanceTransaction
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
 
-STRIPE = "The ledger and Stripe agree on every charge, fee and refund"
+STRIPE = "The ledger and Stripe agree on every charge, fee, refund and dispute"
 
 # What happened at Stripe is known here within a minute; what is younger than this may still be on its way.
 _IN_FLIGHT = timedelta(minutes=2)
@@ -32,19 +32,24 @@ _KINDS = {
     "refund_failure": "refund.failed",
     "payment_failure_refund": "refund.failed",
 }
+# What a dispute takes and gives back has the same type (https://docs.stripe.com/disputes/how-disputes-work).
+_WITHDRAWN, _REINSTATED = "dispute.withdrawn", "dispute.reinstated"
+# The kind that books the fee beside each.
+_FEES = {"capture.": "capture.stripe_fee", _WITHDRAWN: "dispute.fee", _REINSTATED: "dispute.fee_returned"}
 
 _DIFFERENCES = text(
     """
     SELECT told.source || ': at Stripe ' || told.amount || ' and a fee of ' || told.fee || ', in the ledger '
            || coalesce(booked.amount, 0) || ' and ' || coalesce(booked.fee, 0)
-    FROM unnest(CAST(:sources AS text[]), CAST(:kinds AS text[]), CAST(:amounts AS bigint[]), CAST(:fees AS bigint[]))
-         AS told(source, kind, amount, fee)
+    FROM unnest(CAST(:sources AS text[]), CAST(:kinds AS text[]), CAST(:fee_kinds AS text[]),
+                CAST(:amounts AS bigint[]), CAST(:fees AS bigint[])) AS told(source, kind, fee_kind, amount, fee)
     CROSS JOIN LATERAL (
         SELECT sum(CASE debit_account WHEN :balance THEN amount_minor ELSE -amount_minor END)
-                   FILTER (WHERE e.kind <> 'capture.stripe_fee') AS amount,
-               sum(amount_minor) FILTER (WHERE e.kind = 'capture.stripe_fee') AS fee
+                   FILTER (WHERE e.kind <> told.fee_kind) AS amount,
+               sum(CASE credit_account WHEN :balance THEN amount_minor ELSE -amount_minor END)
+                   FILTER (WHERE e.kind = told.fee_kind) AS fee
         FROM ledger_entries e
-        WHERE e.source_id = told.source AND starts_with(e.kind, told.kind)) AS booked
+        WHERE e.source_id = told.source AND (starts_with(e.kind, told.kind) OR e.kind = told.fee_kind)) AS booked
     WHERE told.amount <> coalesce(booked.amount, 0) OR told.fee <> coalesce(booked.fee, 0)
     """
 )
@@ -52,8 +57,10 @@ _DIFFERENCES = text(
 _POSTED = text(
     """
     SELECT source_id, min(kind) AS kind,
-           CASE WHEN starts_with(kind, 'refund.') THEN kind ELSE 'capture.' END AS booked_as
-    FROM ledger_entries WHERE posted_at < :until AND kind <> 'capture.stripe_fee' GROUP BY source_id, booked_as
+           CASE WHEN starts_with(kind, 'capture.') THEN 'capture.' ELSE kind END AS booked_as
+    FROM ledger_entries
+    WHERE posted_at < :until AND kind <> ALL(:fee_kinds) AND :balance IN (debit_account, credit_account)
+    GROUP BY source_id, booked_as
     """
 )
 
@@ -77,7 +84,10 @@ def check() -> Finding:
     except TripdeskError as error:
         return Finding(STRIPE, [f"Stripe could not be asked: {error.detail}"])
     with at_leisure():
-        posted = db.session.execute(_POSTED.execution_options(yield_per=10_000), {"until": started})
+        posted = db.session.execute(
+            _POSTED.execution_options(yield_per=10_000),
+            {"until": started, "balance": ledger.STRIPE_BALANCE, "fee_kinds": list(_FEES.values())},
+        )
         for source, kind, booked_as in posted:
             if (booked_as, source) not in seen and len(wrong) <= MOST_LINES:
                 wrong.append(f"{source}: posted as {kind}, but Stripe doesn't know it")
@@ -86,7 +96,7 @@ def check() -> Finding:
 
 
 def _out_of_place(row: BalanceTransaction, seen: set[tuple[str, str]]) -> list[str]:
-    kind = _KINDS.get(row.type)
+    kind = _kind_of(row)
     if kind is None or row.source_id is None:
         return [f"{row.id}: a {row.type} of {row.amount_minor}, which the ledger has no posting for"]
     if (kind, row.source_id) in seen:
@@ -95,17 +105,24 @@ def _out_of_place(row: BalanceTransaction, seen: set[tuple[str, str]]) -> list[s
     return []
 
 
+def _kind_of(row: BalanceTransaction) -> str | None:
+    if row.type == "adjustment" and (row.source_id or "").startswith(("dp_", "du_")):
+        return _WITHDRAWN if row.amount_minor < 0 else _REINSTATED
+    return _KINDS.get(row.type)
+
+
 def _differences(rows: list[BalanceTransaction]) -> list[str]:
-    known = [row for row in rows if row.type in _KINDS]
+    known = [(row, kind) for row in rows if (kind := _kind_of(row)) is not None]
     with at_leisure():
         return list(
             db.session.scalars(
                 _DIFFERENCES,
                 {
-                    "sources": [row.source_id for row in known],
-                    "kinds": [_KINDS[row.type] for row in known],
-                    "amounts": [row.amount_minor for row in known],
-                    "fees": [row.fee_minor for row in known],
+                    "sources": [row.source_id for row, _ in known],
+                    "kinds": [kind for _, kind in known],
+                    "fee_kinds": [_FEES.get(kind, "") for _, kind in known],
+                    "amounts": [row.amount_minor for row, _ in known],
+                    "fees": [row.fee_minor for row, _ in known],
                     "balance": ledger.STRIPE_BALANCE,
                 },
             ).fetchmany(MOST_LINES + 1)

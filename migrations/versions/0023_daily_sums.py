@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 
 SUMS = ("ledger_days", "revenue_days", "activity_days")
 

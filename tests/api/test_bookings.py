@@ -146,10 +146,10 @@ def test_one_sees_ones_own_bookings_newest_first_and_nobody_elses(caller: Caller
     assert page["nextCursor"] is None
 
 
-@pytest.mark.parametrize("path", ["", "/payment-intent", "/cancel"])
+@pytest.mark.parametrize("path", ["", "/payment-intent", "/cancel", "/cancellation"])
 def test_another_persons_booking_is_404_like_none(caller: Caller, path: str) -> None:
     booking = factories.booking()
-    ask = caller.post if path else caller.get
+    ask = caller.post if path in ("/payment-intent", "/cancel") else caller.get
     other = problem(ask(f"/bookings/{booking.id}{path}"), 404)
     none = problem(ask(f"/bookings/{2**62}{path}"), 404)
     assert other["detail"] == none["detail"]
@@ -199,7 +199,6 @@ def test_pay_decline_pay_again_confirmed(caller: Caller) -> None:
     assert (caller.get(f"/bookings/{booking['id']}").json or {})["status"] == "CONFIRMED"
     assert factories.stock(package) == (0, 1)
     problem(caller.post(f"/bookings/{booking['id']}/payment-intent"), 409)
-    problem(caller.post(f"/bookings/{booking['id']}/cancel"), 409)
 
 
 def test_stripe_out_of_reach_is_503_with_retry_after_and_nothing_is_lost(caller: Caller, switches: Any) -> None:
@@ -219,6 +218,50 @@ def test_cancelling_gives_the_stock_back_and_a_body_is_optional(caller: Caller) 
     assert (answer.status_code, (answer.json or {})["status"]) == (200, "CANCELLED_BY_GUEST")
     assert factories.stock(package) == (0, 0)
     problem(caller.post(f"/bookings/{booking['id']}/cancel"), 409)
+
+
+def test_a_paid_booking_is_previewed_and_cancelled_with_its_refund(caller: Caller) -> None:
+    package = factories.package(cancellation_policy="flexible", time_zone="Asia/Kathmandu")
+    booking = factories.paid_booking(of=package, by=factories.actor(caller.person))
+    preview = caller.get(f"/bookings/{booking.id}/cancellation").json or {}
+    everything, nothing = {"amount": 20_000, "currency": "USD"}, {"amount": 0, "currency": "USD"}
+    money = {name: preview[name] for name in ("paid", "refunded", "refund", "kept")}
+    assert money == {"paid": everything, "refunded": nothing, "refund": everything, "kept": nothing}
+    policy = preview["policy"]
+    assert (policy["name"], policy["timeZone"], policy["refundPercent"]) == ("flexible", "Asia/Kathmandu", 100)
+    # The day of the start begins at midnight there.
+    assert policy["until"] == f"{FIRST - timedelta(days=1)}T18:15:00Z"
+
+    changed = caller.post(f"/bookings/{booking.id}/cancel", {"expectedRefund": {**everything, "amount": 10_000}})
+    assert "$200.00 now, not $100.00" in problem(changed, 409)["detail"]
+    assert factories.reread(booking).status == "CONFIRMED"
+
+    answer = caller.post(f"/bookings/{booking.id}/cancel", {"expectedRefund": preview["refund"]}, key="cancel")
+    body = answer.json or {}
+    assert (answer.status_code, body["status"]) == (200, "CANCELLED_BY_GUEST")
+    assert body["refund"] == {"amount": everything, "status": "APPROVED"}
+    again = caller.post(f"/bookings/{booking.id}/cancel", {"expectedRefund": preview["refund"]}, key="cancel")
+    assert (again.data, again.headers["Idempotent-Replayed"]) == (answer.data, "true")
+    problem(caller.post(f"/bookings/{booking.id}/cancel"), 409)
+    problem(caller.get(f"/bookings/{booking.id}/cancellation"), 409)
+
+
+def test_an_unpaid_booking_has_nothing_to_give_back(caller: Caller) -> None:
+    booking = caller.post("/bookings", wish(factories.package())).json or {}
+    preview = caller.get(f"/bookings/{booking['id']}/cancellation").json or {}
+    assert {preview[name]["amount"] for name in ("paid", "refunded", "refund", "kept")} == {0}
+    answer = caller.post(f"/bookings/{booking['id']}/cancel", {"expectedRefund": preview["refund"]})
+    assert (answer.status_code, (answer.json or {})["refund"]) == (200, None)
+
+
+@pytest.mark.parametrize(
+    "expected", [{"amount": -1, "currency": "USD"}, {"amount": "1", "currency": "USD"}, {"amount": 1}, 5]
+)
+def test_an_odd_expectation_is_422(caller: Caller, expected: Any) -> None:
+    booking = caller.post("/bookings", wish(factories.package())).json or {}
+    wrong = wrong_fields(caller.post(f"/bookings/{booking['id']}/cancel", {"expectedRefund": expected}))
+    assert all(name.startswith("expectedRefund") for name in wrong)
+    assert (caller.get(f"/bookings/{booking['id']}").json or {})["status"] == "PENDING_PAYMENT"
 
 
 @pytest.mark.parametrize("reason", ["a\x00b", "bell\x07", "x" * 1001, 7])

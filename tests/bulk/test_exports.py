@@ -28,6 +28,8 @@ from app.reviews.models import Review
 from jobs import bulk as job
 from tests import factories, queued
 from tests.bulk.runs import Waiting, asked, moderator, reread
+from tests.disputes.disputing import disputed
+from tests.payments.refunding import ask, payment_of
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +139,8 @@ def test_a_row_that_is_gone_is_told_as_skipped_and_the_others_are_there(app: Fla
 def test_every_column_of_every_export_can_be_read(app: Flask) -> None:
     admin = somebody("admin")
     paid = factories.paid_booking()
+    ask(payment_of(paid), 100)
+    disputed(payment_of(factories.paid_booking()))
     factories.review()
     with transaction():
         db.session.execute(

@@ -100,16 +100,6 @@ def test_a_write_is_never_a_get(app: Flask) -> None:
     assert factories.reread(booking).status == "PENDING_PAYMENT"
 
 
-def test_a_paid_booking_says_why_it_cannot_be_cancelled_and_refuses(app: Flask) -> None:
-    booking = factories.paid_booking()
-    browser = signed_in(app, "support")
-    assert "It is paid; a paid booking is cancelled with a refund." in browser.get(page_of(booking)).text
-    form = {"reason": "x", "typed": booking.reference}
-    answer = browser.post(f"{page_of(booking)}cancel/support", form, token_from=page_of(booking))
-    assert answer.status_code == 409
-    assert factories.reread(booking).status == "CONFIRMED"
-
-
 def test_the_page_tells_the_whole_story_with_its_money(app: Flask) -> None:
     booking = factories.paid_booking(of=factories.package(name="Fjord <b>house</b>"))
     payment = payments.live_payment(booking.id)

@@ -18,6 +18,8 @@ from tests.one_of_each import OBJECTS
 ASKED = {
     "bookings.cancel": "cancellation",
     "bookings.complete": "ended_stay",
+    "disputes.submit": "staged_dispute",
+    "disputes.accept": "accepted_dispute",
     "staff.reset_two_factor": "guarded_one",
 }
 

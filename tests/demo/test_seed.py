@@ -319,7 +319,11 @@ def test_a_seeded_payment_can_be_refunded_at_the_local_stripe(fresh: Flask) -> N
     demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
     payment = db.session.scalars(select(Payment).where(Payment.status == "SUCCEEDED").limit(1)).one()
     refund = stripe_gateway.create_refund(
-        intent_id=payment.stripe_payment_intent_id or "", amount_minor=payment.amount_minor, key="demo", refund_id=1
+        intent_id=payment.stripe_payment_intent_id or "",
+        amount_minor=payment.amount_minor,
+        key="demo",
+        refund_id=1,
+        submission=1,
     )
     assert refund.status == "succeeded"
 

@@ -174,6 +174,34 @@ PLANTED = {
 }
 
 
+_SHARE = (
+    " INSERT INTO ledger_entries (kind, debit_account, credit_account, amount_minor, currency, source_id, payment_id,"
+    " booking_id, provider_id) SELECT '{kind}', '{debit}', '{credit}', {minor}, 'USD', '{source}', id, booking_id,"
+    " provider_id FROM payments WHERE succeeded_at IS NOT NULL"
+)
+_OF_PROVIDER = {"kind": "refund.provider_share", "debit": "provider_payable", "credit": "refunds_payable"}
+PLANTED |= {
+    "a share that no refund bears": (
+        _SHARE.format(**_OF_PROVIDER, minor=5, source="refund_1.1"),
+        "shares disagree with what they posted: submission refund_1.1 posted 5, 0 and 0, is nobody's",
+    ),
+    "a reversal of nothing": (
+        _SHARE.format(
+            kind="refund.commission.reversed",
+            debit="refunds_payable",
+            credit="commission_revenue",
+            minor=5,
+            source="refund_1.1",
+        ),
+        "a reversal that is not the entry it takes back",
+    ),
+    "more of a side than it got": (
+        _SHARE.format(**_OF_PROVIDER, minor=17_001, source="refund_1.1"),
+        "a side of a payment that gave back more than it got: payment",
+    ),
+}
+
+
 @pytest.mark.parametrize(("fault", "words"), PLANTED.values(), ids=PLANTED.keys())
 def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) -> None:
     factories.paid_booking()

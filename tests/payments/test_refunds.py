@@ -16,8 +16,7 @@ from app.bookings.models import Booking
 from app.db import lock, transaction, utcnow
 from app.errors import Unavailable
 from app.extensions import db
-from app.payments import inbox, stripe_gateway
-from app.payments import service as payments
+from app.payments import inbox, refund_submission, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.payments.stripe_gateway import StripeRefund
 from app.queue import BACKOFF_SECONDS, MAX_ATTEMPTS, sweep
@@ -72,7 +71,7 @@ def make_due(refund: Refund) -> None:
 
 def test_a_refund_is_submitted_paid_and_posted(app: Flask) -> None:
     refund = owed_back()
-    payments.submit_refund(refund.id)
+    refund_submission.submit(refund.id)
     refund = factories.reread(refund)
     assert (refund.status, refund.due_at) == ("SUCCEEDED", None)
     assert None not in (refund.submitted_at, refund.succeeded_at, refund.stripe_refund_id)
@@ -89,8 +88,8 @@ def test_a_refund_is_submitted_paid_and_posted(app: Flask) -> None:
 
 def test_submitting_twice_pays_once(app: Flask) -> None:
     refund = owed_back()
-    payments.submit_refund(refund.id)
-    payments.submit_refund(refund.id)
+    refund_submission.submit(refund.id)
+    refund_submission.submit(refund.id)
     assert len(at_stripe(refund)) == 1
     assert postings(refund) == {"refund.paid": 20_000}
 
@@ -98,10 +97,10 @@ def test_submitting_twice_pays_once(app: Flask) -> None:
 def test_two_workers_at_once_pay_once(app: Flask) -> None:
     refund = owed_back()
     refund_id = refund.id
-    outcomes = at_once(app, *[lambda: payments.submit_refund(refund_id)] * 3)
+    outcomes = at_once(app, *[lambda: refund_submission.submit(refund_id)] * 3)
     assert [outcome for outcome in outcomes if outcome is not None and not isinstance(outcome, Unavailable)] == []
     make_due(refund)
-    payments.submit_refund(refund_id)
+    refund_submission.submit(refund_id)
     assert factories.reread(refund).status == "SUCCEEDED"
     assert len(at_stripe(refund)) == 1
     assert postings(refund) == {"refund.paid": 20_000}
@@ -133,8 +132,8 @@ def test_a_worker_that_died_after_stripe_did_the_work_is_followed_by_one_that_pa
     refund = owed_back()
     key, intent_id = refund.idempotency_key, payment_of(refund).stripe_payment_intent_id or ""
     refund = factories.reread(refund)
-    stripe_gateway.create_refund(intent_id=intent_id, amount_minor=20_000, key=key, refund_id=refund.id)
-    payments.submit_refund(factories.reread(refund).id)
+    stripe_gateway.create_refund(intent_id=intent_id, amount_minor=20_000, key=key, refund_id=refund.id, submission=1)
+    refund_submission.submit(factories.reread(refund).id)
     assert factories.reread(refund).status == "SUCCEEDED"
     assert len(at_stripe(refund)) == 1
 
@@ -169,7 +168,7 @@ def test_what_stripe_refuses_has_failed_and_is_not_posted(app: Flask) -> None:
         timeout=10,
     )
     assert taken.ok
-    payments.submit_refund(factories.reread(refund).id)
+    refund_submission.submit(factories.reread(refund).id)
     row = factories.reread(refund)
     assert (row.status, row.due_at) == ("FAILED", None)
     assert "refunded" in row.failure_reason
@@ -179,9 +178,10 @@ def test_what_stripe_refuses_has_failed_and_is_not_posted(app: Flask) -> None:
 
 def test_a_pending_refund_is_settled_by_its_event(app: Flask) -> None:
     refund = owed_back("pm_card_pendingRefund")
-    payments.submit_refund(refund.id)
+    refund_submission.submit(refund.id)
     row = factories.reread(refund)
-    assert (row.status, postings(refund)) == ("SUBMITTED", {})
+    # Stripe takes it from the balance at once.
+    assert (row.status, postings(refund)) == ("SUBMITTED", {"refund.paid": 20_000})
     assert row.due_at > utcnow() + timedelta(hours=5)
     wait_for(lambda: at_stripe(refund)[0]["status"] == "succeeded", "Stripe to settle the refund")
     inbox.receive(factories.event("refund.updated", {"id": row.stripe_refund_id, "object": "refund"}))
@@ -192,17 +192,17 @@ def test_a_pending_refund_is_settled_by_its_event(app: Flask) -> None:
 
 def test_a_pending_refund_whose_event_never_comes_is_looked_up(app: Flask) -> None:
     refund = owed_back("pm_card_pendingRefund")
-    payments.submit_refund(refund.id)
+    refund_submission.submit(refund.id)
     wait_for(lambda: at_stripe(refund)[0]["status"] == "succeeded", "Stripe to settle the refund")
     make_due(refund)
-    payments.submit_refund(factories.reread(refund).id)
+    refund_submission.submit(factories.reread(refund).id)
     assert factories.reread(refund).status == "SUCCEEDED"
     assert len(at_stripe(refund)) == 1
 
 
 def test_a_refund_that_fails_late_is_owed_again(app: Flask) -> None:
     refund = owed_back("pm_card_refundFail")
-    payments.submit_refund(refund.id)
+    refund_submission.submit(refund.id)
     row = factories.reread(refund)
     assert (row.status, payment_of(refund).status) == ("SUCCEEDED", "REFUNDED")
     wait_for(lambda: at_stripe(refund)[0]["status"] == "failed", "Stripe to fail the refund")
@@ -219,11 +219,11 @@ def test_a_refund_that_fails_late_is_owed_again(app: Flask) -> None:
 
 def test_told_twice_that_a_refund_is_paid_it_is_posted_once(app: Flask) -> None:
     refund = owed_back()
-    payments.submit_refund(refund.id)
+    refund_submission.submit(refund.id)
     row = factories.reread(refund)
     for _ in range(2):
         with transaction():
-            payments.settle_refund(row.id, StripeRefund(row.stripe_refund_id, "succeeded", None))
+            refund_submission.settle(row.id, StripeRefund(row.stripe_refund_id, "succeeded", None))
     assert postings(refund) == {"refund.paid": 20_000}
     assert payment_of(refund).refunded_minor == 20_000
 

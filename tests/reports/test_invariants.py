@@ -24,7 +24,22 @@ from app.reports.statements import INVARIANTS
 from tests.conftest import STRIPE_KEY, run_local_stripe
 
 # A piece of a statement, and what is planted to see it found broken.
+_A_DISPUTE = (
+    "INSERT INTO disputes (source, status, payment_id, booking_id, amount_minor, currency, reason, stripe_dispute_id,"
+    " stripe_status, answer_by, opened_at, request_id, {column})"
+    " SELECT 'CHARGEBACK', 'OPEN', id, booking_id, amount_minor, currency, 'fraudulent', 'du_nobody_posted',"
+    " 'needs_response', now(), now(), 'r', {value} FROM payments WHERE succeeded_at IS NOT NULL LIMIT 1"
+)
+
 FAULTS = {
+    "What a dispute has moved is posted": (
+        _A_DISPUTE.format(column="withdrawn_minor", value=1),
+        _A_DISPUTE.format(column="reinstated_minor", value=1),
+        _A_DISPUTE.format(column="fee_minor", value=1),
+        _A_DISPUTE.format(column="fee_returned_minor", value=1),
+        _A_DISPUTE.format(column="withdrawn_minor", value=1).replace("'OPEN'", "'LOST'"),
+    ),
+    "held while a dispute over it is undecided": (_A_DISPUTE.format(column="fee_minor", value=0),),
     "stock held and booked": (
         "UPDATE availability SET booked = booked - 1 WHERE booked > 0",
         "UPDATE availability SET held = held + 1 WHERE held + booked < capacity",
@@ -123,6 +138,13 @@ FAULTS = {
         "UPDATE refunds SET succeeded_at = NULL",
         "UPDATE refunds SET submitted_at = created_at - interval '1 second'",
         "UPDATE refunds SET status = 'SUBMITTED', submitted_at = NULL, succeeded_at = NULL",
+    ),
+    "on hold exactly while its payment is held": (
+        "UPDATE refunds SET status = 'ON_HOLD', held_status = 'APPROVED'",
+        "UPDATE refunds SET status = 'PENDING_APPROVAL'",
+        "WITH held AS (INSERT INTO payment_holds (payment_id, source, reason, placed_by)"
+        " SELECT payment_id, 'planted:' || id, 'planted', 'planted' FROM refunds)"
+        " UPDATE refunds SET status = 'APPROVED', due_at = now()",
     ),
     "says when it is due": (
         "UPDATE webhook_events SET status = 'RECEIVED'",

@@ -1,0 +1,191 @@
+"""Refunds at Stripe: submitted by a job, settled by what Stripe says, and those that were made in its dashboard."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from app.audit import service as audit
+from app.audit.actor import STRIPE, SYSTEM
+from app.db import lock, require_transaction, transaction, utcnow
+from app.errors import Conflict, NotFound, Unavailable
+from app.extensions import db
+from app.logs import request_id
+from app.payments import ledger, refundable, stripe_gateway
+from app.payments.models import Payment, Refund
+from app.payments.refunds import new_key
+from app.payments.stripe_gateway import KeptFailure, StripeRefund
+from app.states import may_move, move
+
+_PENDING_CHECK = timedelta(hours=6)
+
+
+def submit(refund_id: int) -> None:
+    """Have Stripe pay an approved refund. State and shares are committed before the call, so an unknown outcome is
+    looked up and asked again with the same key.
+
+    Raises Unavailable when Stripe gave no answer.
+    """
+    with transaction():
+        payment, refund = refundable.lock_with_payment(refund_id)
+        if refund.due_at is None or refund.status not in ("APPROVED", "SUBMITTED"):
+            return
+        asked_before = refund.status == "SUBMITTED"
+        if not asked_before:
+            refundable.submit_shares(payment, refund)
+            move(refund, "SUBMITTED")
+            audit.record(SYSTEM, "refund.submit", refund)
+        intent_id, amount, key = payment.stripe_payment_intent_id, refund.amount_minor, refund.idempotency_key
+        submission, known_id = refund.submission, refund.stripe_refund_id
+    if intent_id is None:
+        raise NotFound(f"Payment {payment.id} has no Stripe intent to refund.")
+    answer = None
+    if known_id is not None:
+        # Pending when Stripe last told of it; one of its dashboard has no mark of ours to be found by.
+        answer = stripe_gateway.retrieve_refund(known_id)
+    elif asked_before:
+        # Asked without an answer, or about to ask when the worker died: look first whether the money has left.
+        answer = stripe_gateway.find_refund(intent_id=intent_id, refund_id=refund_id, submission=submission)
+    if answer is None:
+        answer = _create(intent_id, amount, key, refund_id, submission)
+    with transaction():
+        settle(refund_id, answer)
+
+
+def _create(intent_id: str, amount_minor: int, key: str, refund_id: int, submission: int) -> StripeRefund:
+    try:
+        return stripe_gateway.create_refund(
+            intent_id=intent_id, amount_minor=amount_minor, key=key, refund_id=refund_id, submission=submission
+        )
+    except Conflict as refusal:
+        return StripeRefund("", "failed", refusal.detail, refund_id=refund_id, submission=submission)
+    except KeptFailure:
+        # The next try looks first, so a new key can't pay twice.
+        with transaction():
+            lock(Refund, refund_id).idempotency_key = new_key()
+        raise
+
+
+def is_about_ours(stripe_refund_id: str, intent_id: str | None) -> bool:
+    """Whether one of Stripe's refunds is of a payment of ours, as far as an event about it tells."""
+    known = select(Refund.id).where(Refund.stripe_refund_id == stripe_refund_id)
+    return db.session.scalar(known) is not None or _payment_with(intent_id) is not None
+
+
+def told(answer: StripeRefund) -> None:
+    """Stripe tells of a refund: ours is settled; one made in its dashboard gets its row first.
+
+    Told twice, or of an earlier submission, it does nothing. Raises NotFound when its payment isn't ours, Unavailable
+    while other refunds under way leave no room for it.
+    """
+    with transaction():
+        known = db.session.scalar(select(Refund).where(Refund.stripe_refund_id == answer.id))
+        payment_id = known.payment_id if known else _payment_with(answer.intent_id)
+        if payment_id is None:
+            raise NotFound(f"No payment here belongs to {answer.id}.")
+        payment = lock(Payment, payment_id)
+        refund = _row_of(payment, answer)
+        if refund is not None:
+            settle(refund.id, answer)
+
+
+def _payment_with(intent_id: str | None) -> int | None:
+    return db.session.scalar(select(Payment.id).where(Payment.stripe_payment_intent_id == intent_id))
+
+
+def _row_of(payment: Payment, answer: StripeRefund) -> Refund | None:
+    """Our refund behind one of Stripe's, read under the payment's lock; None for an earlier submission of one."""
+    mine = select(Refund).where(Refund.payment_id == payment.id).execution_options(populate_existing=True)
+    known = db.session.scalar(mine.where(Refund.stripe_refund_id == answer.id))
+    if known is not None:
+        return known
+    marked = db.session.scalar(mine.where(Refund.id == answer.refund_id)) if answer.refund_id else None
+    if marked is not None:
+        return marked if marked.submission == answer.submission else None
+    return _from_dashboard(payment, answer)
+
+
+def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
+    because = "Refunded in Stripe's dashboard meanwhile."
+    if not refundable.make_room(payment, answer.amount_minor, because=because):
+        raise Unavailable("Other refunds of this payment are still under way at Stripe.")
+    now = utcnow()
+    refund = Refund(
+        payment_id=payment.id,
+        status="SUBMITTED",
+        kind=refundable.kind_for(payment, "standard"),
+        amount_minor=answer.amount_minor,
+        currency=payment.currency,
+        reason="stripe_dashboard",
+        idempotency_key=new_key(),
+        stripe_refund_id=answer.id,
+        submitted_at=now,
+        created_at=now,
+        due_at=now,
+        request_id=request_id.get(),
+    )
+    db.session.add(refund)
+    db.session.flush()
+    refundable.submit_shares(payment, refund)
+    audit.record(STRIPE, "refund.dashboard", refund)
+    return refund
+
+
+def settle(refund_id: int, answer: StripeRefund) -> None:
+    """Take over what Stripe says of a refund: paid, pending, or failed; the ledger follows. Told twice, it does
+    nothing.
+    """
+    require_transaction()
+    payment, refund = refundable.lock_with_payment(refund_id)
+    if answer.refund_id == refund.id and answer.submission != refund.submission:
+        return
+    if answer.id:
+        refund.stripe_refund_id = answer.id
+    if answer.status == "succeeded" and may_move(refund, "SUCCEEDED"):
+        move(refund, "SUCCEEDED")
+        refund.finished()
+        payment.refunded_minor += refund.amount_minor
+        ledger.post_refund_paid(payment, refund)
+        _follow(payment)
+        audit.record(STRIPE, "refund.succeeded", refund)
+    elif answer.status in ("failed", "canceled") and refund.status in ("SUBMITTED", "SUCCEEDED"):
+        _fail(payment, refund, answer)
+    elif answer.status in ("pending", "requires_action") and refund.status == "SUBMITTED":
+        if answer.has_left:
+            # Stripe's balance pays at once, however long the traveller's bank takes.
+            ledger.post_refund_paid(payment, refund)
+        # Its event tells us when it is through; look ourselves in case that never comes.
+        refund.leased_until = None
+        refund.due_at = utcnow() + _PENDING_CHECK
+
+
+def _fail(payment: Payment, refund: Refund, answer: StripeRefund) -> None:
+    was_paid = refund.status == "SUCCEEDED"
+    move(refund, "FAILED")
+    refund.finished()
+    refund.failure_reason = answer.failure_reason or answer.status
+    if answer.came_back and not was_paid:
+        # It left Stripe's balance and came back while it was pending: both happened there.
+        ledger.post_refund_paid(payment, refund)
+    if answer.came_back or was_paid:
+        ledger.post_refund_failed(payment, refund)
+    ledger.reverse_refund_shares(refund)
+    if was_paid:
+        payment.refunded_minor -= refund.amount_minor
+        _follow(payment)
+    audit.record(STRIPE, "refund.failed", refund)
+
+
+def _follow(payment: Payment) -> None:
+    if payment.refunded_minor == 0:
+        to = "SUCCEEDED"
+    elif payment.refunded_minor == payment.amount_minor:
+        to = "REFUNDED"
+    else:
+        to = "PARTIALLY_REFUNDED"
+    if payment.status != to:
+        stamped = payment.succeeded_at
+        move(payment, to)
+        payment.succeeded_at = stamped
+        audit.record(STRIPE, "payment.refunded", payment)

@@ -1,0 +1,134 @@
+"""/console/disputes/: the least time left on top, staged and submitted told apart, and everything asked for twice."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.accounts.models import StaffSession
+from app.db import lock, transaction, utcnow
+from app.disputes import evidence
+from app.disputes.models import Dispute
+from app.extensions import db
+from app.payments import holds
+from tests import factories, queued
+from tests.api.calling import Caller, problem
+from tests.console.browser import Browser, signed_in
+from tests.disputes.disputing import decide, disputed, told
+from tests.payments.refunding import finance, paid, refunds_of
+
+
+def page_of(dispute: Dispute) -> str:
+    return f"/console/disputes/{dispute.id}/"
+
+
+def reference_of(browser: Browser, dispute: Dispute) -> str:
+    found = re.search(r"TD-[0-9A-Z]+-[0-9A-Z]+", browser.get(page_of(dispute)).text)
+    assert found
+    return found[0]
+
+
+def staged() -> Dispute:
+    dispute = disputed(paid())
+    evidence.stage(dispute.id, {}, seen=0, by=finance())
+    assert queued.work_off() == []
+    return dispute
+
+
+def test_the_least_time_left_stands_on_top_and_what_needs_no_answer_last(app: Flask) -> None:
+    late, soon, over = disputed(paid()), disputed(paid()), disputed(paid())
+    decide(over.stripe_dispute_id or "", "lost")
+    told(over.stripe_dispute_id or "")
+    for dispute, minutes in ((late, 9), (soon, 7)):
+        with transaction():
+            row = lock(Dispute, dispute.id)
+            row.evidence_due_by = row.answer_by = utcnow() + timedelta(minutes=minutes)
+    listed = signed_in(app, "finance").get("/console/disputes/").text
+    places = [listed.find(page_of(dispute)) for dispute in (soon, late)]
+    assert -1 not in places
+    assert places == sorted(places)
+    for_over = listed.find(page_of(over))
+    assert for_over == -1 or for_over > places[1]
+
+
+def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
+    dispute = disputed(paid())
+    browser = signed_in(app, "finance")
+    page = browser.get(page_of(dispute)).text
+    assert "Neither Stripe nor the bank has any of it" in page
+    assert "Stage the evidence first" in page
+    assert f'action="{page_of(dispute)}submit"' not in page
+    answer = browser.post(f"{page_of(dispute)}evidence", {"seen": "0", "product_description": "A room with a view"})
+    assert answer.status_code == 302
+    assert "It is being staged at the moment." in browser.get(page_of(dispute)).text
+    assert queued.work_off() == []
+    page = browser.get(page_of(dispute)).text
+    assert "Stripe has this, the bank does not." in page
+    assert "A room with a view" in page
+    answer = browser.post(f"{page_of(dispute)}submit", {"typed": reference_of(browser, dispute)})
+    assert answer.status_code == 302
+    assert queued.work_off() == []
+    page = browser.get(page_of(dispute)).text
+    assert "The bank has this. Nothing can be added or changed any more." in page
+    assert f'action="{page_of(dispute)}submit"' not in page
+
+
+@pytest.mark.parametrize("verb", ["submit", "accept"])
+def test_what_works_once_asks_for_the_password_again(app: Flask, verb: str) -> None:
+    dispute = staged()
+    browser = signed_in(app, "finance")
+    typed = {"typed": reference_of(browser, dispute), "reason": "They are right"}
+    with transaction():
+        db.session.query(StaffSession).update({"proven_at": utcnow() - timedelta(hours=1)})
+    asked = browser.post(f"{page_of(dispute)}{verb}", typed)
+    assert asked.status_code == 403
+    assert 'name="proof"' in asked.text
+    assert factories.reread(db.session.get_one(Dispute, dispute.id)).asked is None
+    answer = browser.post(f"{page_of(dispute)}{verb}", {**typed, "proof": factories.PASSWORD})
+    assert answer.status_code == 302
+    assert factories.reread(db.session.get_one(Dispute, dispute.id)).asked == verb.upper()
+
+
+def test_support_reads_chargebacks_and_does_nothing(app: Flask) -> None:
+    dispute = disputed(paid())
+    browser = signed_in(app, "support")
+    page = browser.get(page_of(dispute)).text
+    assert "Receipt of booking" in page
+    assert "Write evidence" not in page
+    assert "Ledger entries" not in page
+    assert browser.post(f"{page_of(dispute)}evidence", {"seen": "0"}).status_code == 403
+
+
+@pytest.mark.parametrize("way", ["api", "console"])
+def test_refunds_of_a_disputed_payment_are_refused_by_every_door(app: Flask, client: FlaskClient, way: str) -> None:
+    payment = paid()
+    dispute = disputed(payment)
+    words = "The cardholder has charged it back (fraudulent)"
+    if way == "api":
+        caller = Caller(client, factories.staff("finance"))
+        answer: Any = caller.post(f"/bookings/{payment.booking_id}/refunds", {"amount": 100, "reason": "fraud"})
+        assert words in problem(answer, 409)["detail"]
+    else:
+        browser = signed_in(app, "finance")
+        page = browser.get(f"/console/payments/{payment.id}/").text
+        assert words in page
+        assert f"/console/disputes/{dispute.id}/" in page
+        assert words in browser.get(f"/console/bookings/{payment.booking_id}/").text
+    assert refunds_of(payment) == []
+    assert len(holds.of(payment.id)) == 1
+
+
+def test_the_hold_of_an_inquiry_is_lifted_with_a_reason(app: Flask) -> None:
+    payment = paid()
+    dispute = disputed(payment, case_type="inquiry", reason="general")
+    browser = signed_in(app, "finance")
+    assert "Lift the hold" in browser.get(page_of(dispute)).text
+    assert browser.post(f"{page_of(dispute)}lift-hold", {"reason": ""}).status_code == 422
+    assert len(holds.of(payment.id)) == 1
+    assert browser.post(f"{page_of(dispute)}lift-hold", {"reason": "They are right"}).status_code == 302
+    assert holds.of(payment.id) == []

@@ -1,0 +1,207 @@
+"""The refund queue and the way to it: a preview first, the password again before money moves, and a second person."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from flask import Flask
+from sqlalchemy import text
+
+from app.accounts.models import User
+from app.audit.actor import STRIPE
+from app.db import transaction
+from app.extensions import db
+from app.payments import holds, refund_approval
+from app.payments.models import Payment, Refund
+from tests import factories, queued
+from tests.console.browser import Browser
+from tests.payments.refunding import ask, ask_stripe, finance, paid, refunds_of, support
+
+
+def opened(app: Flask, *roles: str) -> tuple[Browser, User]:
+    browser, person = Browser(app), factories.staff(*roles)
+    assert browser.sign_in(person).status_code == 302
+    return browser, person
+
+
+def shown(browser: Browser, path: str, status: int = 200) -> str:
+    answer = browser.get(path)
+    assert answer.status_code == status, answer.text
+    return unescape(answer.text)
+
+
+def form_of(payment: Payment) -> str:
+    return f"/console/refunds/of/{payment.id}/"
+
+
+def hidden(page: str) -> dict[str, str]:
+    """What the preview sends on."""
+    form = page.split('/request"')[1].split("</form>")[0]
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+
+
+def forget_proof(person: User) -> None:
+    with transaction():
+        db.session.execute(text("UPDATE staff_sessions SET proven_at = NULL WHERE user_id = :id"), {"id": person.id})
+
+
+def seen(browser: Browser, refund: Refund) -> dict[str, str]:
+    found = re.search(r'name="seen" value="(\d+)"', shown(browser, f"/console/refunds/{refund.id}/"))
+    assert found
+    return {"seen": found[1]}
+
+
+def test_from_the_booking_over_the_preview_to_the_refund(app: Flask) -> None:
+    payment = paid()
+    browser, person = opened(app, "finance")
+    assert f'href="{form_of(payment)}"' in shown(browser, f"/console/bookings/{payment.booking_id}/")
+    assert f'href="{form_of(payment)}"' in shown(browser, f"/console/payments/{payment.id}/")
+    assert 'value="100.00"' in shown(browser, form_of(payment))
+    preview = shown(browser, f"{form_of(payment)}?amount=40.00&kind=standard&reason=stay_problem&note=Cold+pool")
+    for words in ("$34.00", "$6.00", "$60.00", "Provider payable → Refunds payable", "Cold pool", "Refund $40.00"):
+        assert words in preview, words
+    assert refunds_of(payment) == []
+
+    forget_proof(person)
+    sent = hidden(preview)
+    asked = browser.post(f"{form_of(payment)}request", sent)
+    assert asked.status_code == 403
+    assert "Confirm it is you" in asked.text
+    assert refunds_of(payment) == []
+    answer = browser.post(f"{form_of(payment)}request", {**sent, "proof": factories.PASSWORD})
+    (refund,) = refunds_of(payment)
+    assert answer.location == f"/console/refunds/{refund.id}/"
+    assert (refund.amount_minor, refund.note, refund.requested_by_id) == (4_000, "Cold pool", person.id)
+    browser.post(f"{form_of(payment)}request", sent)
+    assert len(refunds_of(payment)) == 1
+    assert queued.work_off() == []
+    assert "In the ledger" in shown(browser, f"/console/refunds/{refund.id}/")
+    assert f"/console/refunds/{refund.id}/" in shown(browser, f"/console/bookings/{payment.booking_id}/")
+
+
+def test_what_can_not_be_refunded_comes_back_to_the_form_as_it_was_typed(app: Flask) -> None:
+    payment = paid()
+    browser, _ = opened(app, "finance")
+    for amount in ("x", "-3", "1.005", "1e99", "NaN", ""):
+        page = shown(browser, f"{form_of(payment)}?amount={amount}&reason=fraud")
+        assert "Write an amount such as 30.00" in page, amount
+    assert "Give an amount above zero" in shown(browser, f"{form_of(payment)}?amount=0&reason=fraud")
+    assert "Only $100.00 is left" in shown(browser, f"{form_of(payment)}?amount=100.01&reason=fraud")
+    refused = browser.post(
+        f"{form_of(payment)}request", {"amount": "5.00", "kind": "standard", "reason": "other", "note": "", "key": "k"}
+    )
+    assert refused.status_code == 422
+    assert "Say in 1 to 2,000 characters" in refused.text
+    assert refunds_of(payment) == []
+
+
+def test_the_second_of_two_is_told_and_can_refund_again_if_that_is_meant(app: Flask) -> None:
+    payment, first = paid(), finance()
+    ask(payment, 4_000, by=first)
+    browser, _ = opened(app, "finance")
+    preview = shown(browser, f"{form_of(payment)}?amount=40.00&kind=standard&reason=fraud")
+    refused = browser.post(f"{form_of(payment)}request", hidden(preview))
+    assert refused.status_code == 409
+    assert f"{first.label} started a refund of $40.00" in unescape(refused.text)
+    assert len(refunds_of(payment)) == 1
+    again = browser.post(f"{form_of(payment)}request", hidden(refused.text))
+    assert again.status_code == 302
+    assert len(refunds_of(payment)) == 2
+
+
+def test_while_held_the_button_says_why_and_until_when(app: Flask) -> None:
+    payment = paid()
+    until = factories.utcnow().replace(year=2031, month=3, day=4, hour=17, minute=30)
+    holds.place(payment.id, source=f"dispute:{payment.id}", reason="Disputed by the bank", until=until, by=STRIPE)
+    browser, _ = opened(app, "finance")
+    words = "on hold, until 4 Mar 2031 at 17:30 UTC: Disputed by the bank."
+    for page in (f"/console/bookings/{payment.booking_id}/", f"/console/payments/{payment.id}/", form_of(payment)):
+        assert words in shown(browser, page)
+    assert f'href="{form_of(payment)}"' not in shown(browser, f"/console/bookings/{payment.booking_id}/")
+    refused = browser.post(f"{form_of(payment)}request", {"amount": "5", "kind": "standard", "reason": "fraud"})
+    assert refused.status_code == 409
+    assert refunds_of(payment) == []
+
+
+def test_a_second_person_sees_everything_and_approves(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000, by=support(), kind="goodwill", reason="goodwill", note="Heating was off for a night")
+    browser, person = opened(app, "finance")
+    queue = shown(browser, "/console/refunds/")
+    assert "Goodwill: we bear it" in queue
+    page = shown(browser, f"/console/refunds/{refund.id}/")
+    for words in ("Heating was off for a night", "Goodwill → Refunds payable", "$40.00", "Goodwill towards the guest"):
+        assert words in page, words
+    form = seen(browser, refund)
+    forget_proof(person)
+    assert browser.post(f"/console/refunds/{refund.id}/approve", form).status_code == 403
+    assert factories.reread(refund).status == "PENDING_APPROVAL"
+    browser.post(f"/console/refunds/{refund.id}/approve", {**form, "proof": factories.PASSWORD})
+    assert factories.reread(refund).status == "APPROVED"
+
+
+def test_who_asked_finds_approving_disabled_with_the_reason_and_is_refused(app: Flask) -> None:
+    payment = paid(nights=6)
+    browser, person = opened(app, "finance")
+    refund = ask(payment, 50_001, by=factories.actor(person))
+    page = shown(browser, f"/console/refunds/{refund.id}/")
+    assert "You asked for it yourself." in page
+    answer = browser.post(f"/console/refunds/{refund.id}/approve", seen(browser, refund))
+    assert answer.status_code == 403
+    assert factories.reread(refund).status == "PENDING_APPROVAL"
+
+
+def test_whoever_decides_second_reads_what_happened(app: Flask) -> None:
+    refund = ask(paid(), 4_000, by=support())
+    first, person = opened(app, "finance")
+    second, _ = opened(app, "finance")
+    form = seen(second, refund)
+    first.post(f"/console/refunds/{refund.id}/reject", {**seen(first, refund), "reason": "Not covered"})
+    second.post(f"/console/refunds/{refund.id}/approve", form)
+    page = shown(second, f"/console/refunds/{refund.id}/")
+    assert f"Refund rejected by {person.name}" in page
+    assert factories.reread(refund).status == "REJECTED"
+
+
+def test_a_failed_refund_shows_stripes_words_and_is_tried_again(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    ask_stripe("POST", "/v1/refunds", data={"payment_intent": payment.stripe_payment_intent_id, "amount": 7_000})
+    assert queued.work_off() == []
+    browser, _ = opened(app, "finance")
+    assert "greater than unrefunded amount" in shown(browser, "/console/refunds/?status=FAILED")
+    page = shown(browser, f"/console/refunds/{refund.id}/")
+    assert "Try again" in page
+    assert "greater than unrefunded amount" in page
+    browser.post(f"/console/refunds/{refund.id}/retry", seen(browser, refund))
+    assert factories.reread(refund).status == "APPROVED"
+    assert queued.work_off() == []
+    assert (factories.reread(refund).status, factories.reread(refund).submission) == ("FAILED", 2)
+
+
+def test_refunds_are_found_by_booking_and_by_stripes_ids(app: Flask) -> None:
+    payment, other = paid(), paid()
+    refund = ask(payment, 4_000, by=support())
+    ask(other, 4_000, by=support())
+    browser, _ = opened(app, "support")
+    reference = db.session.scalar(text("SELECT reference FROM bookings WHERE id = :id"), {"id": payment.booking_id})
+    for words in (reference, payment.stripe_payment_intent_id):
+        assert "1 refund<" in shown(browser, f"/console/refunds/?q={words}"), words
+    assert f"/console/refunds/{refund.id}/" in shown(browser, f"/console/refunds/?q={reference}")
+
+
+def test_admins_change_the_limits_with_a_reason_and_their_password(app: Flask) -> None:
+    browser, admin = opened(app, "admin")
+    limit = next(limit for limit in refund_approval.limits() if limit.role == "admin")
+    assert 'value="2000.00"' in shown(browser, "/console/settings/")
+    path = f"/console/settings/limits/{limit.id}"
+    assert browser.post(path, {"amount": "twelve", "reason": "More"}).status_code == 422
+    assert browser.post(path, {"amount": "2500", "reason": ""}).status_code == 422
+    forget_proof(admin)
+    assert browser.post(path, {"amount": "2500", "reason": "More"}).status_code == 403
+    assert factories.reread(limit).amount_minor == 200_000
+    browser.post(path, {"amount": "2,500.50", "reason": "Season", "proof": factories.PASSWORD})
+    assert factories.reread(limit).amount_minor == 250_050
+    browser.post(path, {"amount": "2000", "reason": "As it was"})
+    assert factories.reread(limit).amount_minor == 200_000

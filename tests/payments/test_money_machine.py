@@ -1,0 +1,373 @@
+"""Money under whatever happens in whatever order: bookings are paid, refunded and disputed while events come late,
+twice and shuffled, Stripe hangs up, and workers die. The books balance after each step and agree with Stripe's in the
+end.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+from uuid import uuid4
+
+import pytest
+import requests
+from flask import Flask, current_app
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
+from sqlalchemy import select, text
+
+from app.audit.actor import Actor
+from app.bookings import service as bookings
+from app.disputes.models import Dispute
+from app.errors import Conflict
+from app.extensions import db
+from app.payments import inbox, ledger, refund_approval, refunds, stripe_gateway
+from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from jobs import payments as payment_jobs
+from jobs import webhooks
+from tests import factories
+from tests.payments.refunding import ask_stripe, finance, support
+
+# `make test-long` asks for more, other ones each time.
+RUNS = int(os.environ.get("MONEY_RUNS", "100"))
+LONG = "MONEY_RUNS" in os.environ
+STEPS = 50
+# So that they are shared out among the processes that run tests.
+PARTS = 4
+# Who or what a step is about: drawn apart from what there is to choose from, which another run need not have.
+PICKS = st.integers(0, 9_999).map(random.Random)
+CARDS = ("pm_card_visa", "pm_card_visa", "pm_card_visa", "pm_card_chargeDeclined", "pm_card_createDispute")
+
+
+class Died(BaseException):
+    """A worker killed where this is raised."""
+
+
+@contextmanager
+def dying(moment: str) -> Iterator[None]:
+    """The worker dies before Stripe hears of a refund, or after it did the work and before we heard."""
+    create = stripe_gateway.create_refund
+
+    def call(**given: Any) -> Any:
+        if moment == "after":
+            create(**given)
+        raise Died
+
+    with patch.object(stripe_gateway, "create_refund", call):
+        yield
+
+
+class Money(RuleBasedStateMachine):
+    """One traveller's bookings; Stripe's events wait in `told` until a rule delivers them."""
+
+    paying = Bundle("paying")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finance, self.second, self.support = finance(), finance(), support()
+        self.package = factories.package(units=50)
+        self.bookings: list[int] = []
+        self.seen: dict[str, dict[str, Any]] = {}
+        self.delivered: list[dict[str, Any]] = []
+        self.since = ask_stripe("GET", "/v1/events", params={"limit": 1})["data"]
+        # Each story begins with money: which rules take part is drawn too, and few would get there by themselves.
+        for _ in range(2):
+            self.pay(self.book(2), "pm_card_visa")
+        for event in self._news():
+            self._tell(event)
+
+    # ---- what people do ----
+
+    @rule(target=paying, nights=st.integers(1, 3))
+    def book(self, nights: int) -> int:
+        held = factories.booking(of=self.package, nights=nights)
+        self.bookings.append(held.id)
+        factories.intent_of(held)
+        return held.id
+
+    @rule(booking_id=consumes(paying), card=st.sampled_from(CARDS))
+    def pay(self, booking_id: int, card: str) -> None:
+        intent_id = self._payment(booking_id).stripe_payment_intent_id
+        factories.confirm(str(intent_id), card)
+
+    @rule(booking_id=consumes(paying))
+    def cancel_unpaid(self, booking_id: int) -> None:
+        with tolerating(Conflict):
+            bookings.cancel(booking_id, by=self.support, on_behalf_of="support", reason="Changed plans")
+
+    @rule(amount=st.integers(1, 25_000), kind=st.sampled_from(("standard", "goodwill")), at=PICKS)
+    def refund(self, amount: int, kind: str, at: random.Random) -> None:
+        by = at.choice((self.finance, self.support))
+        self._each(at, self._captured(), lambda payment: self._request(payment, amount, kind, by))
+
+    @rule(at=PICKS)
+    def refund_the_rest(self, at: random.Random) -> None:
+        self._each(at, self._captured(), lambda payment: self._request(payment, None, "standard", self.finance))
+
+    @rule(at=PICKS, agreed=st.booleans())
+    def decide(self, at: random.Random, agreed: bool) -> None:
+        def verb(refund: Refund) -> None:
+            with tolerating(Conflict):
+                if agreed:
+                    refund_approval.approve(refund.id, by=self.second)
+                else:
+                    refund_approval.reject(refund.id, by=self.second, reason="Not by the policy")
+
+        self._each(at, self._refunds("PENDING_APPROVAL"), verb)
+
+    @rule(at=PICKS)
+    def retry(self, at: random.Random) -> None:
+        def verb(refund: Refund) -> None:
+            with tolerating(Conflict):
+                refunds.retry(refund.id, by=self.finance)
+
+        self._each(at, self._refunds("FAILED"), verb)
+
+    # ---- what workers do ----
+
+    @rule(at=PICKS)
+    def submit(self, at: random.Random) -> None:
+        self._each(at, self._refunds("APPROVED", "SUBMITTED"), lambda refund: payment_jobs.submit_refund(refund.id))
+
+    @rule(at=PICKS, moment=st.sampled_from(("before", "after")))
+    def die_while_submitting(self, at: random.Random, moment: str) -> None:
+        def job(refund: Refund) -> None:
+            with tolerating(Died), dying(moment):
+                payment_jobs.submit_refund(refund.id)
+
+        self._each(at, self._refunds("APPROVED", "SUBMITTED"), job)
+
+    # ---- what Stripe does ----
+
+    @rule(fault=st.sampled_from(("hang_up", "error_before", "error_after", "rate_limit")))
+    def misbehave_once(self, fault: str) -> None:
+        ask_stripe(
+            "POST",
+            "/_local/switches",
+            json={"api": [{"fault": fault, "method": "POST", "path": "/v1/refunds", "times": 1}]},
+        )
+
+    @rule(course=st.sampled_from(("succeeds", "succeeds", "stays_pending", "fails")))
+    def treat_the_next_refunds(self, course: str) -> None:
+        ask_stripe("POST", "/_local/switches", json={"refunds": {"course": course}})
+
+    @rule(at=PICKS, outcome=st.sampled_from(("succeeded", "failed")))
+    def settle_a_refund(self, at: random.Random, outcome: str) -> None:
+        self._each(
+            at,
+            [refund for refund in self._refunds("SUBMITTED", "SUCCEEDED") if refund.stripe_refund_id],
+            lambda refund: try_stripe(f"/_local/refunds/{refund.stripe_refund_id}/settle", data={"outcome": outcome}),
+        )
+
+    @rule(at=PICKS, amount=st.integers(1, 10_000))
+    def refund_in_the_dashboard(self, at: random.Random, amount: int) -> None:
+        self._each(
+            at,
+            self._captured(),
+            lambda payment: try_stripe(
+                "/_local/refunds",
+                data={"payment_intent": payment.stripe_payment_intent_id, "amount": amount},
+            ),
+        )
+
+    @rule(at=PICKS, case=st.sampled_from(("chargeback", "chargeback", "inquiry")))
+    def dispute(self, at: random.Random, case: str) -> None:
+        # Two are rare in life; more would be all that a story is about.
+        told_of = [dispute.payment_id for dispute in self._disputes()]
+        self._each(
+            at,
+            [payment for payment in self._captured() if told_of.count(payment.id) < 2],
+            lambda payment: try_stripe(
+                "/_local/disputes",
+                data={"charge": payment.stripe_charge_id, "reason": "fraudulent", "case_type": case},
+            ),
+        )
+
+    @rule(at=PICKS, outcome=st.sampled_from(("won", "lost", "closed", "escalated")))
+    def decide_a_dispute(self, at: random.Random, outcome: str) -> None:
+        self._each(
+            at,
+            self._disputes(),
+            lambda dispute: try_stripe(
+                f"/_local/disputes/{dispute.stripe_dispute_id}/decide",
+                data={"outcome": outcome},
+            ),
+        )
+
+    @rule(at=PICKS, count=st.integers(1, 6))
+    def deliver(self, at: random.Random, count: int) -> None:
+        """Some of what Stripe has to tell, in any order."""
+        waiting = self._news()
+        for event in at.sample(waiting, min(count, len(waiting))):
+            self._tell(event)
+
+    @rule(at=PICKS)
+    def deliver_again(self, at: random.Random) -> None:
+        """What was told already, as an event of another id."""
+        self._each(at, self.delivered, lambda event: self._tell({**event, "id": f"evt_{uuid4().hex}"}, again=True))
+
+    # ---- what always holds ----
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        db.session.rollback()
+        if not self.bookings:
+            return
+        found = db.session.execute(
+            text(
+                """
+                SELECT p.id, p.amount_minor, p.refunded_minor,
+                       coalesce((SELECT sum(r.amount_minor) FROM refunds r
+                                 WHERE r.payment_id = p.id AND r.status = 'SUCCEEDED'), 0) AS paid_back,
+                       coalesce((SELECT sum(r.amount_minor) FROM refunds r
+                                 WHERE r.payment_id = p.id AND r.status = 'SUBMITTED'), 0) AS submitted,
+                       coalesce((SELECT sum(CASE e.kind WHEN 'refund.paid' THEN e.amount_minor ELSE -e.amount_minor END)
+                                 FROM ledger_entries e
+                                 WHERE e.payment_id = p.id AND e.kind IN ('refund.paid', 'refund.failed')), 0) AS posted
+                FROM payments p WHERE p.booking_id = ANY(:bookings)
+                """
+            ),
+            {"bookings": self.bookings},
+        )
+        for payment in found:
+            assert payment.refunded_minor == payment.paid_back <= payment.posted, payment
+            assert payment.posted <= payment.paid_back + payment.submitted, payment
+            assert 0 <= payment.paid_back <= payment.amount_minor, payment
+
+    def teardown(self) -> None:
+        """The storm is over: everything is told, every job runs, and the books are Stripe's."""
+        ask_stripe("POST", "/_local/switches", json={"api": [], "refunds": {}})
+        for _ in range(6):
+            for event in self._news():
+                self._tell(event)
+            for event_id in self._unapplied():
+                with tolerating(Conflict):  # not given up yet
+                    inbox.replay(event_id, by=self.finance)
+                webhooks.process(event_id)
+            for refund in self._refunds("APPROVED", "SUBMITTED"):
+                payment_jobs.submit_refund(refund.id)
+        self.the_books_balance()
+        for booking_id in self.bookings:
+            self._agrees_with_stripe(self._payment(booking_id))
+        assert self._unapplied() == []
+        assert ledger.verify() == []
+
+    # ---- how ----
+
+    def _agrees_with_stripe(self, payment: Payment) -> None:
+        charge = payment.stripe_charge_id
+        if charge is None:
+            return
+        found = ask_stripe(
+            "GET", "/v1/refunds", params={"payment_intent": payment.stripe_payment_intent_id, "limit": 100}
+        )["data"]
+        disputes = ask_stripe("GET", "/v1/disputes", params={"charge": charge, "limit": 100})["data"]
+        sources = [charge, *(row["id"] for row in found), *(row["id"] for row in disputes)]
+        moved = sum(
+            transaction["net"]
+            for source in sources
+            for transaction in ask_stripe("GET", "/v1/balance_transactions", params={"source": source})["data"]
+        )
+        assert ledger.balance_of(payment.id, ledger.STRIPE_BALANCE) == moved, payment.id
+        # One effect per cause: each refund at Stripe has one row here, and one posting while it stands.
+        ours = db.session.scalars(
+            select(LedgerEntry.source_id).where(LedgerEntry.payment_id == payment.id, LedgerEntry.kind == "refund.paid")
+        ).all()
+        assert len(ours) == len(set(ours))
+        assert {row["id"] for row in found if row["status"] == "succeeded"} <= set(ours)
+
+    def _request(self, payment: Payment, amount: int | None, kind: str, by: Actor) -> None:
+        with tolerating(Conflict):
+            refunds.request(
+                payment.id, amount_minor=amount, kind=kind, reason="stay_problem", key=uuid4().hex, by=by, again=True
+            )
+
+    def _each(self, at: random.Random, among: list[Any], do: Callable[[Any], object]) -> None:
+        """Something is done to one of these, if there is any."""
+        if among:
+            do(at.choice(among))
+
+    def _payment(self, booking_id: int) -> Payment:
+        db.session.rollback()
+        return db.session.scalars(select(Payment).where(Payment.booking_id == booking_id)).one()
+
+    def _captured(self) -> list[Payment]:
+        db.session.rollback()
+        captured = select(Payment).where(Payment.booking_id.in_(self.bookings), Payment.succeeded_at.is_not(None))
+        return list(db.session.scalars(captured.order_by(Payment.id)))
+
+    def _refunds(self, *statuses: str) -> list[Refund]:
+        db.session.rollback()
+        found = select(Refund).join(Payment, Payment.id == Refund.payment_id)
+        wanted = found.where(Payment.booking_id.in_(self.bookings), Refund.status.in_(statuses))
+        return list(db.session.scalars(wanted.order_by(Refund.id)))
+
+    def _disputes(self) -> list[Dispute]:
+        db.session.rollback()
+        found = select(Dispute).where(Dispute.booking_id.in_(self.bookings)).order_by(Dispute.id)
+        return list(db.session.scalars(found))
+
+    def _news(self) -> list[dict[str, Any]]:
+        """What Stripe has to tell and has not told yet, oldest first."""
+        before = {"ending_before": self.since[0]["id"]} if self.since else {}
+        found = ask_stripe("GET", "/v1/events", params={"limit": 100, **before})["data"]
+        while found:
+            self.seen |= {event["id"]: event for event in reversed(found)}
+            self.since = found[:1]
+            found = ask_stripe("GET", "/v1/events", params={"limit": 100, "ending_before": found[0]["id"]})["data"]
+        told = {event["id"] for event in self.delivered}
+        return [event for event in self.seen.values() if event["id"] not in told]
+
+    def _tell(self, event: dict[str, Any], *, again: bool = False) -> None:
+        if not again:
+            self.delivered.append(event)
+        inbox.receive(event)
+        row = select(WebhookEvent.id).where(WebhookEvent.stripe_event_id == event["id"])
+        webhooks.process(db.session.scalars(row).one())
+
+    def _unapplied(self) -> list[int]:
+        """Events that could not be applied when they came."""
+        db.session.rollback()
+        ids = [event["id"] for event in self.delivered]
+        waiting = select(WebhookEvent.id).where(
+            WebhookEvent.stripe_event_id.in_(ids), WebhookEvent.status.not_in(("PROCESSED", "IGNORED"))
+        )
+        return list(db.session.scalars(waiting.order_by(WebhookEvent.id)))
+
+
+@contextmanager
+def tolerating(*refusals: type[BaseException]) -> Iterator[None]:
+    """What may be refused at this moment, which changes nothing."""
+    try:
+        yield
+    except refusals:
+        db.session.rollback()
+
+
+def try_stripe(path: str, *, data: dict[str, Any]) -> None:
+    """What Stripe may refuse at this moment."""
+    settings = current_app.extensions["settings"]
+    url, key = f"{settings.stripe_api_base}{path}", settings.stripe_secret_key.get_secret_value()
+    assert requests.post(url, data=data, auth=(key, ""), timeout=10).status_code < 500
+
+
+@pytest.mark.timeout(1200 if not LONG else 0)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_money_is_neither_lost_nor_made(part: int, app: Flask, switches: Callable[..., None]) -> None:
+    stories: type[Money] = seed(part)(type("Money", (Money,), {})) if not LONG else Money
+    run_state_machine_as_test(
+        stories,
+        settings=settings(
+            max_examples=RUNS // PARTS,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=(Phase.generate, Phase.shrink) if LONG else (Phase.generate,),
+            database=None,
+        ),
+    )
