@@ -50,11 +50,15 @@ def place(payment_id: int, *, source: str, reason: str, until: datetime | None, 
     """Hold a payment; refunds that Stripe has not heard of are put aside as they are. Placed again by the same source,
     its reason and deadline are replaced.
 
-    What is at Stripe already goes on. Raises NotFound.
+    What is at Stripe already goes on. Raises NotFound, Conflict when the source holds another payment.
     """
     with transaction():
         payment = lock(Payment, payment_id)
         hold = db.session.scalar(_live(source))
+        if hold is not None and hold.payment_id != payment.id:
+            raise Conflict(
+                f"{source} holds payment {hold.payment_id} already, and can't hold payment {payment.id} too."
+            )
         if hold is None:
             hold = PaymentHold(payment_id=payment.id, source=source, placed_by=by.label)
             db.session.add(hold)

@@ -91,7 +91,8 @@ def told(answer: StripeRefund) -> None:
 
 
 def _payment_with(intent_id: str | None) -> int | None:
-    return db.session.scalar(select(Payment.id).where(Payment.stripe_payment_intent_id == intent_id))
+    # A refund without an intent is none of ours, and payments that have none yet are not its.
+    return db.session.scalar(select(Payment.id).where(Payment.stripe_payment_intent_id == (intent_id or "")))
 
 
 def _row_of(payment: Payment, answer: StripeRefund) -> Refund | None:

@@ -53,6 +53,9 @@ MEASURES = {
     "dispute.fee_returned": Measure(fees=-1),
     "dispute.lost.provider_share": Measure(chargebacks=1),
     "dispute.lost.commission": Measure(chargebacks=1, commission=-1),
+    # Of what was never revenue; and what the bank took though it had been refunded, which is our loss all the same.
+    "dispute.lost.owed_back": Measure(),
+    "dispute.lost.excess": Measure(chargebacks=1),
 }
 
 # What a chart shows, and the kinds of the entries that it is made of.

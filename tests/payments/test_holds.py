@@ -53,6 +53,15 @@ def test_while_held_every_way_to_a_refund_is_refused_with_the_reason_and_the_dea
     assert [row.status for row in refunds_of(payment)] == ["FAILED", "ON_HOLD"]
 
 
+def test_one_source_holds_one_payment(app: Flask) -> None:
+    held, other = paid(), paid()
+    source = hold(held)
+    with pytest.raises(Conflict, match=rf"{source} holds payment {held.id} already"):
+        hold(other, source)
+    assert holds.of(other.id) == []
+    assert [standing.source for standing in holds.of(held.id)] == [source]
+
+
 def test_what_waits_is_put_aside_and_goes_on_from_where_it_was(app: Flask) -> None:
     payment = paid()
     approved, pending = ask(payment, 1_000), ask(payment, 2_000, by=support())

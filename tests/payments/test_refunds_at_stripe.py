@@ -9,9 +9,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from app.db import lock, transaction, utcnow
 from app.errors import Conflict
 from app.extensions import db
 from app.payments import inbox, refund_submission, refunds, stripe_gateway
+from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.queue import MAX_ATTEMPTS
 from tests import factories, queued
@@ -200,6 +202,35 @@ def test_one_made_in_the_dashboard_that_fails_is_not_tried_again_here(app: Flask
     with pytest.raises(Conflict, match="dashboard"):
         refunds.retry(refund.id, by=finance())
     assert books_are_whole(payment)
+
+
+def test_one_made_in_the_dashboard_that_is_pending_is_looked_up_and_never_made_again(
+    app: Flask, switches: Callable[..., None]
+) -> None:
+    payment = paid()
+    switches(refunds={"course": "stays_pending"})
+    made = take_at_stripe(payment, 3_000)
+    tell_of(made)
+    (row,) = refunds_of(payment)
+    assert (row.status, row.stripe_refund_id) == ("SUBMITTED", made["id"])
+    with transaction():
+        lock(Refund, row.id).due_at = utcnow()
+    refund_submission.submit(row.id)
+    assert [refund["id"] for refund in at_stripe(payment)] == [made["id"]]
+    assert factories.reread(row).stripe_refund_id == made["id"]
+    ask_stripe("POST", f"/_local/refunds/{made['id']}/settle", data={"outcome": "succeeded"})
+    tell_of(made, "refund.updated")
+    assert factories.reread(row).status == "SUCCEEDED"
+    assert books_are_whole(payment)
+
+
+def test_a_refund_of_nothing_is_of_no_payment_here(app: Flask) -> None:
+    held = factories.booking()
+    with transaction():
+        payments.open_payment(
+            booking_id=held.id, provider_id=held.provider_id, amount_minor=100, currency="USD", by=factories.actor()
+        )
+    assert not refund_submission.is_about_ours("re_of_somebody_else", None)
 
 
 def test_what_waits_here_gives_way_to_what_was_made_in_the_dashboard_the_newest_first(app: Flask) -> None:
