@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0024"
-down_revision = "0026"
+down_revision = "0023"
 
 
 # What webhooks are searched by, and the few of them that are IGNORED or have an error.

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0026"
-down_revision = "0023"
+down_revision = "0024"
 
 ACCOUNTS = (("disputes_held", "Disputes held", "asset"), ("dispute_losses", "Dispute losses", "expense"))
 
