@@ -217,8 +217,8 @@ def test_a_job_for_a_row_that_is_not_there_does_nothing(app: Flask, model: type[
 
 def test_a_doubled_job_asks_stripe_nothing_more(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setitem(webhooks.HANDLERS, "customer.created", lambda event: asked.append(event.id))
-    body = factories.event("customer.created", {"id": "cus_1"})
+    monkeypatch.setitem(webhooks.HANDLERS, "customer.updated", lambda event: asked.append(event.id))
+    body = factories.event("customer.updated", {"id": "cus_1"})
     inbox.receive(body)
     assert queued.work_off() == []
     event = db.session.scalars(select(WebhookEvent).where(WebhookEvent.stripe_event_id == body["id"])).one()
