@@ -85,7 +85,7 @@ class BookingOut(Schema):
         )
 
 
-class RefundOut(Schema):
+class CancellationRefundOut(Schema):
     """Money on its way back. ON_HOLD, it waits until a question about the payment is settled."""
 
     amount: MoneyOut
@@ -95,7 +95,7 @@ class RefundOut(Schema):
 class CancelledOut(BookingOut):
     """The cancelled booking, and what comes back of what was paid."""
 
-    refund: RefundOut | None = Field(description="Null when nothing comes back.")
+    refund: CancellationRefundOut | None = Field(description="Null when nothing comes back.")
 
 
 class PolicyTodayOut(Schema):
@@ -269,7 +269,7 @@ def cancel_booking(booking_id: int, body: CancelWish, by: Actor) -> CancelledOut
         seen=Money(expected.amount, expected.currency) if expected is not None else None,
     )
     refunds = [
-        RefundOut(amount=MoneyOut.of(refund.amount_minor, refund.currency), status=refund.status)
+        CancellationRefundOut(amount=MoneyOut.of(refund.amount_minor, refund.currency), status=refund.status)
         for refund in cancellation.refunds_of(booking)
     ]
     return CancelledOut(**dict(BookingOut.of(booking)), refund=refunds[0] if refunds else None)

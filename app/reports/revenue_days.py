@@ -56,6 +56,10 @@ MEASURES = {
     # Of what was never revenue; and what the bank took though it had been refunded, which is our loss all the same.
     "dispute.lost.owed_back": Measure(),
     "dispute.lost.excess": Measure(chargebacks=1),
+    "correction.received": Measure(),
+    "correction.paid_out": Measure(),
+    "correction.fee": Measure(fees=1),
+    "correction.fee_returned": Measure(fees=-1),
 }
 
 # What a chart shows, and the kinds of the entries that it is made of.

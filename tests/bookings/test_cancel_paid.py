@@ -28,6 +28,7 @@ from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from tests import factories
 from tests.concurrency import at_once, held_up
+from tests.payments.refunding import withdrawn
 
 ZONE = "Europe/Oslo"
 PRICE = 20_000
@@ -246,10 +247,7 @@ def test_goodwill_is_refused_while_refunds_are_held_and_nothing_is_cancelled(app
 
 def test_what_a_dispute_withdrew_does_not_come_back_twice(app: Flask) -> None:
     booking = paid(days_before=5)
-    with transaction():
-        db.session.execute(
-            text("UPDATE payments SET disputed_minor = 15000 WHERE booking_id = :id"), {"id": booking.id}
-        )
+    withdrawn(payment_of(booking), 15_000)
     preview = bookings.preview_cancel(booking.id, by=guest_of(booking))
     assert "$150.00 was withdrawn by a dispute." in preview.because
     bookings.cancel(booking.id, by=guest_of(booking))

@@ -88,6 +88,7 @@ def test_every_header_sorts_by_what_an_index_serves_and_is_never_empty(app: Flas
             look = inspect(db.engine)
             indexes = [index["column_names"] for index in look.get_indexes(by.class_.__tablename__)]
             unique = [found["column_names"] for found in look.get_unique_constraints(by.class_.__tablename__)]
+            unique += [index["column_names"] for index in look.get_indexes(by.class_.__tablename__) if index["unique"]]
             if by.class_ is not view.model or by.property.columns[0].nullable:
                 unserved.append(f"{view.endpoint}: {column.key} may be empty, or is of another table")
             if [by.key, "id"] not in indexes and [by.key] not in unique:

@@ -45,10 +45,11 @@ def test_menu_home_and_live_say_how_much_waits(empty_app: Flask) -> None:
         factories.review()
     factories.provider(status="PENDING")
     browser = signed_in(empty_app, "support")
-    assert browser.get(LIVE).json == {"depths": {"reviews": "3", "verification": "1"}, "mark": None}
-    assert in_the_menu(browser.get("/console/bookings/").text) == {"reviews": "3", "verification": "1"}
+    depths = {"refunds": "", "reviews": "3", "verification": "1"}
+    assert browser.get(LIVE).json == {"depths": depths, "mark": None}
+    assert in_the_menu(browser.get("/console/bookings/").text) == depths
     home = browser.get("/console/").text
-    assert re.findall(r'<span class="queue-count">(\d+)</span>', home)[:2] == ["3", "1"]
+    assert re.findall(r'<span class="queue-count">(\d+)</span>', home)[:3] == ["3", "0", "1"]
 
 
 def test_where_nothing_waits_the_menu_has_no_number(empty_app: Flask) -> None:

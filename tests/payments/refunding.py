@@ -13,8 +13,10 @@ from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.bookings import service as bookings
 from app.bookings.models import Booking
+from app.db import lock, transaction
 from app.extensions import db
-from app.payments import ledger, refunds, stripe_gateway
+from app.payments import disputed, ledger, refunds, stripe_gateway
+from app.payments.disputed import Movements
 from app.payments.models import LedgerEntry, Payment, Refund
 from tests import factories
 
@@ -126,3 +128,10 @@ def books_are_whole(payment: Payment) -> bool:
         for row in ask_stripe("GET", "/v1/balance_transactions", params={"source": source})["data"]
     ]
     return bool(booked == sum(moved))
+
+
+def withdrawn(payment: Payment, minor: int) -> None:
+    """A dispute takes so much more of a payment."""
+    with transaction():
+        row = lock(Payment, payment.id)
+        disputed.book(row, Movements(minor, 0, 0, 0), stripe_dispute_id=f"du_{uuid4().hex}", is_lost=False)

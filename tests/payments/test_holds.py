@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from uuid import uuid4
 
 import pytest
 from flask import Flask
 
 from app.audit.actor import STRIPE, SYSTEM
-from app.db import lock, transaction, utcnow
+from app.db import transaction, utcnow
 from app.errors import Conflict
-from app.payments import disputed, holds, refund_approval, refunds
-from app.payments.disputed import Movements
+from app.payments import holds, refund_approval, refunds
 from app.payments.models import Payment
 from tests import factories, queued
-from tests.payments.refunding import actions, ask, ask_stripe, books_are_whole, finance, paid, refunds_of, support
+from tests.payments.refunding import (
+    actions,
+    ask,
+    ask_stripe,
+    books_are_whole,
+    finance,
+    paid,
+    refunds_of,
+    support,
+    withdrawn,
+)
 
 UNTIL = datetime(2031, 3, 4, 17, 30, tzinfo=UTC)
 
@@ -24,13 +32,6 @@ def hold(payment: Payment, source: str | None = None) -> str:
     source = source or f"claim:{payment.id}"
     holds.place(payment.id, source=source, reason="The guest's bank disputes it", until=UNTIL, by=STRIPE)
     return source
-
-
-def withdrawn(payment: Payment, minor: int) -> None:
-    """A dispute takes so much more of a payment."""
-    with transaction():
-        row = lock(Payment, payment.id)
-        disputed.book(row, Movements(minor, 0, 0, 0), stripe_dispute_id=f"du_{uuid4().hex}", is_lost=False)
 
 
 def test_while_held_every_way_to_a_refund_is_refused_with_the_reason_and_the_deadline(app: Flask) -> None:

@@ -23,7 +23,7 @@ BAD_WRITES = {
     "change an account": "UPDATE ledger_entries SET debit_account = 'stripe_fees'",
     "delete": "DELETE FROM ledger_entries",
     "delete one": "DELETE FROM ledger_entries WHERE id = (SELECT min(id) FROM ledger_entries)",
-    "truncate": "TRUNCATE ledger_entries",
+    "truncate": "TRUNCATE ledger_entries CASCADE",
     "truncate with all that hangs on it": "TRUNCATE payments CASCADE",
 }
 

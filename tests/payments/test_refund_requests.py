@@ -26,6 +26,7 @@ from tests.payments.refunding import (
     refunds_of,
     shares,
     support,
+    withdrawn,
 )
 
 
@@ -102,8 +103,7 @@ def test_more_than_is_left_is_refused_and_says_how_much_is(app: Flask) -> None:
 
 def test_what_a_dispute_has_withdrawn_is_not_left(app: Flask) -> None:
     payment = paid()
-    with transaction():
-        db.session.execute(text("UPDATE payments SET disputed_minor = 9500 WHERE id = :id"), {"id": payment.id})
+    withdrawn(payment, 9_500)
     payment = factories.reread(payment)
     with pytest.raises(Conflict, match=r"Only \$5\.00 is left"):
         ask(payment, 501)
