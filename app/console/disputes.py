@@ -87,6 +87,7 @@ _INPUTS = {
     ),
 }
 _LABELS = {shown.name: shown.label for group in _INPUTS.values() for shown in group}
+_ORDER = {name: place for place, name in enumerate(_LABELS)}
 
 
 def _reference_of(dispute_id: int) -> str:
@@ -344,7 +345,11 @@ def _evidence(dispute: Dispute) -> dict[str, Any]:
         "tone": {"SUBMITTED": "good", "STAGED": "warn", "DRAFT": "info"}[state],
         "refusal": dispute.refusal,
         "failure": dispute.last_error,
-        "fields": [(_LABELS.get(name, status_label(name)), text) for name, text in shown.items()],
+        # In the order of the form, whatever Stripe's is.
+        "fields": [
+            (_LABELS.get(name, status_label(name)), shown[name])
+            for name in sorted(shown, key=lambda name: _ORDER.get(name, len(_ORDER)))
+        ],
     }
 
 

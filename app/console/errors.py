@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from app.console.session import inside
+from app.console.session import sent_from
 from app.errors import Conflict, NotSignedIn, TooMany, TripdeskError, Unavailable
 from app.logs import request_id
 
@@ -25,7 +24,7 @@ _OUT_OF_DATE = (
 def of(error: TripdeskError) -> Response:
     """One of our refusals; somebody who isn't signed in is sent to do so, and brought back."""
     if isinstance(error, NotSignedIn):
-        back = request.full_path.rstrip("?") if request.method == "GET" else _form_page()
+        back = request.full_path.rstrip("?") if request.method == "GET" else sent_from()
         return make_response(redirect(url_for("sessions.login", next=back)))
     response = _page(error.status, error.title, error.detail)
     if isinstance(error, Unavailable | Conflict | TooMany) and error.retry_after is not None:
@@ -66,9 +65,3 @@ def _written(status: int) -> list[tuple[str, str]]:
     if request.method != "POST" or status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return []
     return [(label, text) for name, label in _WRITTEN.items() if (text := request.form.get(name, "").strip())]
-
-
-def _form_page() -> str | None:
-    """The page that a form was sent from, where its draft waits."""
-    sent_from = urlsplit(request.referrer or "")
-    return inside(sent_from._replace(scheme="", netloc="", fragment="").geturl())

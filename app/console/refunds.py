@@ -183,8 +183,11 @@ class RefundsView(QueueView):
         return [known, Group("Payment", of), *([Group("On hold", held)] if held else [])]
 
     def context(self, row: Refund) -> dict[str, Any]:
-        """What it posts to the ledger."""
-        return {"postings": posting_lines(refunds.lines_of(row), row.currency)}
+        """What it posts to the ledger; of one that failed, what was taken back."""
+        lines = refunds.lines_of(row)
+        if row.status == "FAILED" and row.succeeded_at is None:
+            lines = [line for line in lines if line.kind != "refund.paid"]
+        return {"postings": posting_lines(lines, row.currency)}
 
     def locked_first(self, row: Refund) -> tuple[type[Model], int]:
         """Its payment."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import (
     Blueprint,
@@ -37,6 +38,8 @@ from app.extensions import login_manager
 sessions = Blueprint("sessions", __name__, url_prefix="/console")
 
 PROOF_LASTS = timedelta(minutes=15)
+# What the page that asks for it sends beside what it was asked about.
+_OF_PROOF = ("csrf_token", "proof", "proof_back")
 
 DEMO_LOGINS = tuple(
     f"{name}@demo.tripdesk.example" for name in ("support", "moderator", "finance", "finance2", "admin")
@@ -124,12 +127,13 @@ def _require_proof() -> None:
             headers = {"Retry-After": str(refusal.retry_after)} if isinstance(refusal, TooMany) else {}
         else:
             return
-    typed = [(name, value) for name, value in request.form.items(multi=True) if name not in ("csrf_token", "proof")]
+    typed = [(name, value) for name, value in request.form.items(multi=True) if name not in _OF_PROOF]
     page = render_template(
         "console/account/confirm.html",
         typed=typed,
         error=error,
         has_two_factor=current_user.person.two_factor_since is not None,
+        back=inside(request.form.get("proof_back")) or sent_from(),
     )
     abort(make_response(page, 429 if headers else 403, headers))
 
@@ -237,6 +241,12 @@ def _form(errors: dict[str, str], values: dict[str, Any]) -> str:
         next=inside(request.values.get("next")),
         demo_logins=DEMO_LOGINS if settings().app_env == "development" else (),
     )
+
+
+def sent_from() -> str | None:
+    """The page of the console that a form was sent from."""
+    page = urlsplit(request.referrer or "")
+    return inside(page._replace(scheme="", netloc="", fragment="").geturl())
 
 
 def inside(target: str | None) -> str | None:

@@ -51,10 +51,14 @@ class Unit:
 
     @property
     def axis(self) -> Figure:
-        """How the axis is marked; whole numbers only where things are counted."""
+        """How the axis is drawn."""
         if self.currency is None:
             return {"rangemode": "tozero", "tickformat": ",~r", "minallowed": 0}
         return {"rangemode": "tozero", "tickformat": "~s", "tickprefix": self.written("").partition("%")[0]}
+
+    def marks(self, count: int, most: float) -> Figure:
+        """About how many marks the axis has; where things are counted, none between two whole numbers."""
+        return {"dtick": 1} if self.currency is None and most < count else {"nticks": count}
 
 
 class Bar(NamedTuple):
@@ -105,7 +109,11 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
                 "nticks": 5,
                 "tickangle": 0,
             },
-            "yaxis": {**_AXIS, **(unit.axis if any(now) or any(before) else _NOTHING), "nticks": 5},
+            "yaxis": {
+                **_AXIS,
+                **(unit.axis if any(now) or any(before) else _NOTHING),
+                **unit.marks(5, max((*now, *before, 0))),
+            },
         },
     }
 
@@ -145,7 +153,11 @@ def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
             "height": 48 + 44 * len(bars),
             # Room for the amount at the end of the longest.
             "margin": {**_LAYOUT["margin"], "r": 112 if unit.currency else 56},
-            "xaxis": {**_AXIS, **({**unit.axis, "range": [least, most]} if most or least else _NOTHING), "nticks": 4},
+            "xaxis": {
+                **_AXIS,
+                **({**unit.axis, "range": [least, most]} if most or least else _NOTHING),
+                **unit.marks(4, most),
+            },
             "yaxis": {**_AXIS, "type": "category", "autorange": "reversed", "showgrid": False, "ticklabelstandoff": 8},
         },
     }

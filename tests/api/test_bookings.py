@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
+from app.audit.actor import SYSTEM
 from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.catalog.models import Package
 from app.extensions import db
+from app.payments import holds, refunds
+from app.payments import service as payments
 from app.queue import connect
 from tests import factories, queued
 from tests.api.calling import Caller, problem, wrong_fields
@@ -244,6 +248,25 @@ def test_a_paid_booking_is_previewed_and_cancelled_with_its_refund(caller: Calle
     assert (again.data, again.headers["Idempotent-Replayed"]) == (answer.data, "true")
     problem(caller.post(f"/bookings/{booking.id}/cancel"), 409)
     problem(caller.get(f"/bookings/{booking.id}/cancellation"), 409)
+
+
+def test_the_preview_tells_what_is_refunded_kept_and_held(caller: Caller) -> None:
+    booking = factories.paid_booking(
+        of=factories.package(cancellation_policy="strict"), by=factories.actor(caller.person)
+    )
+    payment = payments.live_payment(booking.id)
+    assert payment is not None
+    finance = factories.actor(factories.staff("finance"))
+    refunds.request(payment.id, amount_minor=3_000, reason="fraud", kind="goodwill", key="1", by=finance)
+    preview = caller.get(f"/bookings/{booking.id}/cancellation").json or {}
+    amounts = {name: preview[name]["amount"] for name in ("paid", "refunded", "refund", "kept")}
+    assert amounts["paid"] == 20_000
+    # What was a gift is neither refunded nor kept.
+    assert amounts["refunded"] == 0
+    assert amounts["refund"] + amounts["kept"] == 17_000
+    assert preview["isHeld"] is False
+    holds.place(payment.id, source=f"test:{uuid4()}", reason="Disputed", until=None, by=SYSTEM)
+    assert (caller.get(f"/bookings/{booking.id}/cancellation").json or {})["isHeld"] is True
 
 
 def test_an_unpaid_booking_has_nothing_to_give_back(caller: Caller) -> None:

@@ -16,7 +16,7 @@ from app.audit.actor import SYSTEM
 from app.bookings.models import Booking
 from app.db import transaction, utcnow
 from app.extensions import db
-from app.payments import holds
+from app.payments import holds, refunds
 from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from tests import factories
@@ -103,6 +103,17 @@ def test_the_dialog_says_what_comes_back_why_and_who_keeps_the_rest(app: Flask) 
     ):
         assert part in said, part
     assert "What the policy gives" not in said
+
+
+def test_what_went_back_before_is_told_apart(app: Flask) -> None:
+    booking, finance = paid(days_before=3), factories.actor(factories.staff("finance"))
+    for kind, minor in (("goodwill", 1_500), ("standard", 2_000)):
+        refunds.request(
+            payment_of(booking).id, amount_minor=minor, reason="other", note="Cold", kind=kind, key=kind, by=finance
+        )
+    said = words(dialog(signed_in(app, "support").get(page_of(booking)).text, "support"))
+    for part in ("Refunded before −$20.00", "Goodwill before −$15.00", "Refund $80.00"):
+        assert part in said, part
 
 
 def test_it_is_done_as_it_was_shown(app: Flask) -> None:

@@ -75,7 +75,32 @@ def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
     assert queued.work_off() == []
     page = browser.get(page_of(dispute)).text
     assert "The bank has this. Nothing can be added or changed any more." in page
+    sent = page[page.index('class="evidence"') :]
+    labels = ("Name of the customer", "Days of the stay", "What was sold", "Receipt, messages")
+    assert sorted(labels, key=sent.index) == list(labels)
     assert f'action="{page_of(dispute)}submit"' not in page
+
+
+def test_a_dispute_says_what_it_has_moved_and_one_that_is_decided_offers_nothing(app: Flask) -> None:
+    dispute = disputed(paid())
+    browser = signed_in(app, "finance")
+    money = re.sub(r"<[^>]+>", " ", browser.get(page_of(dispute)).text)
+    for words in ("Withdrawn", "−$100.00", "Fee", "−$15.00", "−$115.00"):
+        assert words in money, words
+    decide(dispute.stripe_dispute_id or "", "won")
+    told(dispute.stripe_dispute_id or "")
+    page = browser.get(page_of(dispute)).text
+    assert "Given back" in page
+    assert "not possible now" not in page
+    assert "act-accept" not in page
+
+
+def test_only_the_dialog_without_a_reason_begins_with_the_name_to_type(app: Flask) -> None:
+    page = signed_in(app, "finance").get(page_of(staged())).text
+    submit, accept = (page.split(f'id="act-{name}"')[1].split("</form>")[0] for name in ("submit", "accept"))
+    assert re.search(r'id="typed-submit"[^>]*autofocus', submit)
+    assert not re.search(r'id="typed-accept"[^>]*autofocus', accept)
+    assert "autofocus" in accept
 
 
 @pytest.mark.parametrize("verb", ["submit", "accept"])

@@ -59,6 +59,15 @@ def test_an_event_is_found_by_what_it_is_about_and_by_its_error(finance: Browser
     assert "No events match" in shown(finance, "/console/webhooks/?error=100%25_sure")
 
 
+def test_failed_events_are_found_by_words_of_their_error_as_they_stand(finance: Browser) -> None:
+    word = uuid4().hex
+    one, other = failed(f"100%_{word}"), failed(f"100 {word}")
+    page = shown(finance, f"/console/failed-webhooks/?q=100%25_{word}")
+    assert f"/console/failed-webhooks/{one.id}/" in page
+    assert f"/console/failed-webhooks/{other.id}/" not in page
+    assert "No events match" in shown(finance, f"/console/failed-webhooks/?q={word}x")
+
+
 def test_an_event_says_what_it_changed(app: Flask, finance: Browser) -> None:
     held = factories.booking()
     intent = factories.intent_of(held)

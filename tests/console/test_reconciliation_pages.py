@@ -49,12 +49,15 @@ def test_a_difference_leads_to_its_booking_is_proposed_to_be_fixed_and_fixed(bro
     (found,) = differences(day)
     page = text_of(browser.get(f"/console/reconciliation/{row.id}/"))
     assert "1 difference in 1 movement, 1 open." in page
+    assert "Differs</span>" in page
+    assert "Reconciled</span>" not in page
     assert one.charge_id in page
     href = f"/console/reconciliation/differences/{found.id}/"
     assert href in page
     page = text_of(browser.get(href))
     assert f"/console/bookings/{one.booking.id}/" in page
     assert "Stripe is asked about it again" in page
+    assert 'Amount</dt> <dd> <span class="absent"' in page  # the ledger has none of it
     answer = browser.post(f"{href}fix", {"reason": "Its event never came"})
     assert answer.location == href
     assert "the ledger agrees with Stripe" in text_of(browser.get(href))

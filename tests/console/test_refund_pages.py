@@ -71,6 +71,11 @@ def test_from_the_booking_over_the_preview_to_the_refund(app: Flask) -> None:
     asked = browser.post(f"{form_of(payment)}request", sent)
     assert asked.status_code == 403
     assert "Confirm it is you" in asked.text
+    wrong = browser.post(f"{form_of(payment)}request", {**sent, "proof": "a guess", "proof_back": form_of(payment)})
+    assert wrong.status_code == 403
+    assert f'href="{form_of(payment)}"' in wrong.text
+    elsewhere = browser.post(f"{form_of(payment)}request", {**sent, "proof": "a guess", "proof_back": "//evil.example"})
+    assert "evil.example" not in elsewhere.text
     assert refunds_of(payment) == []
     answer = browser.post(f"{form_of(payment)}request", {**sent, "proof": factories.PASSWORD})
     (refund,) = refunds_of(payment)
@@ -128,6 +133,16 @@ def test_what_can_not_be_refunded_comes_back_to_the_form_as_it_was_typed(app: Fl
     assert refused.status_code == 422
     assert "Say in 1 to 2,000 characters" in refused.text
     assert refunds_of(payment) == []
+
+
+def test_where_nothing_is_left_the_form_says_so(app: Flask) -> None:
+    payment = paid()
+    browser, _ = opened(app, "finance")
+    ask(payment, 10_000)
+    page = shown(browser, form_of(payment))
+    assert "Nothing is left to refund of this payment." in page
+    assert "field-amount" not in page
+    assert "Nothing is left to refund" in shown(browser, f"/console/bookings/{payment.booking_id}/")
 
 
 def test_the_second_of_two_is_told_and_can_refund_again_if_that_is_meant(app: Flask) -> None:
@@ -206,8 +221,9 @@ def test_a_failed_refund_shows_stripes_words_and_is_tried_again(app: Flask) -> N
     browser, _ = opened(app, "finance")
     assert "greater than unrefunded amount" in shown(browser, "/console/refunds/?status=FAILED")
     page = shown(browser, f"/console/refunds/{refund.id}/")
-    assert "Try again" in page
-    assert "greater than unrefunded amount" in page
+    for words in ("Try again", "greater than unrefunded amount", "Posted, and taken back", "$34.00"):
+        assert words in page
+    assert "Stripe balance" not in page.split("Posted, and taken back")[1].split("</section>")[0]
     browser.post(f"/console/refunds/{refund.id}/retry", seen(browser, refund))
     assert factories.reread(refund).status == "APPROVED"
     assert queued.work_off() == []

@@ -8,7 +8,7 @@ import re
 from datetime import date, timedelta
 from html import unescape
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from flask import Flask
@@ -50,6 +50,7 @@ def shown(browser: Browser, path: str) -> str:
 
 def test_a_days_bar_the_table_the_csv_and_the_ledger_say_the_same(app: Flask) -> None:
     booking, browser = paid(), signed_in(app, "finance")
+    paid()
     today = utcnow().date().isoformat()
     of = f"of=provider:{booking.provider_id}&from={today}&to={today}"
 
@@ -63,6 +64,7 @@ def test_a_days_bar_the_table_the_csv_and_the_ledger_say_the_same(app: Flask) ->
     assert table(browser, "commission", of)[1][1:] == ["30.00", "0.00", "USD"]
     page = shown(browser, f"{REVENUE}?{of}")
     assert "$200.00" in page and "$30.00" in page
+    assert "nothing before" in page and "±" not in page
 
     (href,) = drawn["gross"]["data"][0]["customdata"]
     entries = shown(browser, href)
@@ -104,6 +106,9 @@ def test_what_is_told_apart_is_ranked_and_narrows_the_page(app: Flask) -> None:
     narrowed = shown(browser, f"{REVENUE}?of={quote(f'place:{town}, Norway')}")
     assert f"Place: {town}, Norway" in narrowed and "$180,000.00" in narrowed
     assert "counted in all only" in narrowed
+    assert 'data-figure="bookings"' not in narrowed
+    assert "bookings" not in figures(browser, f"of={quote(f'place:{town}, Norway')}")
+    assert 'data-figure="bookings"' in page
     drawn = figures(browser, "split=provider")["split"]["data"][0]
     assert any(href and href.endswith(f"of=provider%3A{booking.provider_id}") for href in drawn["customdata"])
 
@@ -163,6 +168,33 @@ def test_a_period_without_anything_says_so(app: Flask) -> None:
 def test_a_marketplace_without_money_has_its_page(empty_app: Flask) -> None:
     page = shown(signed_in(empty_app, "finance"), REVENUE)
     assert "Revenue" in page
+
+
+def test_the_bar_of_a_week_or_month_leads_to_the_entries_of_all_its_days(app: Flask) -> None:
+    browser = signed_in(app, "finance")
+    factories.paid_booking()
+    first = date(utcnow().year - 1, 2, 1)
+    drawn = figures(browser, f"from={first}&to={first + timedelta(days=58)}&step=month")["gross"]["data"][0]
+    asked = [parse_qs(urlsplit(href).query) for href in drawn["customdata"]]
+    february = (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    assert asked[0]["from"] == [str(first)]
+    assert asked[0]["to"] == [str(february)]
+    assert asked[1]["from"] == [str(february + timedelta(days=1))]
+
+
+def test_what_is_beyond_the_twelve_is_added_up_and_providers_of_one_name_are_told_apart(app: Flask) -> None:
+    browser = signed_in(app, "finance")
+    for number in range(14):
+        package = factories.package(price_minor=100_000 + number)
+        factories.paid_booking(of=package)
+    rows = table(browser, "split", f"split=provider&from={utcnow().date()}")[1:]
+    gross = round(sum(figures(browser, f"from={utcnow().date()}")["gross"]["data"][0]["y"]), 2)
+    assert len(rows) == 13
+    assert rows[-1][0].endswith("others")
+    assert round(sum(float(row[1]) for row in rows), 2) == gross
+    names = [row[0] for row in rows[:-1]]
+    assert len(set(names)) == len(names)
+    assert not any(name.isdigit() for name in names)
 
 
 def test_long_periods_are_cut_into_weeks_and_months(app: Flask) -> None:

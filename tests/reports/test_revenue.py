@@ -170,3 +170,11 @@ def test_a_figure_is_plain_json_with_amounts_where_they_belong() -> None:
 def test_an_axis_of_nothing_is_not_cut_into_thousandths() -> None:
     assert figures.over_time([Bar("2026-11-22", "Sun", 0, 0)], Unit("USD"))["layout"]["yaxis"]["tickvals"] == [0]
     assert figures.ranked([Bar("Oslo", "Oslo", 0, 0)], Unit("USD"))["layout"]["xaxis"]["tickvals"] == [0]
+
+
+def test_what_is_counted_is_marked_by_whole_numbers_alone() -> None:
+    few, many = [Bar("2026-11-22", "Sun", 1, 0)], [Bar("2026-11-22", "Sun", 90, 0)]
+    assert figures.over_time(few, Unit())["layout"]["yaxis"]["dtick"] == 1
+    assert figures.ranked(few, Unit())["layout"]["xaxis"]["dtick"] == 1
+    for figure in (figures.over_time(many, Unit()), figures.over_time(few, Unit("USD"))):
+        assert "dtick" not in figure["layout"]["yaxis"]
