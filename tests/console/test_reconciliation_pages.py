@@ -150,13 +150,16 @@ def a_difference(day: date) -> Difference:
 
 
 def test_the_list_is_narrowed_by_what_a_day_came_to(browser: Browser) -> None:
-    agrees, differs, failed = a_day(), a_day(), a_day()
+    agrees, differs, failed, explained = a_day(), a_day(), a_day(), a_day()
     reconciled(agrees)
     paid(differs)
     reconciled(differs)
     row = reconciliation.reconcile(failed, by=finance())
     reconciliation.fail(row.id, "Stripe refused: no such key.")
-    shown = {"RECONCILED": agrees, "DIFFERS": differs, "FAILED": failed}
+    paid(explained)
+    reconciled(explained)
+    verbs.explain(differences(explained)[0].id, "Known", by=finance())
+    shown = {"RECONCILED": agrees, "DIFFERS": differs, "FAILED": failed, "EXPLAINED": explained}
     for state in shown:
         listed = {day for day in shown.values() if f"/{reconciliation.id_of(day)}/" in list_of(browser, state, day)}
         assert listed == {shown[state]}

@@ -135,6 +135,17 @@ def test_what_can_not_be_refunded_comes_back_to_the_form_as_it_was_typed(app: Fl
     assert refunds_of(payment) == []
 
 
+def test_goodwill_is_asked_for_as_goodwill(app: Flask) -> None:
+    payment = paid()
+    browser, _ = opened(app, "finance")
+    preview = browser.post(form_of(payment), {"amount": "40", "kind": "goodwill", "reason": "goodwill", "note": ""})
+    page = unescape(preview.text)
+    assert "Goodwill → Refunds payable" in page and "Provider payable" not in page
+    assert browser.post(f"{form_of(payment)}request", hidden(preview.text)).status_code == 302
+    (refund,) = refunds_of(payment)
+    assert (refund.kind, refund.reason, refund.amount_minor) == ("goodwill", "goodwill", 4_000)
+
+
 def test_where_nothing_is_left_the_form_says_so(app: Flask) -> None:
     payment = paid()
     browser, _ = opened(app, "finance")

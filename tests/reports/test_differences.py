@@ -85,6 +85,16 @@ def test_a_fee_that_is_higher_at_stripe_is_corrected(tamper: Any) -> None:
     assert reconciled(day).differing == 0
 
 
+def test_a_fee_that_the_payment_does_not_know_is_corrected_rather_than_posted_as_its_own(tamper: Any) -> None:
+    day = a_day()
+    one = paid(day).told()
+    tamper.execute("DELETE FROM ledger_entries WHERE source_id = %s AND kind = %s", (one.charge_id, FEE))
+    tamper.execute("UPDATE payments SET fee_minor = fee_minor + 7 WHERE id = %s", (one.payment_id,))
+    reconciled(day)
+    (found,) = differences(day)
+    assert verbs.propose(found).entries == {"correction.fee": found.there_fee_minor}
+
+
 def test_too_much_in_the_ledger_is_corrected_the_other_way(tamper: Any) -> None:
     day = a_day()
     one = paid(day).told()
@@ -147,6 +157,17 @@ def test_what_stripe_does_not_know_counts_on_the_first_day_it_was_posted(tamper:
     assert (found.kind, found.here_minor) == ("missing_there", 600)
 
 
+def test_all_that_was_posted_late_is_asked_for_at_stripe_batch_by_batch(
+    tamper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = a_day()
+    later = day + timedelta(days=1)
+    for one in [paid(day).told() for _ in range(3)]:
+        tamper.execute("UPDATE ledger_entries SET posted_at = %s WHERE source_id = %s", (noon(later), one.charge_id))
+    monkeypatch.setattr(reconciliation, "_SOURCES_AT_ONCE", 1)
+    assert (reconciled(later).differing, reconciled(day).matched) == (0, 3)
+
+
 def test_two_movements_of_one_object_count_as_their_sum() -> None:
     day = a_day()
     one = paid(day).told()
@@ -166,6 +187,31 @@ def test_two_movements_of_one_object_count_as_their_sum() -> None:
     reconciled(day)
     (found,) = differences(day)
     assert (found.kind, found.there_minor - found.here_minor) == ("amount", 5)
+
+
+def test_what_no_posting_is_known_for_is_not_taken_over() -> None:
+    day = a_day()
+    one = paid(day).told()
+    reconciled(day)
+    with transaction():
+        db.session.add(
+            StripeMovement(
+                id=f"txn_odd_{one.charge_id}",
+                booked_as="network_cost",
+                source_id=f"nc_{one.charge_id}",
+                stripe_payment_intent_id=one.intent_id,
+                amount_minor=-5,
+                fee_minor=0,
+                currency="USD",
+                created_at=noon(day),
+            )
+        )
+    reconciled(day)
+    (found,) = differences(day)
+    assert (found.kind, found.payment_id) == ("missing_here", one.payment_id)
+    with pytest.raises(Conflict, match="Its own event books it"):
+        verbs.fix(found.id, "Try it", by=finance())
+    assert differences(day)[0].status == "OPEN"
 
 
 def test_what_is_fixed_is_nobodys_to_look_into() -> None:
