@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import defer
 from werkzeug.wrappers import Response
 
@@ -167,8 +167,10 @@ class DisputesView(RecordView):
         payment = db.session.get_one(Payment, dispute.payment_id)
         sees_money = session.actor().has(FINANCE)
         actions, blocked = _actions(dispute, booking.reference)
+        # Borne anew, its number stands behind the dispute's id.
         entries = select(LedgerEntry).where(
-            LedgerEntry.payment_id == payment.id, LedgerEntry.source_id == dispute.stripe_dispute_id
+            LedgerEntry.payment_id == payment.id,
+            func.split_part(LedgerEntry.source_id, ".", 1) == dispute.stripe_dispute_id,
         )
         events = (
             select(WebhookEvent)

@@ -269,8 +269,10 @@ class RefundsView(QueueView):
 _KINDS = {**refunds.KINDS, "owed_back": "Owed back"}
 
 
-def refund_actions(payment: Payment | None, by: Actor) -> tuple[list[Action], list[Blocked]]:
-    """The way to a refund from a booking's or a payment's page; where there is none now, why."""
+def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) -> tuple[list[Action], list[Blocked]]:
+    """The way to a refund from a booking's or a payment's page, straight to the preview of what is still due; where
+    there is none now, why.
+    """
     if payment is None or payment.succeeded_at is None or not by.has(refunds.MAY_REQUEST):
         return [], []
     if standing := holds.of(payment.id):
@@ -279,6 +281,9 @@ def refund_actions(payment: Payment | None, by: Actor) -> tuple[list[Action], li
         return [], [Blocked("Refund", "Nothing is left to refund of what was paid.")]
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
+    if due_minor:
+        explain = f"{written(due_minor, payment.currency)} is still due for the cancellation. {explain}"
+        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason=cancelled"
     return [Action("refund", "Refund", href, explain, key="f", is_link=True)], []
 
 
@@ -310,6 +315,16 @@ def _stripes_words(refund: Refund) -> str | None:
 def hold_in_words(payment: Payment | None) -> str | None:
     """Why and until when nothing of a payment is refunded, for the head of a page; None when nothing holds it."""
     return " ".join(hold.words for hold in holds.of(payment.id)) or None if payment else None
+
+
+def due_in_words(payment: Payment | None, due_minor: int) -> str | None:
+    """What a cancellation has left to do, for the head of a page; None when that is nothing."""
+    if payment is None or not due_minor:
+        return None
+    return (
+        f"The cancellation promised {written(due_minor, payment.currency)} that has not gone back: a dispute had taken"
+        " it, or the refund failed. It is still to be refunded."
+    )
 
 
 def refund_href(refund_id: int) -> str:

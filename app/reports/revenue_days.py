@@ -56,6 +56,10 @@ MEASURES = {
     # Of what was never revenue; and what the bank took though it had been refunded, which is our loss all the same.
     "dispute.lost.owed_back": Measure(),
     "dispute.lost.excess": Measure(chargebacks=1),
+    "dispute.lost.provider_share.reversed": Measure(chargebacks=-1),
+    "dispute.lost.commission.reversed": Measure(chargebacks=-1, commission=1),
+    "dispute.lost.owed_back.reversed": Measure(),
+    "dispute.lost.excess.reversed": Measure(chargebacks=-1),
     "correction.received": Measure(),
     "correction.paid_out": Measure(),
     "correction.fee": Measure(fees=1),
