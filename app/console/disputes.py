@@ -389,7 +389,7 @@ def _facts(dispute: Dispute, payment: Payment, *, sees_money: bool) -> list[Grou
                 Fact("State", payment.status, "chip"),
                 Fact("Amount", Money(payment.amount_minor, payment.currency).json(), "money"),
                 Fact("Refunded", Money(payment.refunded_minor, payment.currency).json(), "money"),
-                Fact("Payment", "Open it" if sees_money else None, href=payment_href(payment.id)),
+                *([Fact("Payment", "Open it", href=payment_href(payment.id))] if sees_money else []),
                 *(Fact("On hold", hold.words) for hold in held),
             ),
         ),
