@@ -150,11 +150,7 @@ def request(
     """
     by.require(*MAY_REQUEST)
     _check_amount(1 if amount_minor is None else amount_minor, kind)
-    note = note.strip()
-    if reason not in REASONS:
-        raise Invalid.field("reason", "Choose a reason.")
-    if len(note) > MAX_NOTE or (reason == "other" and not note):
-        raise Invalid.field("note", f"Say in 1 to {MAX_NOTE:,} characters what it is for.")
+    note = note_given(reason, note)
     with transaction():
         payment = lock(Payment, payment_id)
         kind = refundable.kind_for(payment, kind)
@@ -175,6 +171,16 @@ def request(
         refund.note, refund.client_key = note or None, key
         _begin(refund, "refund.request" if waits else "refund.approve", by=by)
     return refund
+
+
+def note_given(reason: str, note: str) -> str:
+    """The words beside a request's reason, without the space around them. Raises Invalid by field for either."""
+    note = note.strip()
+    if reason not in REASONS:
+        raise Invalid.field("reason", "Choose a reason.")
+    if len(note) > MAX_NOTE or (reason == "other" and not note):
+        raise Invalid.field("note", f"Say in 1 to {MAX_NOTE:,} characters what it is for.")
+    return note
 
 
 def _check_amount(amount_minor: int, kind: str) -> None:
