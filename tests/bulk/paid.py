@@ -21,6 +21,8 @@ from tests import factories
 from tests.bulk.runs import asked
 
 PAID_MINOR = 10_000
+# As the product keeps it with a booking.
+_POLICY = '{"name": "flexible", "tiers": [{"daysBefore": 1, "refundPercent": 100}]}'
 
 _BOOKINGS = """
 WITH stays AS (
@@ -28,7 +30,7 @@ WITH stays AS (
                           time_zone, units, guests, nights, total_minor, currency, policy, expires_at, confirmed_at)
     SELECT :mark || number, 'CONFIRMED', :traveller_id, :package_id, :provider_id, 'Somewhere', :day,
            CAST(:day AS date) + 1, 'Europe/Oslo', 1, 1,
-           jsonb_build_array(jsonb_build_object('date', :day, 'price', 10000)), 10000, 'USD', '{}', now(), now()
+           jsonb_build_array(jsonb_build_object('date', :day, 'price', 10000)), 10000, 'USD', :policy, now(), now()
     FROM generate_series(1, :number) AS number RETURNING id, reference
 ), paid AS (
     INSERT INTO payments (booking_id, provider_id, status, amount_minor, commission_minor, fee_minor, currency,
@@ -59,7 +61,9 @@ class Paid:
         self.day = factories.tomorrow().isoformat()
         with transaction():
             mark = f"P{uuid4().hex[:10]}x"
-            made = list(db.session.execute(text(_BOOKINGS), {**vars(self), "mark": mark, "number": number}))
+            made = list(
+                db.session.execute(text(_BOOKINGS), {**vars(self), "mark": mark, "number": number, "policy": _POLICY})
+            )
             full = "UPDATE availability SET booked = :number WHERE package_id = :package_id"
             db.session.execute(text(full), {"number": number, "package_id": self.package_id})
         self.ids = [row.booking_id for row in made]
