@@ -49,6 +49,7 @@ search.index               GET    -             login  login     200     200    
 bookings.index             GET    -             login  login     200     200       200     200     -
 bookings.show              GET    booking       login  login     200     200       200     200     404
 bookings.cancel            POST   cancellation  login  login     302     403       403     302     404
+bookings.take_many         POST   many_bookings login login     403     403       302     302     302
 bookings.complete          POST   ended_stay    login  login     302     403       403     302     404
 bookings.add_note          POST   noted         login  login     302     403       403     302     404
 packages.index             GET    -             login  login     200     200       200     200     -
@@ -110,7 +111,7 @@ refunds.index              GET    -             login  login     200     403    
 refunds.show               GET    open_refund   login  login     200     403       200     200     404
 refunds.claim              POST   open_refund   login  login     403     403       302     302     404
 refunds.decide             POST   approved_refund login login    403     403       302     302     404
-refunds.decide_many        POST   approved_refunds login login   403     403       404     404     404
+refunds.decide_many        POST   approved_refunds login login   403     403       302     302     302
 refunds.ask                GET    payment       login  login     200     403       200     200     404
 refunds.ask                POST   wanted_refund login  login     200     403       200     200     404
 refunds.request_refund     POST   wanted_refund login  login     302     403       302     302     404

@@ -81,6 +81,7 @@ class RefundsView(QueueView):
             explain="Stripe is asked to pay it at once. It can't be taken back.",
             key="a",
             why_not=_asked_yourself,
+            run="refunds.approve",
         ),
         Decision(
             *("reject", "Reject", "REJECTED", refund_approval.reject, refund_approval.MAY_APPROVE),
