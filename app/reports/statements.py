@@ -219,18 +219,15 @@ INVARIANTS = (
         posted AS (
             -- Borne anew, it has the number of the time behind the dispute's id.
             SELECT split_part(source_id, '.', 1) AS source_id,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.withdrawn') AS withdrawn,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.reinstated') AS reinstated,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee') AS fee,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee_returned') AS fee_returned,
-                   sum(CASE WHEN reverses_id IS NULL THEN amount_minor ELSE -amount_minor END)
-                   FILTER (WHERE starts_with(kind, 'dispute.lost.')) AS borne
-            FROM ledger_entries
-            WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated', 'dispute.fee', 'dispute.fee_returned',
-                           'dispute.lost.provider_share', 'dispute.lost.commission', 'dispute.lost.owed_back',
-                           'dispute.lost.excess', 'dispute.lost.provider_share.reversed',
-                           'dispute.lost.commission.reversed', 'dispute.lost.owed_back.reversed',
-                           'dispute.lost.excess.reversed')
+                   sum(signed) FILTER (WHERE what = 'dispute.withdrawn') AS withdrawn,
+                   sum(signed) FILTER (WHERE what = 'dispute.reinstated') AS reinstated,
+                   sum(signed) FILTER (WHERE what = 'dispute.fee') AS fee,
+                   sum(signed) FILTER (WHERE what = 'dispute.fee_returned') AS fee_returned,
+                   sum(signed) FILTER (WHERE starts_with(what, 'dispute.lost.')) AS borne
+            FROM (SELECT source_id, regexp_replace(kind, '[.](more|less|reversed)$', '') AS what,
+                         CASE WHEN kind LIKE '%.less' OR kind LIKE '%.reversed' THEN -amount_minor
+                              ELSE amount_minor END AS signed
+                  FROM ledger_entries WHERE starts_with(kind, 'dispute.')) AS moved
             GROUP BY 1)
         SELECT source_id || ': took ' || coalesce(t.withdrawn, 0) || ' and a fee of ' || coalesce(t.fee, 0)
                || ', gave back ' || coalesce(t.reinstated, 0) || ' and ' || coalesce(t.fee_returned, 0) || ', posted '
