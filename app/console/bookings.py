@@ -14,6 +14,7 @@ from app.accounts.models import User
 from app.bookings import service as bookings
 from app.bookings import story
 from app.bookings.models import Booking
+from app.catalog.policies import policy_in_words
 from app.console import confirmation, disputed, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line, reason_given
 from app.console.cancelling import REASON_HINT, REASONS, cancel_actions, cancelled_in_words, choice_sent
@@ -22,7 +23,6 @@ from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
-from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
 from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
