@@ -15,6 +15,7 @@ from app.bookings import cancellation, story
 from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.bulk import refunding
+from app.catalog.policies import policy_in_words
 from app.console import confirmation, disputed, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, done, line, reason_given
 from app.console.cancelling import REASON_HINT, REASONS, cancel_actions, cancelled_in_words, choice_sent
@@ -24,7 +25,6 @@ from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
-from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
 from app.console.refunds import due_in_words, hold_in_words, refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER

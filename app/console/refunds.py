@@ -17,16 +17,17 @@ from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bookings import story
 from app.bookings.models import Booking
+from app.catalog.policies import policy_in_words
 from app.console import session
 from app.console.amounts import amount_typed, as_typed
 from app.console.base import Column, Filter, done, find
-from app.console.policies import policy_in_words
 from app.console.queue import Decision, QueueView, Urgency
 from app.console.record import Action, Blocked, Fact, Group, Phrase
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
 from app.money import Money, written
 from app.payments import holds, refund_approval, refundable, refunds
+from app.payments.ledger_names import kind_in_words
 from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
@@ -353,7 +354,7 @@ def posting_lines(lines: Sequence[Line], currency: str) -> list[dict[str, Any]]:
     return [
         {
             "label": f"{line.debit} \N{RIGHTWARDS ARROW} {line.credit}",
-            "hint": line.kind,
+            "hint": kind_in_words(line.kind),
             "amount": Money(line.amount_minor, currency).json(),
             "kind": "line",
         }

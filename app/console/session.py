@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
+from urllib.parse import unquote
 
 from flask import (
     Blueprint,
@@ -243,4 +244,6 @@ def inside(target: str | None) -> str | None:
     """A page of the console to go on to; anything that leads elsewhere is dropped."""
     if not target or not target.startswith("/console/") or "\\" in target or any(ord(letter) < 32 for letter in target):
         return None
-    return target
+    # A browser goes up at these, however they are written.
+    steps = unquote(target.partition("?")[0].partition("#")[0]).split("/")
+    return None if {".", ".."} & set(steps) else target
