@@ -26,7 +26,8 @@ from app.errors import Invalid
 from app.extensions import db
 from app.money import Money
 from app.payments import ledger
-from app.reports import differences, reconciliation
+from app.payments.ledger_names import kind_in_words
+from app.reports import differences, proposals, reconciliation
 from app.reports.models import Difference, Reconciliation
 
 KINDS = {
@@ -228,8 +229,8 @@ class ReconciliationView(RecordView):
     def difference(self, difference_id: int) -> str:
         """One difference."""
         row = find(Difference, difference_id, "difference")
-        refusal = differences.why_no_fix(row)
-        proposal = None if refusal else differences.propose(row)
+        refusal = proposals.why_no_fix(row)
+        proposal = None if refusal else proposals.propose(row)
         by = session.actor()
         return self.render_record(
             Record(
@@ -465,7 +466,7 @@ def _facts(row: Difference) -> tuple[Group, ...]:
     )
 
 
-def _actions(row: Difference, proposal: differences.Proposal | None, person_id: int | None) -> list[Action]:
+def _actions(row: Difference, proposal: proposals.Proposal | None, person_id: int | None) -> list[Action]:
     href, offered = _href(row.id), []
     if proposal is not None:
         what = (
@@ -483,11 +484,11 @@ def _actions(row: Difference, proposal: differences.Proposal | None, person_id: 
     return offered
 
 
-def _entries(row: Difference, proposal: differences.Proposal) -> list[dict[str, Any]]:
+def _entries(row: Difference, proposal: proposals.Proposal) -> list[dict[str, Any]]:
     names = account_names()
     return [
         line(
-            kind=kind,
+            kind=kind_in_words(kind),
             debit=names[ledger.POSTINGS[kind][0]],
             credit=names[ledger.POSTINGS[kind][1]],
             amount=Money(minor, row.currency).json(),

@@ -17,7 +17,8 @@ from app.payments.models import Payment, Refund
 from app.payments.refundable import OVER
 from app.states import move
 
-_BEGUN = "cancellation"
+# The client key of the refund that a cancellation begins.
+BEGUN = "cancellation"
 # What was asked for and nobody has approved: the cancellation decides on the same money.
 _OPEN = "PENDING_APPROVAL"
 
@@ -91,7 +92,7 @@ def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: 
     started = []
     if due.refund_minor:
         refund = refunds.by_policy(payment, amount_minor=due.refund_minor, reason=reason, by=by)
-        refund.client_key = _BEGUN
+        refund.client_key = BEGUN
         started.append(refund)
     if goodwill_minor:
         started.append(
@@ -101,7 +102,7 @@ def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: 
                 reason="goodwill",
                 note="Everything comes back, beyond what the cancellation promises.",
                 kind="goodwill",
-                key=f"{_BEGUN}_goodwill",
+                key=f"{BEGUN}_goodwill",
                 by=by,
                 again=True,
             )
@@ -111,7 +112,7 @@ def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: 
 
 def started_by(payment_id: int) -> Sequence[Refund]:
     """The refunds that the cancellation of a payment's booking began, by id."""
-    keys = (_BEGUN, f"{_BEGUN}_goodwill")
+    keys = (BEGUN, f"{BEGUN}_goodwill")
     begun = select(Refund).where(Refund.payment_id == payment_id, Refund.client_key.in_(keys))
     return db.session.scalars(begun.order_by(Refund.id)).all()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, or_, select
 
 from app.audit import service as audit
 from app.audit.actor import STRIPE
@@ -125,13 +125,9 @@ def _still_owed(payment: Payment) -> int:
 
 def _withdrawn(payment: Payment) -> int:
     """What all disputes of a payment have taken and not given back, as posted."""
-    moved: dict[str, int] = dict(
-        db.session.execute(
-            select(LedgerEntry.kind, func.sum(LedgerEntry.amount_minor))
-            .where(
-                LedgerEntry.payment_id == payment.id, LedgerEntry.kind.in_(("dispute.withdrawn", "dispute.reinstated"))
-            )
-            .group_by(LedgerEntry.kind)
-        ).all()
+    moved = func.sum(
+        case((LedgerEntry.credit_account == ledger.STRIPE_BALANCE, 1), else_=-1) * LedgerEntry.amount_minor
     )
-    return max(int(moved.get("dispute.withdrawn", 0)) - int(moved.get("dispute.reinstated", 0)), 0)
+    of_disputes = or_(LedgerEntry.kind.like("dispute.withdrawn%"), LedgerEntry.kind.like("dispute.reinstated%"))
+    found = db.session.scalar(select(moved).where(LedgerEntry.payment_id == payment.id, of_disputes))
+    return max(int(found or 0), 0)

@@ -24,8 +24,6 @@ REFUNDS_PAYABLE = "refunds_payable"
 GOODWILL = "goodwill"
 DISPUTES_HELD = "disputes_held"
 DISPUTE_LOSSES = "dispute_losses"
-# What differs from Stripe's balance and has no other place yet.
-SUSPENSE = "suspense"
 
 # Who bears a refund; what one posts when it is submitted, and takes back when it ends failed.
 _SHARES = {
@@ -59,12 +57,13 @@ POSTINGS = {
     "dispute.fee": (STRIPE_FEES, STRIPE_BALANCE),
     "dispute.reinstated": (STRIPE_BALANCE, DISPUTES_HELD),
     "dispute.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
-    # What the reconciliation with Stripe found and somebody in finance has booked.
-    "correction.received": (STRIPE_BALANCE, SUSPENSE),
-    "correction.paid_out": (SUSPENSE, STRIPE_BALANCE),
-    "correction.fee": (STRIPE_FEES, STRIPE_BALANCE),
-    "correction.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
 }
+
+# What moves Stripe's balance may have been booked otherwise than Stripe did it. What corrects that, once the
+# reconciliation has found it, adds to the same accounts (`.more`) or takes back (`.less`), for the same source.
+CORRECTABLE = tuple(kind for kind, accounts in POSTINGS.items() if STRIPE_BALANCE in accounts)
+POSTINGS |= {f"{kind}.more": POSTINGS[kind] for kind in CORRECTABLE}
+POSTINGS |= {f"{kind}.less": POSTINGS[kind][::-1] for kind in CORRECTABLE}
 
 
 def post_capture(payment: Payment, *, fee_minor: int) -> None:
@@ -86,13 +85,8 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
     )
 
 
-def post_capture_fee(payment: Payment) -> None:
-    """Stripe's fee of a captured payment, where it alone was not posted."""
-    _post(payment, {"capture.stripe_fee": payment.fee_minor or 0}, source_id=_charge_of(payment))
-
-
 def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
-    """What makes the books agree with Stripe's balance, by kind in minor units; once for each source."""
+    """What makes the books agree with what Stripe did with an object, by kind in minor units."""
     _post(payment, amounts, source_id=source_id)
 
 
@@ -307,8 +301,10 @@ _CHECKS = (
                || ', fee ' || p.fee_minor || ', posted ' || coalesce(e.fee, 0)
         FROM payments p LEFT JOIN (
             SELECT payment_id,
-                   sum(amount_minor) FILTER (WHERE kind <> 'capture.stripe_fee') AS captured,
-                   sum(amount_minor) FILTER (WHERE kind = 'capture.stripe_fee') AS fee
+                   sum(CASE debit_account WHEN 'stripe_balance' THEN amount_minor ELSE -amount_minor END)
+                       FILTER (WHERE kind NOT LIKE 'capture.stripe_fee%') AS captured,
+                   sum(CASE debit_account WHEN 'stripe_fees' THEN amount_minor ELSE -amount_minor END)
+                       FILTER (WHERE kind LIKE 'capture.stripe_fee%') AS fee
             FROM ledger_entries WHERE kind LIKE 'capture.%' GROUP BY payment_id) e ON e.payment_id = p.id
         WHERE p.succeeded_at IS NOT NULL
           AND (coalesce(e.captured, 0) <> p.amount_minor OR coalesce(e.fee, 0) <> coalesce(p.fee_minor, -1))
@@ -326,8 +322,9 @@ _CHECKS = (
         """
         SELECT 'refund ' || r.id || ' is ' || r.status || ', posted ' || coalesce(e.paid, 0)
         FROM refunds r LEFT JOIN (
-            SELECT source_id, sum(CASE kind WHEN 'refund.paid' THEN amount_minor ELSE -amount_minor END) AS paid
-            FROM ledger_entries WHERE kind IN ('refund.paid', 'refund.failed') GROUP BY source_id
+            SELECT source_id,
+                   sum(CASE credit_account WHEN 'stripe_balance' THEN amount_minor ELSE -amount_minor END) AS paid
+            FROM ledger_entries WHERE kind LIKE 'refund.paid%' OR kind LIKE 'refund.failed%' GROUP BY source_id
         ) e ON e.source_id = r.stripe_refund_id
         WHERE coalesce(e.paid, 0) <> CASE r.status WHEN 'SUCCEEDED' THEN r.amount_minor ELSE 0 END
           -- Stripe's balance pays at once, and the traveller's bank may take days.
@@ -410,8 +407,10 @@ _CHECKS = (
         """
         SELECT 'payment ' || p.id || ': disputed ' || p.disputed_minor || ', posted ' || coalesce(e.held, 0)
         FROM payments p LEFT JOIN (
-            SELECT payment_id, sum(CASE kind WHEN 'dispute.withdrawn' THEN amount_minor ELSE -amount_minor END) AS held
-            FROM ledger_entries WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated') GROUP BY payment_id
+            SELECT payment_id,
+                   sum(CASE credit_account WHEN 'stripe_balance' THEN amount_minor ELSE -amount_minor END) AS held
+            FROM ledger_entries WHERE kind LIKE 'dispute.withdrawn%' OR kind LIKE 'dispute.reinstated%'
+            GROUP BY payment_id
         ) e ON e.payment_id = p.id
         WHERE p.disputed_minor <> least(greatest(coalesce(e.held, 0), 0), p.amount_minor)
         """,
@@ -448,6 +447,24 @@ _CHECKS = (
         """,
     ),
 )
+
+
+# In front of a check, these make it look at one payment only.
+_OF_PAYMENT = """
+WITH payments AS (SELECT * FROM public.payments WHERE id = :payment_id),
+     refunds AS (SELECT * FROM public.refunds WHERE payment_id = :payment_id),
+     ledger_entries AS (SELECT * FROM public.ledger_entries WHERE payment_id = :payment_id)
+"""
+
+
+def contradictions_of(payment_id: int) -> set[str]:
+    """What is wrong with the books of one payment, in words."""
+    parameters = {"postings": json.dumps(POSTINGS), "payment_id": payment_id}
+    return {
+        meaning
+        for meaning, sql in _CHECKS
+        if db.session.execute(text(_OF_PAYMENT + sql), parameters).first() is not None
+    }
 
 
 def verify(*, most: int = 20, patient: bool = False) -> list[str]:
