@@ -63,15 +63,16 @@ def _refuse_more(payment: Payment, amounts: dict[str, int], stripe_dispute_id: s
 
     https://docs.stripe.com/api/disputes/object#dispute_object-balance_transactions
     """
-    posted: dict[str, int] = dict(
-        db.session.execute(
-            select(LedgerEntry.kind, LedgerEntry.amount_minor).where(
-                LedgerEntry.source_id == stripe_dispute_id, LedgerEntry.kind.in_(amounts)
-            )
-        ).all()
-    )
+    posted = dict.fromkeys(amounts, 0)
+    for kind, minor in db.session.execute(
+        select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == stripe_dispute_id)
+    ):
+        # With what a reconciliation corrected.
+        moved = kind.removesuffix(".more").removesuffix(".less")
+        if moved in posted:
+            posted[moved] += -minor if kind.endswith(".less") else minor
     for kind, minor in amounts.items():
-        if posted.get(kind, 0) != minor:
+        if posted[kind] != minor:
             raise Conflict(
                 f"Stripe has moved {written(minor, payment.currency)} for {stripe_dispute_id}, but"
                 f" {written(posted[kind], payment.currency)} is booked as {kind}: it moved money twice, which the books"

@@ -267,7 +267,8 @@ def test_requests_that_nothing_is_left_for_give_way_though_we_hear_of_the_disput
     decide(dispute_id, "lost")
     told(dispute_id)
     assert holds.of(payment.id) == []
-    assert [factories.reread(refund).status for refund in (waiting, approved)] == ["REJECTED", "FAILED"]
+    rows = [factories.reread(refund) for refund in (waiting, approved)]
+    assert [(row.status, row.due_at) for row in rows] == [("REJECTED", None), ("FAILED", None)]
     assert queued.work_off() == []
     assert at_stripe(payment) == []
     assert books_agree(payment, dispute_id)
