@@ -107,7 +107,7 @@ class Scale:
             travellers=60 if name == "small" else max(60, bookings // 5),
             # Three of four bookings of a year are stays that are over by its end, and a stay has at most one review:
             # with these there are as many reviews as bookings, of nine stays in ten.
-            earlier_stays=bookings * 37 // 100,
+            earlier_stays=bookings * 40 // 100,
             reviews=bookings,
         )
 
