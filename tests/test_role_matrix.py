@@ -122,6 +122,7 @@ revenue.csv                GET    drawn         login  login     403     403    
 ledger.check               POST   -             login  login     403     403       302     302     -
 reconciliation.index       GET    -             login  login     403     403       200     200     -
 reconciliation.reconcile   POST   past_day      login  login     403     403       302     302     422
+reconciliation.reconcile_month POST past_month  login  login     403     403       302     302     422
 reconciliation.show        GET    reconciled_day login login     403     403       200     200     404
 reconciliation.again       POST   reconciled_day login login     403     403       302     302     404
 reconciliation.difference  GET    open_difference login login    403     403       200     200     404
