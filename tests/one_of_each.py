@@ -142,6 +142,11 @@ def approved_refunds(owner: Actor | None) -> Asked:
     return Asked({}, {"decision": "approve", "id": str(open_refund(owner).args["row_id"])})
 
 
+def many_bookings(owner: Actor | None) -> Asked:
+    picked = booking(owner).args["booking_id"]
+    return Asked({}, {"decision": "refund", "id": str(picked), "asked": "yes", "reason": "provider_failed"})
+
+
 def refund_limit(owner: Actor | None) -> Asked:
     limit = refund_approval.limits()[0]
     return Asked(
@@ -622,7 +627,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper, drawn),
         *(dispute, inquiry, evidence_of_it, staged_dispute, accepted_dispute),
-        *(open_refund, approved_refund, approved_refunds, wanted_refund, refund_limit, paid_stay),
+        *(open_refund, approved_refund, approved_refunds, many_bookings, wanted_refund, refund_limit, paid_stay),
         *(failed_event, replayed, replayed_many),
         *(past_day, past_month, reconciled_day, open_difference, explained_difference),
         *(edited_package, edited_provider, edited_person, edited_colleague),

@@ -17,7 +17,6 @@ from app.bookings.models import Booking, BookingNote
 from app.bookings.stay import stay_of
 from app.catalog import inventory
 from app.catalog import service as catalog
-from app.catalog.policies import terms
 from app.config import settings
 from app.db import insert_now, lock, transaction, utcnow
 from app.errors import Busy, Conflict, Invalid, NotAllowed, NotFound
@@ -82,7 +81,7 @@ def hold(
                 nights=[{unit: day.day.isoformat(), "price": day.price_minor} for day in stock],
                 total_minor=total,
                 currency=package.currency,
-                policy=terms(package.cancellation_policy),
+                policy=package.terms,
                 created_at=utcnow(),
                 expires_at=utcnow() + timedelta(minutes=settings().hold_minutes),
             )

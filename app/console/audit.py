@@ -38,6 +38,7 @@ _OBJECTS = {
     "reconciliations": "Reconciliations",
     "differences": "Differences",
     "packages": "Packages",
+    "cancellation_policies": "Cancellation policies",
     "providers": "Providers",
     "provider_documents": "Documents of providers",
     "users": "People",

@@ -18,6 +18,7 @@ from app.errors import Invalid
 from app.extensions import db
 from app.money import Money
 from app.payments import ledger
+from app.payments.ledger_names import kind_in_words
 from app.reports import differences, proposals
 from app.reports.models import Difference, Reconciliation
 from app.reports.proposals import Proposal
@@ -220,7 +221,7 @@ def _entries(row: Difference, proposal: Proposal) -> list[dict[str, Any]]:
     names = account_names()
     return [
         line(
-            kind=kind,
+            kind=kind_in_words(kind),
             debit=names[ledger.POSTINGS[kind][0]],
             credit=names[ledger.POSTINGS[kind][1]],
             amount=Money(minor, row.currency).json(),

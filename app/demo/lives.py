@@ -39,7 +39,7 @@ Plot = Literal[
 ]
 Row = dict[str, Any]
 
-_TERMS = {policy: terms(policy) for policy in POLICIES}
+_TERMS = {code: terms(code, tiers) for code, tiers in POLICIES.items()}
 _PAID = ("paid", "declined_then_paid", "paid_late", "refunded")
 _LATE_PAYMENT_GRACE = timedelta(hours=1)
 # What a refund has that somebody asked for.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,15 @@ _SHARES = {
     "refund.goodwill": (GOODWILL, REFUNDS_PAYABLE),
 }
 
+# Who bears a lost dispute; taken back, and posted anew, when there is something else to bear.
+_LOSSES = {
+    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
+    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
+    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
+    # What the traveller gets a second time, by a refund.
+    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
+}
+
 # Entry kind: (debited account, credited account).
 POSTINGS = {
     "capture.provider_share": (STRIPE_BALANCE, PROVIDER_PAYABLE),
@@ -39,18 +49,14 @@ POSTINGS = {
     "capture.owed_back": (STRIPE_BALANCE, REFUNDS_PAYABLE),
     "capture.stripe_fee": (STRIPE_FEES, STRIPE_BALANCE),
     **_SHARES,
-    **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in _SHARES.items()},
+    **_LOSSES,
+    **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in (_SHARES | _LOSSES).items()},
     "refund.paid": (REFUNDS_PAYABLE, STRIPE_BALANCE),
     "refund.failed": (STRIPE_BALANCE, REFUNDS_PAYABLE),
     "dispute.withdrawn": (DISPUTES_HELD, STRIPE_BALANCE),
     "dispute.fee": (STRIPE_FEES, STRIPE_BALANCE),
     "dispute.reinstated": (STRIPE_BALANCE, DISPUTES_HELD),
     "dispute.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
-    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
-    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
-    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
-    # What had been refunded before the bank took it once more.
-    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
 }
 
 # What moves Stripe's balance may have been booked otherwise than Stripe did it. What corrects that, once the
@@ -84,6 +90,16 @@ def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str
     _post(payment, amounts, source_id=source_id)
 
 
+def posted_of(source_id: str) -> dict[str, int]:
+    """What the entries of an object at Stripe come to, by kind in minor units, each with its corrections."""
+    posted: dict[str, int] = {}
+    entries = select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == source_id)
+    for kind, amount in db.session.execute(entries):
+        of = kind.removesuffix(".more").removesuffix(".less")
+        posted[of] = posted.get(of, 0) + (-amount if kind.endswith(".less") else amount)
+    return posted
+
+
 def refund_lines(*, provider_minor: int, commission_minor: int, goodwill_minor: int) -> dict[str, int]:
     """What a refund of these shares posts when it is submitted: amounts in minor units by entry kind."""
     return dict(zip(_SHARES, (provider_minor, commission_minor, goodwill_minor), strict=True))
@@ -101,8 +117,12 @@ def post_refund_shares(payment: Payment, refund: Refund) -> None:
 
 def reverse_refund_shares(refund: Refund) -> None:
     """A refund has failed for good: what its submission posted is taken back, entry by entry."""
-    require_transaction()
     posted = select(LedgerEntry).where(LedgerEntry.source_id == _submission_of(refund), LedgerEntry.kind.in_(_SHARES))
+    _reverse(db.session.scalars(posted).all())
+
+
+def _reverse(entries: Sequence[LedgerEntry]) -> None:
+    require_transaction()
     _insert(
         [
             {
@@ -117,7 +137,7 @@ def reverse_refund_shares(refund: Refund) -> None:
                 "provider_id": entry.provider_id,
                 "reverses_id": entry.id,
             }
-            for entry in db.session.scalars(posted)
+            for entry in entries
         ]
     )
 
@@ -161,8 +181,43 @@ def post_refund_failed(payment: Payment, refund: Refund) -> None:
 
 
 def post_dispute(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
-    """What a dispute moved, or who bears what it took, by entry kind; see `disputed`."""
+    """What a dispute moved, by entry kind; see `disputed`."""
     _post(payment, amounts, source_id=stripe_dispute_id)
+
+
+def losses_of(payment_id: int) -> dict[str, int]:
+    """What is borne of each lost dispute of a payment, by Stripe's id of it, in minor units; the oldest first."""
+    losses: dict[str, int] = {}
+    for entry in _standing_losses(payment_id):
+        dispute_id = _dispute_of(entry)
+        losses[dispute_id] = losses.get(dispute_id, 0) + entry.amount_minor
+    return losses
+
+
+def reverse_losses(payment_id: int) -> None:
+    """Take back what is borne of the lost disputes of a payment, entry by entry."""
+    _reverse(_standing_losses(payment_id))
+
+
+def post_loss(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
+    """Who bears a lost dispute, by entry kind. Borne anew, it has a number, as each submission of a refund does."""
+    posted = select(LedgerEntry).where(LedgerEntry.payment_id == payment.id, LedgerEntry.kind.in_(_LOSSES))
+    turns = {entry.source_id for entry in db.session.scalars(posted) if _dispute_of(entry) == stripe_dispute_id}
+    _post(payment, amounts, source_id=f"{stripe_dispute_id}.{len(turns) + 1}" if turns else stripe_dispute_id)
+
+
+def _standing_losses(payment_id: int) -> Sequence[LedgerEntry]:
+    taken_back = select(LedgerEntry.reverses_id).where(
+        LedgerEntry.payment_id == payment_id, LedgerEntry.reverses_id.is_not(None)
+    )
+    standing = select(LedgerEntry).where(
+        LedgerEntry.payment_id == payment_id, LedgerEntry.kind.in_(_LOSSES), LedgerEntry.id.not_in(taken_back)
+    )
+    return db.session.scalars(standing.order_by(LedgerEntry.id)).all()
+
+
+def _dispute_of(entry: LedgerEntry) -> str:
+    return entry.source_id.partition(".")[0]
 
 
 def balance_of(payment_id: int, account: str) -> int:
@@ -326,11 +381,35 @@ _CHECKS = (
         """
         SELECT 'payment ' || payment_id || ': ' || account || ' ' || sum(signed)
         FROM (SELECT payment_id, credit_account AS account, amount_minor AS signed FROM ledger_entries
-              WHERE credit_account IN ('provider_payable', 'commission_revenue')
+              WHERE credit_account IN ('provider_payable', 'commission_revenue', 'refunds_payable')
               UNION ALL
               SELECT payment_id, debit_account, -amount_minor FROM ledger_entries
-              WHERE debit_account IN ('provider_payable', 'commission_revenue')) AS sides
+              WHERE debit_account IN ('provider_payable', 'commission_revenue', 'refunds_payable')) AS sides
         GROUP BY payment_id, account HAVING sum(signed) < 0
+        """,
+    ),
+    (
+        "a loss by disputes that somebody else should bear",
+        """
+        SELECT 'payment ' || p.id || ': lost ' || e.lost || ', not borne '
+               || e.has + CASE WHEN e.owed_back THEN p.amount_minor - e.owed - coalesce(r.refunded, 0) ELSE 0 END
+        FROM (
+            SELECT payment_id, bool_or(kind = 'capture.owed_back') AS owed_back,
+                   sum(CASE 'dispute_losses' WHEN debit_account THEN amount_minor WHEN credit_account
+                       THEN -amount_minor ELSE 0 END) AS lost,
+                   sum(CASE WHEN credit_account IN ('provider_payable', 'commission_revenue') THEN amount_minor
+                            WHEN debit_account IN ('provider_payable', 'commission_revenue') THEN -amount_minor
+                            ELSE 0 END) AS has,
+                   sum(CASE kind WHEN 'dispute.lost.owed_back' THEN amount_minor
+                                 WHEN 'dispute.lost.owed_back.reversed' THEN -amount_minor ELSE 0 END) AS owed
+            FROM ledger_entries
+            WHERE payment_id IN (SELECT payment_id FROM ledger_entries WHERE kind = 'dispute.lost.excess')
+            GROUP BY payment_id) e
+        JOIN payments p ON p.id = e.payment_id LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) AS refunded FROM refunds WHERE status IN ('SUBMITTED', 'SUCCEEDED')
+            GROUP BY payment_id) r ON r.payment_id = p.id
+        WHERE e.lost < 0 OR e.lost > 0
+              AND e.has + CASE WHEN e.owed_back THEN p.amount_minor - e.owed - coalesce(r.refunded, 0) ELSE 0 END > 0
         """,
     ),
     (

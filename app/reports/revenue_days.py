@@ -58,6 +58,10 @@ MEASURES = {
     # Of what was never revenue; and what the bank took though it had been refunded, which is our loss all the same.
     "dispute.lost.owed_back": Measure(),
     "dispute.lost.excess": Measure(chargebacks=1),
+    "dispute.lost.provider_share.reversed": Measure(chargebacks=-1),
+    "dispute.lost.commission.reversed": Measure(chargebacks=-1, commission=1),
+    "dispute.lost.owed_back.reversed": Measure(),
+    "dispute.lost.excess.reversed": Measure(chargebacks=-1),
 }
 # A correction counts as what it corrects, or takes it back.
 MEASURES |= {f"{kind}.more": MEASURES[kind] for kind in CORRECTABLE}
