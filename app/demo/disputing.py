@@ -109,8 +109,8 @@ class Disputing:
         return processed_at
 
     def is_decided(self, payment: Row, *, won: bool) -> None:
-        """The bank decides, if it has by the last midnight: for us, and the money comes back, or against us, and both sides bear
-        it.
+        """The bank decides, if it has by the last midnight: for us, and the money comes back, or against us, and both
+        sides bear it.
         """
         dispute = self.of_life[-1]
         at = dispute["opened_at"] + _DECIDED_AFTER * self._rng.uniform(0.7, 1.3)

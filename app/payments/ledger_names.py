@@ -12,10 +12,9 @@ ACCOUNTS = {
     "goodwill": "Goodwill",
     "disputes_held": "Disputes held",
     "dispute_losses": "Dispute losses",
-    "suspense": "Suspense",
 }
 
-# Every kind of POSTINGS in `ledger`.
+# The kinds of POSTINGS in `ledger`.
 KINDS = {
     "capture.provider_share": "Payment, provider's share",
     "capture.commission": "Payment, our commission",
@@ -37,17 +36,16 @@ KINDS = {
     "dispute.lost.commission": "Dispute lost, our commission",
     "dispute.lost.owed_back": "Dispute lost, was owed back",
     "dispute.lost.excess": "Dispute lost, refunded before",
-    "dispute.lost.provider_share.reversed": "Dispute lost, provider's share taken back",
-    "dispute.lost.commission.reversed": "Dispute lost, our commission taken back",
-    "dispute.lost.owed_back.reversed": "Dispute lost, was owed back, taken back",
-    "dispute.lost.excess.reversed": "Dispute lost, refunded before, taken back",
-    "correction.received": "Correction, received at Stripe",
-    "correction.paid_out": "Correction, paid out at Stripe",
-    "correction.fee": "Correction of Stripe's fee",
-    "correction.fee_returned": "Correction, Stripe's fee given back",
 }
+# What a kind that stems from another one is called, beside what that is.
+_ENDINGS = {".reversed": "taken back", ".more": "corrected up", ".less": "corrected down"}
 
 
 def kind_in_words(kind: str) -> str:
     """What a posting is called; one that is not known yet by its code."""
-    return KINDS.get(kind, kind.replace(".", " ").replace("_", " ").capitalize())
+    if kind in KINDS:
+        return KINDS[kind]
+    for ending, words in _ENDINGS.items():
+        if kind.removesuffix(ending) in KINDS:
+            return f"{KINDS[kind.removesuffix(ending)]}, {words}"
+    return kind.replace(".", " ").replace("_", " ").capitalize()
