@@ -1,4 +1,4 @@
-"""What everything that is kept in the trail is called where its object isn't beside it, as in the list of all entries."""
+"""What everything kept in the trail is called where its object isn't beside it, as in the list of all entries."""
 
 from __future__ import annotations
 
