@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock, Timer
@@ -216,12 +217,19 @@ def sweep(model: type[Outbox]) -> int:
     return len(found)
 
 
-def note_failure(model: type[Outbox], row_id: int, words: str) -> None:
-    """Keep what went wrong with a row's work, and when it is tried again."""
+def note_failure(
+    model: type[Outbox], row_id: int, words: str, *, give_up: Callable[[int, str], None] | None = None
+) -> None:
+    """Keep what went wrong with a row's work, and when it is tried again. With the last try it is over, which `give_up`
+    is told of the row, with the reason.
+    """
     with transaction():
         row = lock(model, row_id)
-        if row.due_at is not None and not row.failed(words):
-            log.error(
-                "gave up after many tries, somebody has to look",
-                extra={"table": model.__tablename__, "row": row_id, "error": words},
-            )
+        if row.due_at is None or row.failed(words):
+            return
+        log.error(
+            "gave up after many tries, somebody has to look",
+            extra={"table": model.__tablename__, "row": row_id, "error": words},
+        )
+        if give_up is not None:
+            give_up(row_id, f"It was tried too often. The last time: {words}")

@@ -141,6 +141,11 @@ def approved_refunds(owner: Actor | None) -> Asked:
     return Asked({}, {"decision": "approve", "id": str(open_refund(owner).args["row_id"])})
 
 
+def many_bookings(owner: Actor | None) -> Asked:
+    picked = booking(owner).args["booking_id"]
+    return Asked({}, {"decision": "refund", "id": str(picked), "asked": "yes", "reason": "provider_failed"})
+
+
 def refund_limit(owner: Actor | None) -> Asked:
     limit = refund_approval.limits()[0]
     return Asked(
@@ -647,7 +652,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
         *(open_item, paper, kept_paper, drawn),
         *(dispute, inquiry, evidence_of_it, staged_dispute, accepted_dispute),
-        *(open_refund, approved_refund, approved_refunds, wanted_refund, refund_limit, paid_stay),
+        *(open_refund, approved_refund, approved_refunds, many_bookings, wanted_refund, refund_limit, paid_stay),
         *(failed_event, replayed, replayed_many),
         *(policy, new_policy, edited_policy, retired_policy, policy_again, ledger_account, paid_provider),
         *(past_day, reconciled_day, open_difference, explained_difference),

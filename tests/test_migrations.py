@@ -24,7 +24,7 @@ NEVER_ADDED = {"refund_limits", "rollups"}
 DELETABLE = {
     *("claims", "idempotency_keys", "password_reset_requests", "recent_records", "saved_views"),
     *("sign_in_throttles", "staff_roles", "import_mappings", "import_rejections"),
-    *("ledger_days", "revenue_days", "activity_days", "provider_sums"),
+    *("ledger_days", "revenue_days", "revenue_months", "activity_days", "provider_sums"),
 }
 # Guarded by the app role's rights alone.
 NEVER_CHANGED = {

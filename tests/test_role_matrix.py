@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urldefrag, urlencode, urljoin
 
 import pytest
 from flask import Blueprint, Flask
@@ -49,6 +49,7 @@ search.index               GET    -             login  login     200     200    
 bookings.index             GET    -             login  login     200     200       200     200     -
 bookings.show              GET    booking       login  login     200     200       200     200     404
 bookings.cancel            POST   cancellation  login  login     302     403       403     302     404
+bookings.take_many         POST   many_bookings login login     403     403       302     302     302
 bookings.complete          POST   ended_stay    login  login     302     403       403     302     404
 bookings.add_note          POST   noted         login  login     302     403       403     302     404
 packages.index             GET    -             login  login     200     200       200     200     -
@@ -119,8 +120,9 @@ refunds.index              GET    -             login  login     200     403    
 refunds.show               GET    open_refund   login  login     200     403       200     200     404
 refunds.claim              POST   open_refund   login  login     403     403       302     302     404
 refunds.decide             POST   approved_refund login login    403     403       302     302     404
-refunds.decide_many        POST   approved_refunds login login   403     403       404     404     404
+refunds.decide_many        POST   approved_refunds login login   403     403       302     302     302
 refunds.ask                GET    payment       login  login     200     403       200     200     404
+refunds.ask                POST   wanted_refund login  login     200     403       200     200     404
 refunds.request_refund     POST   wanted_refund login  login     302     403       302     302     404
 refunds.export             POST   list_of_open_refund login login 302    403       302     302     302
 ledger.index               GET    -             login  login     403     403       200     200     -
@@ -429,7 +431,7 @@ def drawn(app: Flask, page: TestResponse) -> set[str]:
     forms = re.findall(r'<form[^>]*method="post"[^>]*>', page.text)
     # Without an action, a form is sent to its own page.
     actions = [found[1] if (found := re.search(r'action="([^"]+)"', form)) else "" for form in forms]
-    return {urljoin(page.request.path, action.replace("&amp;", "&")) for action in actions}
+    return {urldefrag(urljoin(page.request.path, action.replace("&amp;", "&"))).url for action in actions}
 
 
 def route_of(app: Flask, path: str, method: str) -> str | None:

@@ -169,7 +169,7 @@ def begin() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    shown = [page for page in menu if person and page.is_visible() and page.is_accessible()]
+    shown = [page for page in menu if page.is_visible() and page.is_open_to(person.roles)] if person else []
     waiting = depths(shown)
     groups = groupby(shown, key=_group)
     # What is said once is said to whoever reads the page, not to a page that looks whether something changed.

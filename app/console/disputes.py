@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import defer
 from werkzeug.wrappers import Response
 
@@ -176,8 +176,10 @@ class DisputesView(RecordView):
         payment = db.session.get_one(Payment, dispute.payment_id)
         sees_money = session.actor().has(FINANCE)
         actions, blocked = _actions(dispute, booking.reference)
+        # Borne anew, its number stands behind the dispute's id.
         entries = select(LedgerEntry).where(
-            LedgerEntry.payment_id == payment.id, LedgerEntry.source_id == dispute.stripe_dispute_id
+            LedgerEntry.payment_id == payment.id,
+            func.split_part(LedgerEntry.source_id, ".", 1) == dispute.stripe_dispute_id,
         )
         events = (
             select(WebhookEvent)
@@ -396,7 +398,7 @@ def _facts(dispute: Dispute, payment: Payment, *, sees_money: bool) -> list[Grou
                 Fact("State", payment.status, "chip"),
                 Fact("Amount", Money(payment.amount_minor, payment.currency).json(), "money"),
                 Fact("Refunded", Money(payment.refunded_minor, payment.currency).json(), "money"),
-                Fact("Payment", "Open it" if sees_money else None, href=payment_href(payment.id)),
+                *([Fact("Payment", "Open it", href=payment_href(payment.id))] if sees_money else []),
                 *(Fact("On hold", hold.words) for hold in held),
             ),
         ),

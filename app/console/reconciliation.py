@@ -27,7 +27,7 @@ from app.extensions import db
 from app.money import Money
 from app.payments import ledger
 from app.payments.ledger_names import kind_in_words
-from app.reports import differences, reconciliation
+from app.reports import differences, proposals, reconciliation
 from app.reports.models import Difference, Reconciliation
 
 KINDS = {
@@ -229,8 +229,8 @@ class ReconciliationView(RecordView):
     def difference(self, difference_id: int) -> str:
         """One difference."""
         row = find(Difference, difference_id, "difference")
-        refusal = differences.why_no_fix(row)
-        proposal = None if refusal else differences.propose(row)
+        refusal = proposals.why_no_fix(row)
+        proposal = None if refusal else proposals.propose(row)
         by = session.actor()
         return self.render_record(
             Record(
@@ -466,7 +466,7 @@ def _facts(row: Difference) -> tuple[Group, ...]:
     )
 
 
-def _actions(row: Difference, proposal: differences.Proposal | None, person_id: int | None) -> list[Action]:
+def _actions(row: Difference, proposal: proposals.Proposal | None, person_id: int | None) -> list[Action]:
     href, offered = _href(row.id), []
     if proposal is not None:
         what = (
@@ -484,7 +484,7 @@ def _actions(row: Difference, proposal: differences.Proposal | None, person_id: 
     return offered
 
 
-def _entries(row: Difference, proposal: differences.Proposal) -> list[dict[str, Any]]:
+def _entries(row: Difference, proposal: proposals.Proposal) -> list[dict[str, Any]]:
     names = account_names()
     return [
         line(

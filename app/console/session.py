@@ -27,7 +27,7 @@ from werkzeug.wrappers import Response
 
 from app.accounts import service as accounts
 from app.accounts import sessions as console_sessions
-from app.accounts.models import User
+from app.accounts.models import StaffMember
 from app.accounts.sessions import ConsoleSession
 from app.audit.actor import Actor
 from app.config import settings
@@ -83,9 +83,9 @@ def half_open() -> ConsoleSession | None:
     return found if found and found.needs is not None else None
 
 
-def person() -> User | None:
+def person() -> StaffMember | None:
     """Who is signed in to the console."""
-    found: User | None = current_user.person if current_user.is_authenticated else None
+    found: StaffMember | None = current_user.person if current_user.is_authenticated else None
     return found
 
 

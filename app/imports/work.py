@@ -61,14 +61,6 @@ def go_on(import_id: int) -> None:
         fail(import_id, "Something unexpected went wrong; it is in the log.")
 
 
-def note_failure(import_id: int, error: Unavailable) -> None:
-    """Have an import that something was in the way of go on later, until its tries are used up."""
-    with transaction():
-        found = lock(Import, import_id)
-        if found.due_at is not None and not found.failed(error.detail):
-            fail(import_id, f"It was tried too often. The last time: {error.detail}")
-
-
 def fail(import_id: int, because: str) -> None:
     """End what is under way before its time; nothing where it is over already."""
     with transaction():

@@ -167,28 +167,16 @@ def go_on(row_id: int) -> None:
         fail(row_id, "Something unexpected went wrong; it is in the log.")
 
 
-def note_failure(row_id: int, error: Unavailable) -> None:
-    """Have a day that something was in the way of go on later, until its tries are used up."""
-    with transaction():
-        found = lock(Reconciliation, row_id)
-        if found.due_at is None or found.failed(error.detail):
-            return
-        _end(found, f"It was tried too often. The last time: {error.detail}")
-
-
 def fail(row_id: int, because: str) -> None:
     """End what is under way without a comparison; nothing where it is over already."""
     with transaction():
         found = lock(Reconciliation, row_id)
-        if found.status == "RUNNING":
-            _end(found, because)
-
-
-def _end(found: Reconciliation, because: str) -> None:
-    history.move(found, "FAILED")
-    found.finished()
-    found.ended_because = because
-    audit.record(SYSTEM, "reconciliation.fail", found, reason=because)
+        if found.status != "RUNNING":
+            return
+        history.move(found, "FAILED")
+        found.finished()
+        found.ended_because = because
+        audit.record(SYSTEM, "reconciliation.fail", found, reason=because)
 
 
 def _place(row_id: int) -> _Place | None:

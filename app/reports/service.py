@@ -8,9 +8,9 @@ from app import rollups
 from app.payments.ledger_days import LEDGER_DAYS
 from app.reports.activity_days import ACTIVITY_DAYS
 from app.reports.provider_sums import PROVIDER_SUMS
-from app.reports.revenue_days import REVENUE_DAYS
+from app.reports.revenue_days import REVENUE_DAYS, REVENUE_MONTHS
 
-SUMS = (LEDGER_DAYS, REVENUE_DAYS, PROVIDER_SUMS, ACTIVITY_DAYS)
+SUMS = (LEDGER_DAYS, REVENUE_DAYS, REVENUE_MONTHS, PROVIDER_SUMS, ACTIVITY_DAYS)
 
 
 def add_up() -> None:

@@ -226,6 +226,18 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "No refund waits to go out for which nothing is left",
+        """
+        SELECT 'payment ' || p.id || ': refunds not given up ' || r.live || ' and disputes ' || p.disputed_minor
+               || ' of ' || p.amount_minor || ', and ' || r.waiting || ' of it still waits'
+        FROM payments p JOIN (
+            SELECT payment_id, sum(amount_minor) FILTER (WHERE status NOT IN ('FAILED', 'REJECTED', 'EXPIRED')) AS live,
+                   sum(amount_minor) FILTER (WHERE status IN ('PENDING_APPROVAL', 'APPROVED')) AS waiting
+            FROM refunds GROUP BY payment_id) r ON r.payment_id = p.id
+        WHERE r.waiting > 0 AND r.live + p.disputed_minor > p.amount_minor
+        """,
+    ),
+    Invariant(
         "A refund has the times and Stripe's id that belong to its state, and its payment's currency",
         """
         SELECT 'refund ' || r.id || ' is ' || r.status || ' in ' || r.currency
@@ -251,16 +263,18 @@ INVARIANTS = (
                    sum(fee_returned_minor) AS fee_returned
             FROM disputes WHERE source = 'CHARGEBACK' GROUP BY stripe_dispute_id),
         posted AS (
-            SELECT source_id, sum(amount_minor) FILTER (WHERE kind = 'dispute.withdrawn') AS withdrawn,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.reinstated') AS reinstated,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee') AS fee,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee_returned') AS fee_returned,
-                   sum(amount_minor) FILTER (WHERE starts_with(kind, 'dispute.lost.')) AS borne
-            FROM ledger_entries
-            WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated', 'dispute.fee', 'dispute.fee_returned',
-                           'dispute.lost.provider_share', 'dispute.lost.commission', 'dispute.lost.owed_back',
-                           'dispute.lost.excess')
-            GROUP BY source_id)
+            -- Borne anew, it has the number of the time behind the dispute's id.
+            SELECT split_part(source_id, '.', 1) AS source_id,
+                   sum(signed) FILTER (WHERE what = 'dispute.withdrawn') AS withdrawn,
+                   sum(signed) FILTER (WHERE what = 'dispute.reinstated') AS reinstated,
+                   sum(signed) FILTER (WHERE what = 'dispute.fee') AS fee,
+                   sum(signed) FILTER (WHERE what = 'dispute.fee_returned') AS fee_returned,
+                   sum(signed) FILTER (WHERE starts_with(what, 'dispute.lost.')) AS borne
+            FROM (SELECT source_id, regexp_replace(kind, '[.](more|less|reversed)$', '') AS what,
+                         CASE WHEN kind LIKE '%.less' OR kind LIKE '%.reversed' THEN -amount_minor
+                              ELSE amount_minor END AS signed
+                  FROM ledger_entries WHERE starts_with(kind, 'dispute.')) AS moved
+            GROUP BY 1)
         SELECT source_id || ': took ' || coalesce(t.withdrawn, 0) || ' and a fee of ' || coalesce(t.fee, 0)
                || ', gave back ' || coalesce(t.reinstated, 0) || ' and ' || coalesce(t.fee_returned, 0) || ', posted '
                || coalesce(p.withdrawn, 0) || ', ' || coalesce(p.fee, 0) || ', ' || coalesce(p.reinstated, 0) || ', '

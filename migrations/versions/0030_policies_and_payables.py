@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql
 from app.config import settings
 
 revision = "0030"
-down_revision = "0026"
+down_revision = "0029"
 
 # Beside running writes: (index, table, columns, where).
 INDEXES = (

@@ -19,7 +19,8 @@ from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bulk import exporting, kinds, work
 from app.bulk import service as bulk
-from app.bulk.kinds import KINDS, Outcome
+from app.bulk.kind import Outcome
+from app.bulk.kinds import KINDS
 from app.bulk.models import Bulk
 from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotFound

@@ -108,6 +108,17 @@ def test_what_is_told_apart_is_ranked_and_narrows_the_page(app: Flask) -> None:
     assert any(href and href.endswith(f"of=provider%3A{booking.provider_id}") for href in drawn["customdata"])
 
 
+def test_the_ways_to_tell_revenue_apart_stand_beside_its_chart(app: Flask) -> None:
+    paid()
+    browser = signed_in(app, "finance")
+    for split in ("type", "place", "provider"):
+        page = shown(browser, f"{REVENUE}?split={split}")
+        tabs = re.findall(r'<a href="\?([^"]*)#split" (aria-current="true")?', page)
+        assert len(tabs) == 3
+        (current,) = [query for query, is_current in tabs if is_current]
+        assert f"split={split}" in current
+
+
 def test_bookings_are_counted_and_compared(app: Flask) -> None:
     browser, today = signed_in(app, "admin"), utcnow().date()
     before = figures(browser, f"from={today}")["bookings"]["data"][0]["y"]

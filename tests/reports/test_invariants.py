@@ -123,6 +123,10 @@ FAULTS = {
         " WHERE status = 'CANCELLED'",
         "UPDATE payments SET cancelled_at = now() WHERE status = 'SUCCEEDED'",
     ),
+    "waits to go out for which nothing is left": (
+        "UPDATE refunds SET status = 'APPROVED', due_at = now(), leased_until = NULL, succeeded_at = NULL,"
+        " amount_minor = (SELECT amount_minor + 1 FROM payments WHERE id = payment_id)",
+    ),
     "what its refunds have paid": (
         "UPDATE payments SET refunded_minor = 1 WHERE status = 'SUCCEEDED'",
         "UPDATE payments SET status = 'PARTIALLY_REFUNDED' WHERE status = 'REFUNDED'",
