@@ -59,7 +59,6 @@ class PoliciesView(RecordView):
         Column("created_at", "Made", "time", "right", sort=Sort(CancellationPolicy.created_at, follows_id=True)),
     )
     filters = (Filter("status", "State", {status: status_label(status) for status in CancellationPolicy.MOVES}),)
-    commands = (("New cancellation policy", "/console/policies/new", "terms refund tiers"),)
 
     def lines(self, rows: Sequence[CancellationPolicy]) -> list[dict[str, Any]]:
         """One page's policies, with how many packages have each."""
