@@ -60,6 +60,7 @@ ACTIONS = {
     "payment.captured": "Payment captured",
     "payment.disputed": "Payment's disputed amount changed",
     "payment.failed": "Payment declined",
+    "payment.fee_corrected": "Payment's fee corrected",
     "payment.hold": "Payment held",
     "payment.open": "Payment started",
     "payment.processing": "Payment is being processed",

@@ -132,7 +132,7 @@ def test_what_is_owed_is_listed_by_provider_and_leads_to_the_bookings(app: Flask
     assert done.reference in shown(browser, f"{here}?state=held")
     assert "No such booking" in shown(browser, f"{here}?state=owed")
     assert browser.get(f"{here}?state=paid").status_code == 422
-    answer = browser.post(f"{here}export?state=held", token_from=here)
+    answer = browser.post(f"{here}export", {"state": "held"}, token_from=here)
     run = db.session.scalars(select(Bulk).order_by(Bulk.id.desc()).limit(1)).one()
     assert answer.location == f"/console/bulk/{run.id}/"
     assert (run.kind, run.total) == ("export.payables", 1)

@@ -39,7 +39,7 @@ def test_the_list_says_what_each_gives_and_how_many_packages_have_it(app: Flask)
     line = line[: line.index("</tr>")]
     assert "80 % until 3 days before, 20 % until 1 day before" in line
     assert '<span class="tabular">1</span>' in line
-    assert '/console/policies/new' not in page
+    assert "/console/policies/new" not in page
 
 
 def test_a_form_is_shown_by_an_example_and_nothing_is_kept_until_it_is_made(app: Flask) -> None:
