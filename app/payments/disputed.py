@@ -68,12 +68,12 @@ def _refuse_more(payment: Payment, amounts: dict[str, int], stripe_dispute_id: s
 
     https://docs.stripe.com/api/disputes/object#dispute_object-balance_transactions
     """
-    posted = ledger.posted_of(stripe_dispute_id)
+    posted = dict.fromkeys(amounts, 0) | ledger.posted_of(stripe_dispute_id)
     for kind, minor in amounts.items():
-        if posted.get(kind, 0) != minor:
+        if posted[kind] != minor:
             raise Conflict(
                 f"Stripe has moved {written(minor, payment.currency)} for {stripe_dispute_id}, but"
-                f" {written(posted.get(kind, 0), payment.currency)} is booked as {kind}: it moved money twice, which the books"
+                f" {written(posted[kind], payment.currency)} is booked as {kind}: it moved money twice, which the books"
                 " can't follow by themselves. Book the rest as a difference."
             )
 

@@ -41,7 +41,7 @@ _LOSSES = {
     "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
 }
 
-# Entry kind: (debited account, credited account).
+# Entry kind: (debited account, credited account). What people read instead of the codes is in `ledger_names`.
 POSTINGS = {
     "capture.provider_share": (STRIPE_BALANCE, PROVIDER_PAYABLE),
     "capture.commission": (STRIPE_BALANCE, COMMISSION_REVENUE),
