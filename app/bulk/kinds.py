@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Select, func, select
 
 from app.audit.actor import Actor
+from app.bulk import refunding
 from app.bulk.exports import EXPORTS, GONE, Export
+from app.bulk.kind import BulkKind, Outcome, Preview
 from app.extensions import db
 from app.payments import inbox
 from app.payments.models import WebhookEvent
@@ -21,55 +22,8 @@ from app.states import in_words
 EXPORT = "export."
 _EXPORTED_AT_ONCE = 2_000
 
-# Row ids, or the SELECT of them, which may have their `place` beside them.
-Ids = Collection[int] | Select[Any]
 
-
-@dataclass(frozen=True)
-class Preview:
-    """What a run would do now: to how many rows, and how many it would skip for which reason."""
-
-    will: int
-    skipped: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What was done to a chunk: the rows that changed, and why each of the others did not."""
-
-    done: Sequence[int]
-    skipped: Mapping[int, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class BulkKind:
-    """One thing that can be done to many rows; `verb` and `past` say it, as in "approve" and "approved".
-
-    `apply_chunk` is called inside a transaction with some of the ids, in order; what it raises fails the row that makes
-    it raise. Without any ids it does nothing but raise what it has against the arguments. `undo_chunk` is given what
-    was done, and is None where there is no way back.
-    """
-
-    name: str
-    verb: str
-    past: str
-    nouns: tuple[str, str]
-    roles: frozenset[str]
-    table: str
-    preview: Callable[[Ids], Preview]
-    apply_chunk: Callable[[list[int], Mapping[str, Any], Actor], Outcome]
-    undo_chunk: Callable[[list[int], Actor], Outcome] | None = None
-    part_of: Callable[[list[int], Mapping[str, Any], Actor], tuple[bytes, Outcome]] | None = None
-    # How many rows a chunk has; without it, as many as any kind's.
-    chunk_rows: int | None = None
-
-    @property
-    def label(self) -> str:
-        """Such as "Approve reviews"."""
-        return f"{self.verb} {self.nouns[1]}".capitalize()
-
-
-def _preview_of_pending(ids: Ids) -> Preview:
+def _preview_of_pending(ids: Select[Any], _by: Actor) -> Preview:
     states = select(Review.status, func.count()).where(Review.id.in_(ids)).group_by(Review.status)
     counts = dict(db.session.execute(states).all())
     will = counts.pop("PENDING", 0)
@@ -96,7 +50,7 @@ def _undo_decisions(ids: list[int], by: Actor) -> Outcome:
     return _with_what_happened(ids, reviews.undo_many(ids, by=by))
 
 
-def _preview_of_replay(ids: Ids) -> Preview:
+def _preview_of_replay(ids: Select[Any], _by: Actor) -> Preview:
     states = select(WebhookEvent.status, func.count()).where(WebhookEvent.id.in_(ids)).group_by(WebhookEvent.status)
     counts = dict(db.session.execute(states).all())
     working = counts.pop("RECEIVED", 0)
@@ -128,9 +82,8 @@ def _kind_of(export: Export) -> BulkKind:
         content, there = export.part(ids, arguments, by)
         return content, Outcome(there, dict.fromkeys(set(ids) - set(there), GONE))
 
-    def preview(ids: Ids) -> Preview:
-        chosen = ids if isinstance(ids, Select) else select(func.unnest(list(ids)))
-        return Preview(db.session.scalar(select(func.count()).select_from(chosen.subquery())) or 0)
+    def preview(ids: Select[Any], _by: Actor) -> Preview:
+        return Preview(db.session.scalar(select(func.count()).select_from(ids.subquery())) or 0)
 
     return BulkKind(
         f"{EXPORT}{export.name}",
@@ -161,6 +114,7 @@ KINDS = {
             preview=_preview_of_replay,
             apply_chunk=_replay,
         ),
+        *refunding.KINDS,
         *map(_kind_of, EXPORTS.values()),
     )
 }

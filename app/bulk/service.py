@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, Select, Subquery, cast, func, insert, literal, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
+from app.accounts import service as accounts
 from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.bulk.kinds import KINDS, BulkKind, Ids, Preview
+from app.bulk.kind import Became, BulkKind, Ids, Preview
+from app.bulk.kinds import KINDS
 from app.bulk.models import FILE_DAYS, Bulk, BulkChunk, BulkProblem
 from app.db import lock, transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
@@ -138,8 +140,18 @@ def undoable(bulk: Bulk) -> int:
 
 
 def preview(bulk: Bulk) -> Preview:
-    """What a prepared run would do if it were started now."""
-    return KINDS[bulk.kind].preview(select(func.unnest(BulkChunk.ids)).where(BulkChunk.bulk_id == bulk.id))
+    """What a prepared run would do if it were started now, by whoever asked for it."""
+    ids = select(func.unnest(BulkChunk.ids)).where(BulkChunk.bulk_id == bulk.id)
+    asker = accounts.active_actor(bulk.by_id, bulk.address) or Actor("staff", bulk.by_id, "")
+    return KINDS[bulk.kind].preview(ids, asker)
+
+
+def became(bulk: Bulk) -> Sequence[Became]:
+    """What is now of the refunds that a run has begun; nothing for one that begins none."""
+    ask = KINDS[bulk.kind].became
+    if ask is None or not bulk.done:
+        return ()
+    return ask(select(func.unnest(BulkChunk.done)).where(BulkChunk.bulk_id == bulk.id), bulk.arguments)
 
 
 def find(bulk_id: int, *, by: Actor) -> Bulk:
@@ -187,7 +199,7 @@ def _freeze(kind: BulkKind, ids: Ids, arguments: dict[str, Any], *, by: Actor, r
     db.session.flush()
     db.session.execute(select(func.set_config("statement_timeout", _FREEZING_TIMEOUT, True)))
     given = ids if isinstance(ids, Select) else select(func.unnest(cast(list(ids), ARRAY(BigInteger))).label("id"))
-    ordered = _in_order(given.subquery())
+    ordered = _in_order(given.subquery(), most := kind.most_rows or MOST_ROWS)
     part = (ordered.c.place - 1) // (kind.chunk_rows or CHUNK_ROWS)
     chunks = (
         select(
@@ -204,18 +216,18 @@ def _freeze(kind: BulkKind, ids: Ids, arguments: dict[str, Any], *, by: Actor, r
     bulk.total = sum(db.session.scalars(written))
     if bulk.total == 0:
         raise Invalid(f"No {kind.nouns[1]} are selected. Select at least one.")
-    if bulk.total > MOST_ROWS:
-        raise Invalid(f"At most {MOST_ROWS:,} {kind.nouns[1]} can be {kind.past} at once. Narrow the list first.")
+    if bulk.total > most:
+        raise Invalid(f"At most {most:,} {kind.nouns[1]} can be {kind.past} at once. Narrow the list first.")
     audit.record(by, "bulk.prepare", bulk)
     return bulk
 
 
-def _in_order(wanted: Subquery) -> Subquery:
+def _in_order(wanted: Subquery, most: int) -> Subquery:
     """The ids with their places, one more than a run may have where there are more."""
     if "place" in wanted.c:
-        return select(wanted.c.id, wanted.c.place).where(wanted.c.place <= MOST_ROWS + 1).subquery()
+        return select(wanted.c.id, wanted.c.place).where(wanted.c.place <= most + 1).subquery()
     row_id = next(iter(wanted.c))
-    distinct = select(row_id.label("id")).distinct().limit(MOST_ROWS + 1).subquery()
+    distinct = select(row_id.label("id")).distinct().limit(most + 1).subquery()
     return select(distinct.c.id, func.row_number().over(order_by=distinct.c.id).label("place")).subquery()
 
 

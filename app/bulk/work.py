@@ -16,7 +16,8 @@ from app.accounts.models import User
 from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
-from app.bulk.kinds import KINDS, Outcome
+from app.bulk.kind import Outcome
+from app.bulk.kinds import KINDS
 from app.bulk.models import FILE_DAYS, Bulk, BulkChunk, BulkProblem
 from app.db import leave_database, lock, transaction, utcnow
 from app.errors import TripdeskError, Unavailable

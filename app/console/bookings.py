@@ -11,30 +11,33 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from app.accounts.models import User
+from app.bookings import cancellation, story
 from app.bookings import service as bookings
-from app.bookings import story
 from app.bookings.models import Booking
+from app.bulk import refunding
+from app.catalog.policies import policy_in_words
 from app.console import confirmation, disputed, session
-from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line, reason_given
+from app.console.base import EVERYBODY, MAX_ID, Column, Filter, done, line, reason_given
 from app.console.cancelling import REASON_HINT, REASONS, cancel_actions, cancelled_in_words, choice_sent
+from app.console.for_many import ForMany, ForManyRoutes
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
-from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
-from app.console.refunds import hold_in_words, refund_actions, refund_groups
+from app.console.refunds import due_in_words, hold_in_words, refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
 from app.money import Money
 from app.payments.models import Payment
+from app.payments.refunds import REASONS as REFUND_REASONS
 
 COMPLETE_REASONS = ("Traveller has left", "Provider says the stay is over", "Departure came back early")
 
 
-class BookingsView(RecordView):
+class BookingsView(ForManyRoutes):
     """Bookings, for everybody to read."""
 
     roles = EVERYBODY
@@ -61,6 +64,14 @@ class BookingsView(RecordView):
         TRAVELLER,
         PACKAGE,
         PROVIDER,
+    )
+    for_many = (
+        ForMany("refund", "Refund in full", "bookings.refund", REFUND_REASONS, refunding.refund_arguments),
+        ForMany(
+            *("cancel", "Cancel and refund for the provider", "bookings.cancel_for_provider", REASONS["provider"]),
+            arguments=lambda reason, note: {"reason": f"{reason}. {note}" if reason and note else reason},
+            danger=True,
+        ),
     )
 
     def query(self) -> Select[Any]:
@@ -92,7 +103,8 @@ class BookingsView(RecordView):
         told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
         captured = next((payment for payment in told.payments if payment.succeeded_at), None)
-        refund, no_refund = refund_actions(captured, session.actor())
+        due_minor = cancellation.still_due(booking, captured)
+        refund, no_refund = refund_actions(captured, session.actor(), due_minor=due_minor)
         return self.render_record(
             Record(
                 title=booking.reference,
@@ -111,7 +123,7 @@ class BookingsView(RecordView):
                     ),
                     Phrase("booked", at=booking.created_at),
                 ),
-                lead=hold_in_words(captured),
+                lead=hold_in_words(captured) or due_in_words(captured, due_minor),
                 actions=[*refund, *actions],
                 blocked=[*no_refund, *blocked],
                 facts=[

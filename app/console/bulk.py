@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import request
@@ -14,13 +15,16 @@ from app.audit import trail
 from app.audit.actor import Actor
 from app.bulk import exporting
 from app.bulk import service as bulk
+from app.bulk.kind import Became, Preview
 from app.bulk.kinds import KINDS
 from app.bulk.models import FILE_DAYS, Bulk
-from app.console import session
+from app.console import confirmation, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line
 from app.console.formatting import status_label
 from app.console.record import Action, Phrase, Record
 from app.errors import Invalid, NotFound
+from app.money import Money
+from app.payments import refunds
 from app.undo import window
 
 _TITLES: dict[str, trail.Title] = {
@@ -34,7 +38,7 @@ _TITLES: dict[str, trail.Title] = {
     "bulk.delete_file": ("File deleted", "note", None),
 }
 # Where the rows of a table can be looked at, by whoever may do something to them.
-_ROW_PAGES = {name: f"/console/{name}/" for name in ("reviews", "bookings", "packages", "providers")}
+_ROW_PAGES = {name: f"/console/{name}/" for name in ("reviews", "bookings", "packages", "providers", "refunds")}
 # Of which rows the list below shows which; those that need somebody come first.
 _OUTCOMES = {
     "FAILED": "Failed",
@@ -48,8 +52,13 @@ _OUTCOMES = {
 _TOLD = ("FAILED", "KEPT", "SKIPPED")
 _MOVING = ("RUNNING", "UNDOING")
 _ROWS_SHOWN = 50
-# Seconds between two looks of a page that is watched: while it is worked on, and while it can be undone.
-_LOOK, _LOOK_AT_UNDO = 1, 5
+# Money that moves for more than these is confirmed by typing how many they are.
+_MANY = 10
+# Seconds between two looks of a page that is watched: while it is worked on, and while it can be undone or its refunds
+# are on their way.
+_LOOK, _LOOK_LATER = 1, 5
+# Refunds that a run has begun and that Stripe has not paid yet.
+_ON_THEIR_WAY = ("APPROVED", "SUBMITTED")
 
 
 class BulkView(RecordView):
@@ -93,6 +102,8 @@ class BulkView(RecordView):
         by = session.actor()
         run = bulk.find(_id(bulk_id), by=by)
         undoable = 0 if bulk.why_no_undo(run) else bulk.undoable(run)
+        became = bulk.became(run)
+        is_on_its_way = any(some.status in _ON_THEIR_WAY for some in became)
         return self.render_record(
             Record(
                 title=_what(run),
@@ -104,20 +115,26 @@ class BulkView(RecordView):
             "console/bulk/show.html",
             run=run,
             kind=KINDS[run.kind],
-            look_again=_LOOK if run.status in _MOVING else _LOOK_AT_UNDO if undoable else None,
+            look_again=_LOOK if run.status in _MOVING else _LOOK_LATER if undoable or is_on_its_way else None,
             progress=_progress(run),
             plan=_plan(run, by) if run.status == "PREPARED" else None,
             results=_results(run) if run.status != "PREPARED" else None,
             undo_seconds=f"{window().total_seconds():g}",
+            became=_became_of_refunds(became),
+            reason=_reason(run),
             newer=_newer(run),
             file=_file(run, by),
         )
 
     @expose("/<int:bulk_id>/start", methods=["POST"])  # type: ignore[untyped-decorator]
     def start(self, bulk_id: int) -> Response:
-        """Do what was prepared."""
-        run = bulk.start(_id(bulk_id), by=session.actor())
-        return done("Started. It goes on when you leave this page.", _href(run.id))
+        """Do what was prepared; where money moves, by whoever typed to how many and showed that it is them."""
+        by = session.actor()
+        run = bulk.find(_id(bulk_id), by=by)
+        if run.status == "PREPARED" and (wanted := _to_type(run, bulk.preview(run))):
+            confirmation.require(wanted)
+        answer: Response = _proven(run, _start)(run.id)
+        return answer
 
     @expose("/<int:bulk_id>/cancel", methods=["POST"])  # type: ignore[untyped-decorator]
     def cancel(self, bulk_id: int) -> Response:
@@ -144,8 +161,30 @@ class BulkView(RecordView):
     @expose("/<int:bulk_id>/take-up", methods=["POST"])  # type: ignore[untyped-decorator]
     def take_up(self, bulk_id: int) -> Response:
         """Go on with what failed or is left, in a new run."""
-        new = bulk.take_up(_id(bulk_id), by=session.actor())
-        return done("Started as a run of its own.", _href(new.id))
+        run = bulk.find(_id(bulk_id), by=session.actor())
+        answer: Response = _proven(run, _take_up)(run.id)
+        return answer
+
+
+def _proven(run: Bulk, view: Callable[[int], Response]) -> Callable[..., Any]:
+    """Before money moves, who has it moved shows that it is them."""
+    return session.confirmed(view) if KINDS[run.kind].moves_money else view
+
+
+def _start(bulk_id: int) -> Response:
+    run = bulk.start(bulk_id, by=session.actor())
+    return done("Started. It goes on when you leave this page.", _href(run.id))
+
+
+def _take_up(bulk_id: int) -> Response:
+    new = bulk.take_up(bulk_id, by=session.actor())
+    return done("Started as a run of its own.", _href(new.id))
+
+
+def _to_type(run: Bulk, plan: Preview) -> str | None:
+    """What has to be typed before money goes to many, so that nobody starts what they have not read."""
+    is_many = KINDS[run.kind].moves_money and plan.will > _MANY
+    return str(plan.will) if is_many else None
 
 
 def _file(run: Bulk, by: Actor) -> dict[str, Any] | None:
@@ -234,21 +273,56 @@ def _progress(run: Bulk) -> dict[str, Any] | None:
 
 def _became(run: Bulk) -> str:
     """What a run that is over came to."""
-    counts = {KINDS[run.kind].past: run.done, "skipped": run.skipped, "failed": run.failures, "not reached": run.left}
+    kind = KINDS[run.kind]
+    counts = {
+        "done" if kind.moves_money else kind.past: run.done,
+        "skipped": run.skipped,
+        "failed": run.failures,
+        "not reached": run.left,
+    }
     counts |= {"undone": run.undone, "not undone": run.kept}
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "Nothing was done"
+
+
+def _became_of_refunds(became: Sequence[Became]) -> list[dict[str, Any]]:
+    """What is now of the refunds that a run has begun, as facts that lead to the queue's list of each state."""
+    return [
+        {
+            "status": some.status,
+            "count": f"{some.count:,} {'refund' if some.count == 1 else 'refunds'}",
+            "amount": Money(some.amount_minor, some.currency).json(),
+            "href": f"/console/refunds/?status={some.status}",
+        }
+        for some in became
+    ]
+
+
+def _reason(run: Bulk) -> str | None:
+    """Why it is done, as it will be kept with each row; None for what needs no reason."""
+    reason, note = run.arguments.get("reason"), run.arguments.get("note")
+    if not KINDS[run.kind].moves_money or not reason:
+        return None
+    words = refunds.REASONS.get(reason, reason)
+    return f"{words}. {note}" if note else words
 
 
 def _plan(run: Bulk, by: Actor) -> dict[str, Any]:
     """What starting it would do, and who may."""
     found, kind = bulk.preview(run), KINDS[run.kind]
     gone = run.total - found.will - sum(found.skipped.values())
+    gone -= sum(found.refused.values())
     skipped = {**found.skipped, **({"Not there any more": gone} if gone else {})}
     return {
         "will": found.will,
         "title": f"{_counted(found.will, kind.nouns) if found.will else f'No {kind.nouns[0]}'} will be {kind.past}",
         "button": f"{kind.verb.capitalize()} {_counted(found.will, kind.nouns)}",
-        "skipped": skipped,
+        "explain": kind.explain,
+        "facts": found.facts,
+        "left_out": [
+            *(("Skipped", count, reason) for reason, count in skipped.items()),
+            *(("Refused", count, reason) for reason, count in found.refused.items()),
+        ],
+        "to_type": _to_type(run, found),
         "start_href": f"{_href(run.id)}start" if run.by_id == by.id and by.has(kind.roles) else None,
         "cancel_href": f"{_href(run.id)}cancel",
         "is_undoable": kind.undo_chunk is not None,

@@ -24,12 +24,16 @@ def typed(may: Collection[str], name_of: Callable[..., str]) -> Callable[[Callab
         @wraps(view)
         def serve(*arguments: Any, **named: Any) -> Any:
             session.actor().require(*may)
-            wanted = name_of(**named)
-            if request.form.get("typed", "").strip().casefold() != wanted.casefold():
-                raise Invalid.field("typed", f"Type {wanted} to confirm it. Nothing was done.")
+            require(name_of(**named))
             return view(*arguments, **named)
 
         serve.asks_to_type = True  # type: ignore[attr-defined]  # read by the test
         return serve
 
     return declare
+
+
+def require(wanted: str) -> None:
+    """Raises Invalid by field unless `typed` is this, in whatever case; for a route that asks for it at times only."""
+    if request.form.get("typed", "").strip().casefold() != wanted.casefold():
+        raise Invalid.field("typed", f"Type {wanted} to confirm it. Nothing was done.")

@@ -21,9 +21,9 @@ class Decision:
     `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
     with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
     with it, the decision is in the bulk bar; with the name of a kind of bulk run as `run`, it can be taken on all that
-    match, however many. `explain` says what it will do; `key` is as in `Action`, and `u` for an
-    undo. `when` narrows further what the states and roles allow; `why_not` says what an item still lacks for it, which
-    is shown at its button, disabled until then.
+    match, however many, and without `many` what is picked goes that way as well. `explain` says what it will do; `key`
+    is as in `Action`, and `u` for an undo. `when` narrows further what the states and roles allow; `why_not` says what
+    an item still lacks for it, which is shown at its button, disabled until then.
     """
 
     name: str
@@ -49,6 +49,11 @@ class Decision:
         return list(given.items()) if isinstance(given, Mapping) else [(words, words) for words in given]
 
     @property
+    def is_for_many(self) -> bool:
+        """Whether it is in the bulk bar."""
+        return self.many is not None or self.run is not None
+
+    @property
     def asks(self) -> bool:
         """Whether a reason has to be given."""
         return self.needs_reason or bool(self.reasons)
@@ -67,8 +72,8 @@ class Deciding(ListPage):
 
     def _allows(self, decision: Decision, row: Any, by: Actor) -> bool:
         return (
-            by.has(decision.may)
-            and row.status in (decision.sources or (self.waiting,))
+            row.status in (decision.sources or (self.waiting,))
+            and by.has(decision.may)
             and may_move(row, decision.to)
             and (decision.when is None or decision.when(row, by))
         )

@@ -21,6 +21,7 @@ from app.accounts import claims
 from app.audit import meanwhile, trail
 from app.audit.actor import Actor
 from app.bulk import service as bulk_runs
+from app.bulk.kind import Ids
 from app.console import session
 from app.console.base import MAX_ID, saved
 from app.console.deciding import Deciding, Decision, given, seen, whole
@@ -160,7 +161,7 @@ class QueueView(Deciding):
             }
             for row, _, holding in found
         ]
-        many = [decision for decision in self.decisions if decision.many and by.has(decision.may)]
+        many = [decision for decision in self.decisions if decision.is_for_many and by.has(decision.may)]
         return str(
             self.render(
                 "console/queue/list.html",
@@ -379,15 +380,17 @@ class QueueView(Deciding):
         """
         decision, by = self._decision(request.form.get("decision", "")), session.actor()
         by.require(*decision.may)
-        if decision.many is None:
+        if not decision.is_for_many:
             raise NotFound("This is decided one by one.")
         ids = [whole(value, "id") for value in request.form.getlist("id")]
         if "all" in request.form and decision.run:
-            return self._decide_on_all(decision, decision.run, by)
+            return self._decide_on_all(decision, by)
         if not ids or len(ids) > self.page_size:
             return self._list(by, refused=f"Pick 1 to {self.page_size} lines first.", picked=ids), Invalid.status
         if decision.asks and "asked" not in request.form:
             return self._ask(decision, ids)
+        if decision.many is None:
+            return self._prepare(decision, ids, by)
         try:
             moved = set(decision.many(ids, by=by, **given(decision)))
         except Invalid as refusal:
@@ -400,18 +403,24 @@ class QueueView(Deciding):
         place = f"#line-{line}" if re.fullmatch("[0-9]{1,3}", line) else ""
         return redirect(self._address(asked=self._here()) + place)
 
-    def _decide_on_all(self, decision: Decision, run: str, by: Actor) -> Response | str | tuple[str, int]:
-        """Keep the set of all that match as it is now, and lead to the page that says what will be done to it."""
+    def _decide_on_all(self, decision: Decision, by: Actor) -> Response | str | tuple[str, int]:
         if decision.asks and "asked" not in request.form:
             return self._ask(decision, [])
         _, chosen, words, _ = self._asked()
         ids = self._narrowed(chosen, words, self.waiting).with_only_columns(
             self._standing.key, maintain_column_froms=True
         )
+        return self._prepare(decision, ids, by)
+
+    def _prepare(self, decision: Decision, ids: Ids, by: Actor) -> Response | str | tuple[str, int]:
+        """Keep the set as it is now, and lead to the page that says what will be done to it."""
         try:
-            prepared = bulk_runs.freeze(run, ids, by=by, arguments=given(decision))
+            prepared = bulk_runs.freeze(decision.run or "", ids, by=by, arguments=given(decision))
         except Invalid as refusal:
-            return self._ask(decision, [], error=refusal.detail), refusal.status
+            if not decision.asks:
+                return self._list(by, refused=refusal.detail), refusal.status
+            picked = [] if isinstance(ids, Select) else list(ids)
+            return self._ask(decision, picked, error=refusal.detail), refusal.status
         return redirect(f"/console/bulk/{prepared.id}/")
 
     @expose("/export", methods=["POST"])  # type: ignore[untyped-decorator]

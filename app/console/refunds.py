@@ -17,16 +17,17 @@ from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bookings import story
 from app.bookings.models import Booking
+from app.catalog.policies import policy_in_words
 from app.console import session
 from app.console.amounts import amount_typed, as_typed
 from app.console.base import Column, Filter, done, find
-from app.console.policies import policy_in_words
 from app.console.queue import Decision, QueueView, Urgency
 from app.console.record import Action, Blocked, Fact, Group, Phrase
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
 from app.money import Money, written
 from app.payments import holds, refund_approval, refundable, refunds
+from app.payments.ledger_names import kind_in_words
 from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
@@ -81,6 +82,7 @@ class RefundsView(QueueView):
             explain="Stripe is asked to pay it at once. It can't be taken back.",
             key="a",
             why_not=_asked_yourself,
+            run="refunds.approve",
         ),
         Decision(
             *("reject", "Reject", "REJECTED", refund_approval.reject, refund_approval.MAY_APPROVE),
@@ -281,8 +283,10 @@ class RefundsView(QueueView):
 _KINDS = {**refunds.KINDS, "owed_back": "Owed back"}
 
 
-def refund_actions(payment: Payment | None, by: Actor) -> tuple[list[Action], list[Blocked]]:
-    """The way to a refund from a booking's or a payment's page; where there is none now, why."""
+def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) -> tuple[list[Action], list[Blocked]]:
+    """The way to a refund from a booking's or a payment's page, straight to the preview of what is still due; where
+    there is none now, why.
+    """
     if payment is None or payment.succeeded_at is None or not by.has(refunds.MAY_REQUEST):
         return [], []
     if standing := holds.of(payment.id):
@@ -291,6 +295,9 @@ def refund_actions(payment: Payment | None, by: Actor) -> tuple[list[Action], li
         return [], [Blocked("Refund", "Nothing is left to refund of what was paid.")]
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
+    if due_minor:
+        explain = f"{written(due_minor, payment.currency)} is still due for the cancellation. {explain}"
+        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason=cancelled"
     return [Action("refund", "Refund", href, explain, key="f", is_link=True)], []
 
 
@@ -330,6 +337,16 @@ def hold_in_words(payment: Payment | None) -> str | None:
     return " ".join(hold.words for hold in holds.of(payment.id)) or None if payment else None
 
 
+def due_in_words(payment: Payment | None, due_minor: int) -> str | None:
+    """What a cancellation has left to do, for the head of a page; None when that is nothing."""
+    if payment is None or not due_minor:
+        return None
+    return (
+        f"The cancellation promised {written(due_minor, payment.currency)} that has not gone back: a dispute had taken"
+        " it, or the refund failed. It is still to be refunded."
+    )
+
+
 def refund_href(refund_id: int) -> str:
     """The page of a refund."""
     return f"/console/refunds/{refund_id}/"
@@ -340,7 +357,7 @@ def posting_lines(lines: Sequence[Line], currency: str) -> list[dict[str, Any]]:
     return [
         {
             "label": f"{line.debit} \N{RIGHTWARDS ARROW} {line.credit}",
-            "hint": line.kind,
+            "hint": kind_in_words(line.kind),
             "amount": Money(line.amount_minor, currency).json(),
             "kind": "line",
         }

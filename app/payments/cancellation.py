@@ -17,7 +17,8 @@ from app.payments.models import Payment, Refund
 from app.payments.refundable import OVER
 from app.states import move
 
-_BEGUN = "cancellation"
+# The client key of the refund that a cancellation begins.
+BEGUN = "cancellation"
 # What was asked for and nobody has approved: the cancellation decides on the same money.
 _OPEN = "PENDING_APPROVAL"
 
@@ -74,6 +75,11 @@ def reckon(payment: Payment | None, promised_minor: int) -> Due:
     )
 
 
+def is_owed_back(payment: Payment) -> bool:
+    """Whether no booking took this payment, so that all of it goes back."""
+    return ledger.sides_of(payment.id).owed_back
+
+
 def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: Actor) -> list[Refund]:
     """Start what is due, and with `everything` ask for the rest as goodwill, by the rules of refunds: a second person
     may have to approve it. Requests that stand in the way give way. The caller holds the payment's lock.
@@ -86,7 +92,7 @@ def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: 
     started = []
     if due.refund_minor:
         refund = refunds.by_policy(payment, amount_minor=due.refund_minor, reason=reason, by=by)
-        refund.client_key = _BEGUN
+        refund.client_key = BEGUN
         started.append(refund)
     if goodwill_minor:
         started.append(
@@ -96,7 +102,7 @@ def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: 
                 reason="goodwill",
                 note="Everything comes back, beyond what the cancellation promises.",
                 kind="goodwill",
-                key=f"{_BEGUN}_goodwill",
+                key=f"{BEGUN}_goodwill",
                 by=by,
                 again=True,
             )
@@ -106,7 +112,7 @@ def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: 
 
 def started_by(payment_id: int) -> Sequence[Refund]:
     """The refunds that the cancellation of a payment's booking began, by id."""
-    keys = (_BEGUN, f"{_BEGUN}_goodwill")
+    keys = (BEGUN, f"{BEGUN}_goodwill")
     begun = select(Refund).where(Refund.payment_id == payment_id, Refund.client_key.in_(keys))
     return db.session.scalars(begun.order_by(Refund.id)).all()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 
 from app.audit import history, reasons
 from app.audit import service as audit
@@ -35,12 +35,7 @@ def why_second_person(payment: Payment, amount_minor: int, *, by: Actor) -> str 
         return "Support asks for refunds; somebody from finance or an admin approves them."
     limit = limit_of(by, payment.currency)
     alone: int = db.session.scalars(
-        select(func.coalesce(func.sum(Refund.amount_minor), 0)).where(
-            Refund.payment_id == payment.id,
-            Refund.requested_by_id == by.id,
-            Refund.decided_by_id == by.id,
-            Refund.status.not_in(OVER),
-        )
+        select(func.coalesce(func.sum(Refund.amount_minor), 0)).where(Refund.payment_id == payment.id, is_alone(by))
     ).one()
     if amount_minor + int(alone) <= limit:
         return None
@@ -48,6 +43,11 @@ def why_second_person(payment: Payment, amount_minor: int, *, by: Actor) -> str 
         f", and {written(int(alone), payment.currency)} of this payment are refunded by you already" if alone else ""
     )
     return f"Your limit is {written(limit, payment.currency)}{before}. A second person approves what goes beyond it."
+
+
+def is_alone(by: Actor) -> ColumnElement[bool]:
+    """Which refunds somebody has both asked for and approved."""
+    return and_(Refund.requested_by_id == by.id, Refund.decided_by_id == by.id, Refund.status.not_in(OVER))
 
 
 def limit_of(by: Actor, currency: str) -> int:
@@ -90,6 +90,8 @@ def approve(refund_id: int, *, by: Actor) -> Refund:
         payment, refund = refundable.lock_with_payment(refund_id)
         if refund.requested_by_id == by.id:
             raise NotAllowed("You asked for this refund yourself. Somebody else has to approve it.")
+        if refund.status == "ON_HOLD":
+            holds.refuse_if_held(payment)
         if refund.status != "PENDING_APPROVAL":
             _refuse(refund, "APPROVED")
         if refund.expires_at is not None and refund.expires_at <= utcnow():
@@ -150,17 +152,22 @@ def _decide(refund: Refund, to: str, *, by: Actor) -> None:
 
 def _refuse(refund: Refund, to: str) -> NoReturn:
     """Raise the Conflict that says who was first, whatever became of the refund since."""
+    raise Conflict(what_happened(refund.id) or no_way(refund, to))
+
+
+def what_happened(refund_id: int) -> str:
+    """Who decided on a refund, how long ago, and what it is now, as sentences; empty where nobody did."""
     first = db.session.scalar(
         select(AuditEntry)
         .where(
             AuditEntry.object_type == Refund.__tablename__,
-            AuditEntry.object_id == refund.id,
+            AuditEntry.object_id == refund_id,
             AuditEntry.action.in_(_DECISIONS),
         )
         .order_by(AuditEntry.id.desc())
         .limit(1)
     )
     if first is None:
-        raise Conflict(no_way(refund, to))
-    now = f" It is {in_words(refund.status)} now."
-    raise Conflict(f"{first.actor_label} {_DECISIONS[first.action]} this refund {history.ago(first.at)}.{now}")
+        return ""
+    now = in_words(db.session.scalars(select(Refund.status).where(Refund.id == refund_id)).one())
+    return f"{first.actor_label} {_DECISIONS[first.action]} this refund {history.ago(first.at)}. It is {now} now."

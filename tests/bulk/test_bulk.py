@@ -18,7 +18,8 @@ from app.accounts import staff
 from app.audit.actor import SYSTEM, Actor
 from app.bulk import kinds, work
 from app.bulk import service as bulk
-from app.bulk.kinds import KINDS, Outcome
+from app.bulk.kind import Outcome
+from app.bulk.kinds import KINDS
 from app.bulk.models import Bulk
 from app.db import transaction
 from app.errors import Busy, Conflict, Invalid, NotAllowed, NotFound, TripdeskError
