@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench screenshots shell fmt
+.PHONY: help demo test test-long check bench screenshots shell fmt
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s  %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "make demo takes PORT (8000), HOST (127.0.0.1), TRIPDESK_HOME (.tripdesk), DEMO_SCALE (small, medium, large or"
 	@echo "a number), DEMO_PASSWORD (tripdesk-demo) and RATE_LIMITS (on), as in: make demo PORT=8100 DEMO_SCALE=medium"
@@ -21,6 +21,10 @@ demo: $(INSTALLED) ## The whole product with demo data on http://127.0.0.1:8000;
 
 test: $(INSTALLED) ## Every test, on services of its own (ARGS="-k refund" passes options to pytest)
 	@$(RUN) pytest -n auto --dist loadfile $(ARGS)
+
+test-long: $(INSTALLED) ## 1,000 stories of money, other ones each time, and what happened in them (STORIES=, SEED=)
+	@MONEY_RUNS=$(or $(STORIES),1000) MONEY_SEED=$(SEED) $(RUN) pytest -n 4 --dist load $(ARGS) \
+	  tests/payments/test_money_machine.py
 
 check: $(INSTALLED) ## Format, lint, types, templates, migrations, security
 	$(RUN) ruff format --check .

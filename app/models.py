@@ -17,7 +17,15 @@ from app.accounts.models import (
 from app.audit.models import AuditEntry, AuditSeal
 from app.bookings.models import Booking, BookingNote
 from app.bulk.models import Bulk, BulkChunk, BulkProblem
-from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
+from app.catalog.models import (
+    Availability,
+    CancellationPolicy,
+    CancellationPolicyTier,
+    Package,
+    Provider,
+    ProviderCheck,
+    ProviderDocument,
+)
 from app.disputes.models import Dispute
 from app.idempotency import IdempotencyKey
 from app.imports.models import Import, ImportRejection, SavedMapping
@@ -27,6 +35,7 @@ from app.payments.ledger_days import LedgerDay
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, PaymentHold, Refund, RefundLimit, WebhookEvent
 from app.reports.activity_days import ActivityDay
 from app.reports.models import Difference, Reconciliation, StripeMovement
+from app.reports.provider_sums import ProviderSum
 from app.reports.revenue_days import RevenueDay
 from app.reviews.models import RatingCount, Review, ReviewText
 from app.rollups import Rollup
@@ -42,6 +51,8 @@ __all__ = [
     "Bulk",
     "BulkChunk",
     "BulkProblem",
+    "CancellationPolicy",
+    "CancellationPolicyTier",
     "Claim",
     "Difference",
     "Dispute",
@@ -60,6 +71,7 @@ __all__ = [
     "Provider",
     "ProviderCheck",
     "ProviderDocument",
+    "ProviderSum",
     "RatingCount",
     "RecentRecord",
     "Reconciliation",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock, Timer
@@ -13,10 +15,12 @@ import redis
 from flask import Flask, current_app
 from rq import Queue
 from rq.serializers import JSONSerializer
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import after_commit, lock, transaction, utcnow
+from app.errors import TripdeskError, Unavailable
 from app.extensions import Model, db
 from app.logs import request_id
 
@@ -216,12 +220,41 @@ def sweep(model: type[Outbox]) -> int:
     return len(found)
 
 
-def note_failure(model: type[Outbox], row_id: int, words: str) -> None:
-    """Keep what went wrong with a row's work, and when it is tried again."""
+class GaveWay(Exception):
+    """Somebody stopped this work, or another job goes on with it: nothing of what was just done may be kept."""
+
+
+@contextmanager
+def one_turn(row_id: int, *, give_up: Callable[[int, str], None]) -> Iterator[None]:
+    """Some of a row's long work. What may be tried again is the job's business; whatever else is in its way ends the
+    work, which `give_up` is told of the row, with the reason.
+    """
+    try:
+        yield
+    except GaveWay:
+        return
+    except (Unavailable, BaseTimeoutException):
+        raise
+    except TripdeskError as refusal:
+        give_up(row_id, refusal.detail)
+    except Exception:
+        log.exception("work failed", extra={"row": row_id})
+        give_up(row_id, "Something unexpected went wrong; it is in the log.")
+
+
+def note_failure(
+    model: type[Outbox], row_id: int, words: str, *, give_up: Callable[[int, str], None] | None = None
+) -> None:
+    """Keep what went wrong with a row's work, and when it is tried again. With the last try it is over, which `give_up`
+    is told of the row, with the reason.
+    """
     with transaction():
         row = lock(model, row_id)
-        if row.due_at is not None and not row.failed(words):
-            log.error(
-                "gave up after many tries, somebody has to look",
-                extra={"table": model.__tablename__, "row": row_id, "error": words},
-            )
+        if row.due_at is None or row.failed(words):
+            return
+        log.error(
+            "gave up after many tries, somebody has to look",
+            extra={"table": model.__tablename__, "row": row_id, "error": words},
+        )
+        if give_up is not None:
+            give_up(row_id, f"It was tried too often. The last time: {words}")

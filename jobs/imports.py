@@ -6,6 +6,7 @@ from app.errors import Unavailable
 from app.imports import service as imports
 from app.imports import work as working
 from app.imports.models import Import
+from app.queue import note_failure
 from jobs import due, job
 
 
@@ -17,7 +18,7 @@ def work(import_id: int) -> None:
     try:
         working.go_on(import_id)
     except Unavailable as error:
-        working.note_failure(import_id, error)
+        note_failure(Import, import_id, error.detail, give_up=working.fail)
 
 
 @job

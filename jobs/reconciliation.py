@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.errors import Unavailable
+from app.queue import note_failure
 from app.reports import reconciliation
 from app.reports.models import Reconciliation
 from jobs import due, job
@@ -16,7 +17,7 @@ def work(reconciliation_id: int) -> None:
     try:
         reconciliation.go_on(reconciliation_id)
     except Unavailable as error:
-        reconciliation.note_failure(reconciliation_id, error)
+        note_failure(Reconciliation, reconciliation_id, error.detail, give_up=reconciliation.fail)
 
 
 @job

@@ -3,48 +3,20 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from pkgutil import iter_modules
 
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
+import jobs
 from app import create_app
 from app.config import SettingsError, settings
 from app.queue import QUEUES, connect
-from jobs import (
-    accounts,
-    audit,
-    bookings,
-    bulk,
-    disputes,
-    imports,
-    notifications,
-    payments,
-    providers,
-    reconciliation,
-    reports,
-    reviews,
-    sweeps,
-    webhooks,
-)
 
 # Loaded before the first job, so that one that doesn't import stops the start, not the job.
-MODULES = (
-    accounts,
-    audit,
-    bookings,
-    bulk,
-    disputes,
-    imports,
-    notifications,
-    payments,
-    providers,
-    reconciliation,
-    reports,
-    reviews,
-    sweeps,
-    webhooks,
-)
+MODULES = [import_module(f"jobs.{found.name}") for found in iter_modules(jobs.__path__) if found.name != "worker"]
 
 
 def main(arguments: list[str]) -> int:

@@ -259,7 +259,7 @@ def test_every_enqueued_name_is_a_job() -> None:
 
 def test_a_worker_loads_every_job_before_its_first() -> None:
     with_jobs = {f"jobs.{file.stem}" for file in (ROOT / "jobs").glob("*.py") if "\n@job\n" in file.read_text()}
-    assert {module.__name__ for module in MODULES} == with_jobs
+    assert with_jobs <= {module.__name__ for module in MODULES}
 
 
 def test_every_outbox_is_swept(app: Flask) -> None:

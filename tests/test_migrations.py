@@ -24,10 +24,12 @@ NEVER_ADDED = {"refund_limits", "rollups"}
 DELETABLE = {
     *("claims", "idempotency_keys", "password_reset_requests", "recent_records", "saved_views"),
     *("sign_in_throttles", "staff_roles", "import_mappings", "import_rejections"),
-    *("ledger_days", "revenue_days", "activity_days"),
+    *("ledger_days", "revenue_days", "revenue_months", "activity_days", "provider_sums"),
 }
 # Guarded by the app role's rights alone.
-NEVER_CHANGED = {"booking_notes", "bulk_problems", "import_rejections", "name_words"}
+NEVER_CHANGED = {
+    *("booking_notes", "bulk_problems", "cancellation_policy_tiers", "import_rejections", "name_words"),
+}
 
 
 def test_down_and_up_again_leaves_what_was_there(empty_app: Flask) -> None:

@@ -4,6 +4,7 @@ tokens.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -63,6 +64,17 @@ class User(Model):
     def roles(self) -> frozenset[str]:
         """The staff roles this person holds; empty for a traveller."""
         return frozenset(held.role for held in self.staff_roles)
+
+
+@dataclass(frozen=True)
+class StaffMember:
+    """Who is behind a live console session, as every request reads them."""
+
+    id: int
+    email: str
+    name: str
+    roles: frozenset[str]
+    two_factor_since: datetime | None
 
 
 class StaffRole(Model):

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.accounts import links, throttle, two_factor
-from app.accounts.models import User
+from app.accounts.models import StaffMember, User
 from app.accounts.passwords import check_acceptable, hash_password, matches
 from app.audit import service as audit
 from app.audit.actor import Actor
@@ -125,17 +125,17 @@ def check_password(*, email: str, password: str, address: str | None, staff_only
     return person
 
 
-def check_code(person: User, code: str, *, address: str | None) -> None:
+def check_code(person: User | StaffMember, code: str, *, address: str | None) -> None:
     """Use up a code of the person's second factor. Raises NotAllowed, TooMany."""
     throttle.check(person.email, address)
     with transaction():
-        accepted = two_factor.accepts(person, code, by=actor_of(person, address))
+        accepted = two_factor.accepts(person.id, code, by=actor_of(person, address))
     if not accepted:
         throttle.count_failure(person.email, address)
         raise NotAllowed("This code is wrong, or was used already. Wait for the next one.")
 
 
-def actor_of(person: User, address: str | None = None) -> Actor:
+def actor_of(person: User | StaffMember, address: str | None = None) -> Actor:
     """The person as the one who acts: staff when they hold a role."""
     return Actor("staff" if person.roles else "traveller", person.id, person.name, person.roles, address)
 

@@ -7,15 +7,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import joinedload
 
 from app.accounts import service as accounts
 from app.accounts import throttle, two_factor
-from app.accounts.models import StaffSession, User
+from app.accounts.models import StaffMember, StaffSession, User
 from app.accounts.secret_tokens import hash_token, new_token
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.db import keep_before, lock, require_transaction, transaction, utcnow
+from app.db import keep_before, lock, read, require_transaction, transaction, utcnow
 from app.errors import NotAllowed, NotFound
 from app.extensions import db
 
@@ -23,6 +22,13 @@ LIFETIME = timedelta(hours=12)
 # Between the password and the code.
 _HALF_OPEN_LIFETIME = timedelta(minutes=10)
 _SEEN_EVERY = timedelta(minutes=1)
+
+_LIVE = """
+SELECT s.id, s.last_seen_at, s.needs_code, s.proven_at, u.id AS user_id, u.email, u.name, u.two_factor_since,
+       ARRAY(SELECT role FROM staff_roles WHERE user_id = u.id) AS roles
+FROM staff_sessions s JOIN users u ON u.id = s.user_id
+WHERE s.token_hash = %(token_hash)s AND s.ended_at IS NULL AND s.expires_at > now() AND u.is_active
+"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class ConsoleSession:
     """
 
     id: int
-    person: User
+    person: StaffMember
     needs: Literal["code", "enrolment"] | None
     proven_at: datetime | None
 
@@ -110,28 +116,16 @@ def find(token: str) -> ConsoleSession | None:
 
     Asked on every request, so that revoking a session or a role takes effect with the next click.
     """
-    found = (
-        db.session.execute(
-            select(User, StaffSession.id, StaffSession.last_seen_at, StaffSession.needs_code, StaffSession.proven_at)
-            .join(StaffSession, StaffSession.user_id == User.id)
-            .where(
-                StaffSession.token_hash == hash_token(token),
-                StaffSession.ended_at.is_(None),
-                StaffSession.expires_at > func.now(),
-                User.is_active,
-            )
-            # In the same round trip: every request asks.
-            .options(joinedload(User.staff_roles))
-        )
-        .unique()
-        .first()
-    )
-    if found is None or not found.User.roles:
+    rows = read(_LIVE, {"token_hash": hash_token(token)})
+    if not rows:
+        return None
+    (found,) = rows
+    person = StaffMember(found.user_id, found.email, found.name, frozenset(found.roles), found.two_factor_since)
+    if not person.roles:
         return None
     if utcnow() - found.last_seen_at > _SEEN_EVERY:
         with transaction():
             db.session.execute(update(StaffSession).where(StaffSession.id == found.id).values(last_seen_at=func.now()))
-    person: User = found.User
     needs: Literal["code", "enrolment"] | None = (
         "code" if found.needs_code else "enrolment" if two_factor.is_missing(person) else None
     )

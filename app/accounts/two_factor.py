@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.accounts.models import RecoveryCode, TwoFactor, User
+from app.accounts.models import RecoveryCode, StaffMember, TwoFactor, User
 from app.accounts.secret_tokens import hash_token
 from app.audit import service as audit
 from app.audit.actor import Actor
@@ -47,7 +47,7 @@ class Enrolment:
     uri: str
 
 
-def is_missing(person: User) -> bool:
+def is_missing(person: User | StaffMember) -> bool:
     """Whether the person holds a role that demands a second factor, in production, and has set up none."""
     return person.two_factor_since is None and is_demanded(person.roles)
 
@@ -73,7 +73,7 @@ def begin(person_id: int, *, by: Actor) -> None:
         audit.record(by, "two_factor.begin", person)
 
 
-def enrolment(person: User) -> Enrolment | None:
+def enrolment(person: User | StaffMember) -> Enrolment | None:
     """What the app is to be set up with; None before `begin`, and once it is in use: nobody sees the secret again."""
     factor = db.session.get(TwoFactor, person.id, populate_existing=True)
     if person.two_factor_since is not None or factor is None or factor.encrypted_secret is None:
@@ -103,14 +103,14 @@ def confirm(person_id: int, code: str, *, by: Actor) -> list[str]:
     return codes
 
 
-def accepts(person: User, code: str, *, by: Actor) -> bool:
+def accepts(person_id: int, code: str, *, by: Actor) -> bool:
     """Whether this is a good code of the person's app, or a recovery code; either is used up by asking."""
     require_transaction()
     if looks_like_code(code):
-        return _accept_code(person.id, code)
-    if not _accept_recovery_code(person.id, "".join(code.split()).replace("-", "").lower()):
+        return _accept_code(person_id, code)
+    if not _accept_recovery_code(person_id, "".join(code.split()).replace("-", "").lower()):
         return False
-    audit.record(by, "two_factor.recovery_code_used", person)
+    audit.record(by, "two_factor.recovery_code_used", lock(User, person_id))
     return True
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import MAX_ID, Body, Day, Id, MoneyOut, PageQuery, PlainText, Schema, decode_cursor, page
+from app.api.schemas import Body, Day, Id, MoneyOut, MoneyWish, PageQuery, PlainText, Schema, decode_cursor, page
 from app.audit.actor import Actor
 from app.bookings import cancellation
 from app.bookings import service as bookings
@@ -31,13 +31,6 @@ class BookingWish(Body):
     departure: Day | None = None
     units: int = Field(1, ge=1, le=50, description="Rooms, apartments or places.")
     guests: int = Field(1, ge=1, le=1000)
-
-
-class MoneyWish(Body):
-    """An amount in minor units and its currency."""
-
-    amount: int = Field(ge=0, le=MAX_ID, examples=[12950])
-    currency: str = Field(pattern="^[A-Z]{3}$", examples=["USD"])
 
 
 class CancelWish(Body):

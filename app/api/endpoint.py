@@ -27,7 +27,10 @@ from app.rate_limits import Policy
 
 MAX_BODY_BYTES = 64 * 1024
 # Where pydantic speaks to programmers.
-_WORDS = {"extra_forbidden": "There is nothing of this name here: leave it out"}
+_WORDS = {
+    "extra_forbidden": "There is nothing of this name here: leave it out",
+    "model_type": "Must be an object",
+}
 # However wrong a body is, its refusal stays short enough to read.
 _MOST_ERRORS = 50
 _LONGEST_NAME = 100

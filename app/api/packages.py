@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from app.api.blueprint import api
 from app.api.endpoint import endpoint
 from app.api.schemas import Day, Id, MoneyOut, PageQuery, Schema, Wish, decode_cursor, page
 from app.catalog import queries
-from app.catalog.policies import terms
+from app.catalog.policies import in_words
 from app.db import utcnow
 from app.errors import Invalid, NotFound
 from app.reviews import ratings
@@ -39,6 +40,18 @@ class PolicyOut(Schema):
 
     name: str = Field(examples=["moderate"])
     tiers: list[TierOut]
+    words: str = Field(
+        description="The same for people.", examples=["100 % until 5 days before, 50 % until 1 day before"]
+    )
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> PolicyOut:
+        """From the policy's terms."""
+        tiers = [
+            TierOut.model_construct(days_before=tier["daysBefore"], refund_percent=tier["refundPercent"])
+            for tier in kept["tiers"]
+        ]
+        return cls.model_construct(name=kept["name"], tiers=tiers, words=in_words(kept))
 
 
 class RatingOut(Schema):
@@ -102,7 +115,7 @@ class PackageOut(Schema):
             min_nights=row.min_nights,
             duration_days=row.duration_days,
             amenities=row.amenities,
-            cancellation_policy=_POLICIES[row.cancellation_policy],
+            cancellation_policy=PolicyOut.of(row.terms),
             rating=RatingOut.of(ratings.from_column(row.stars)),
         )
 
@@ -141,9 +154,6 @@ class AvailabilityOut(Schema):
     """The days a package is offered on; sold-out ones have `unitsLeft` 0."""
 
     items: list[DayOut]
-
-
-_POLICIES = {name: PolicyOut.model_validate(terms(name)) for name in ("flexible", "moderate", "strict")}
 
 
 @endpoint(api, "GET", "/packages", group=GROUP, who="anyone", query=PackagesQuery, answer=PackagesOut, refuses=(422,))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Any
 from uuid import uuid4
 
 from flask import request
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Body, MoneyOut, PlainText, Schema
+from app.api.schemas import Body, MoneyOut, MoneyWish, PlainText, Schema
 from app.audit.actor import Actor
 from app.bookings.refunds import request_refund
 from app.errors import Invalid, NotFound
@@ -18,23 +19,35 @@ from app.money import MAX_CHARGE_MINOR
 from app.payments import refunds
 from app.payments.models import Refund
 
-_CODES = "; ".join(f"`{code}` ({words.lower()})" for code, words in refunds.REASONS.items())
+# `other` is for other words, which are given in its place.
+_CODES = "; ".join(f"`{code}` ({words.lower()})" for code, words in refunds.REASONS.items() if code != "other")
 
 
-class MoneyWish(Body):
-    """An amount in minor units and its currency."""
+def _with_currency(value: Any) -> Any:
+    """What a plain number means; said by one name, where a union would name each of its types."""
+    if value is None or isinstance(value, dict):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_CHARGE_MINOR:
+        return {"amount": value, "currency": "USD"}
+    raise ValueError(f"must be minor units, from 1 to {MAX_CHARGE_MINOR}, or an object of amount and currency")
 
-    amount: int = Field(ge=1, le=MAX_CHARGE_MINOR, description="Minor units: 3000 is $30.00.", examples=[3000])
-    currency: str = Field(min_length=3, max_length=3, description="ISO 4217.", examples=["USD"])
+
+def _saying_why(words: str) -> str:
+    if words.strip() in ("", "other"):
+        raise ValueError("must be one of the codes, or say in other words what it is for")
+    return words.strip()
+
+
+_Minor = Annotated[int, Field(ge=1, le=MAX_CHARGE_MINOR)]
 
 
 class RefundWish(Body):
     """How much goes back, and why."""
 
-    amount: int | MoneyWish | None = Field(
-        None, description="Minor units, or with the currency; without it, all that is left.", examples=[3000]
-    )
-    reason: PlainText = Field(
+    amount: Annotated[
+        MoneyWish | None, BeforeValidator(_with_currency, json_schema_input_type=_Minor | MoneyWish | None)
+    ] = Field(None, description="Minor units, or with the currency; without it, all that is left.", examples=[3000])
+    reason: Annotated[PlainText, AfterValidator(_saying_why)] = Field(
         min_length=1,
         max_length=refunds.MAX_NOTE,
         description=f"One of {_CODES}. Other words are kept as a note, with the reason `other`.",
@@ -88,21 +101,22 @@ def refund_booking(booking_id: int, body: RefundWish, by: Actor) -> RefundOut:
     """
     if booking_id >= 2**63:
         raise NotFound(f"There is no booking {booking_id}.")
-    is_code = body.reason in refunds.REASONS and body.reason != "other"
+    is_code = body.reason in refunds.REASONS
     refund = request_refund(
         booking_id,
         amount_minor=_minor(body.amount),
         reason=body.reason if is_code else "other",
         note="" if is_code else body.reason,
-        key=request.headers.get("Idempotency-Key") or uuid4().hex,
+        # Keys are each person's own: somebody else may well use the same.
+        key=f"{by.id} {request.headers.get('Idempotency-Key') or uuid4().hex}",
         by=by,
     )
     return RefundOut.of(refund, booking_id)
 
 
-def _minor(amount: int | MoneyWish | None) -> int | None:
-    if isinstance(amount, MoneyWish):
-        if amount.currency != "USD":
-            raise Invalid.field("amount.currency", "Payments are in USD.")
-        return amount.amount
-    return amount
+def _minor(amount: MoneyWish | None) -> int | None:
+    if amount is None:
+        return None
+    if amount.currency != "USD":
+        raise Invalid.field("amount.currency", "Payments are in USD.")
+    return amount.amount

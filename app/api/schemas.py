@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from app.errors import Invalid
-from app.money import Money
+from app.money import MAX_CHARGE_MINOR, Money
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -48,13 +48,20 @@ class Schema(BaseModel):
 class Wish(Schema):
     """Base of query strings and of each `Body`: unknown names are refused, lest a typo pass for a default."""
 
-    model_config = ConfigDict(extra="forbid", str_max_length=20_000)
+    model_config = ConfigDict(extra="forbid", populate_by_name=False, str_max_length=20_000)
 
 
 class Body(Wish):
     """Base of request bodies: JSON has types of its own, so `true` is no number of guests, nor is "2"."""
 
     model_config = ConfigDict(strict=True)
+
+
+class MoneyWish(Body):
+    """An amount in minor units and its currency."""
+
+    amount: int = Field(ge=0, le=MAX_CHARGE_MINOR, description="Minor units: 3000 is $30.00.", examples=[3000])
+    currency: str = Field(min_length=3, max_length=3, description="ISO 4217.", examples=["USD"])
 
 
 class MoneyOut(Schema):

@@ -54,6 +54,9 @@ class Booking(Stateful):
         Index("ix_bookings_starts_on", "starts_on", "id"),
         Index("ix_bookings_holds", "expires_at", postgresql_where=text("status = 'PENDING_PAYMENT'")),
         Index("ix_bookings_stays", "ends_on", postgresql_where=text("status = 'CONFIRMED'")),
+        # What providers earned since a moment.
+        Index("ix_bookings_completed_at", "completed_at", postgresql_where=text("completed_at IS NOT NULL")),
+        Index("ix_bookings_cancelled_at", "cancelled_at", postgresql_where=text("cancelled_at IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)

@@ -17,7 +17,6 @@ from app.bookings.models import Booking, BookingNote
 from app.bookings.stay import stay_of
 from app.catalog import inventory
 from app.catalog import service as catalog
-from app.catalog.policies import terms
 from app.config import settings
 from app.db import insert_now, lock, transaction, utcnow
 from app.errors import Busy, Conflict, Invalid, NotAllowed, NotFound
@@ -25,7 +24,7 @@ from app.extensions import db
 from app.money import MAX_CHARGE_MINOR, Money
 from app.payments import service as payments
 from app.payments.models import Payment
-from app.payments.stripe_gateway import Intent
+from app.payments.stripe_objects import Intent
 from app.states import may_move, move, move_many, no_way
 
 # Crockford's base 32, https://www.crockford.com/base32.html: nothing that is misread on the phone.
@@ -82,7 +81,7 @@ def hold(
                 nights=[{unit: day.day.isoformat(), "price": day.price_minor} for day in stock],
                 total_minor=total,
                 currency=package.currency,
-                policy=terms(package.cancellation_policy),
+                policy=package.terms,
                 created_at=utcnow(),
                 expires_at=utcnow() + timedelta(minutes=settings().hold_minutes),
             )

@@ -46,6 +46,7 @@ TITLES: dict[str, trail.Title] = {
     "payment.processing": ("Payment is being processed", "payment", None),
     "payment.cancelled": ("Payment closed", "payment", None),
     "payment.refunded": ("Payment refunded", "payment", None),
+    "payment.fee_corrected": ("Stripe's fee corrected", "payment", "warn"),
     "payment.hold": ("Refunds put on hold", "payment", "warn"),
     "payment.release": ("Hold on refunds lifted", "payment", None),
     "refund.request": ("Refund asked for", "payment", None),

@@ -10,16 +10,19 @@ from sqlalchemy import BigInteger, Select, Text, any_, case, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from app.accounts.models import ROLES, StaffRole, User
+from app.audit.action_names import ACTIONS
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
 from app.bulk import spreadsheet
-from app.catalog.models import Package, Provider
+from app.catalog.models import CancellationPolicy, CancellationPolicyTier, Package, Provider
 from app.disputes.models import NO_ANSWER, Dispute
 from app.errors import Invalid
 from app.extensions import Model, db
 from app.notifications.models import Notification
+from app.payments.ledger_names import ACCOUNTS, KINDS
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from app.reports import payables
 from app.reports.models import Difference, Reconciliation
 from app.reviews.models import Review
 
@@ -131,6 +134,10 @@ def _of_packages(*conditions: Any) -> Any:
     return wanted.correlate(Provider).scalar_subquery()
 
 
+def _in_words(column: Any, names: Mapping[str, str]) -> Any:
+    return case(dict(names), value=column, else_=column)
+
+
 def _name_of(person_id: Any) -> Any:
     return select(User.name).where(User.id == person_id).scalar_subquery()
 
@@ -148,6 +155,29 @@ _ROLES = (
     .scalar_subquery()
 )
 
+_TIERS = (
+    select(
+        func.string_agg(
+            cast(CancellationPolicyTier.refund_percent, Text)
+            + " % until "
+            + cast(CancellationPolicyTier.days_before, Text)
+            + " days before",
+            aggregate_order_by(cast(", ", Text), CancellationPolicyTier.days_before.desc()),
+        )
+    )
+    .where(
+        CancellationPolicyTier.policy_id == CancellationPolicy.id,
+        CancellationPolicyTier.version == CancellationPolicy.version,
+    )
+    .correlate(CancellationPolicy)
+    .scalar_subquery()
+)
+_PACKAGES_UNDER_IT = (
+    select(func.count())
+    .where(Package.cancellation_policy == CancellationPolicy.code)
+    .correlate(CancellationPolicy)
+    .scalar_subquery()
+)
 _OPEN_DIFFERENCES = (
     select(func.count())
     .where(Difference.reconciliation_id == Reconciliation.id, Difference.status == "OPEN")
@@ -262,9 +292,9 @@ EXPORTS = {
             _FINANCE,
             LedgerEntry,
             (
-                Field("kind", "Posting", LedgerEntry.kind),
-                Field("debit", "Debit", LedgerEntry.debit_account),
-                Field("credit", "Credit", LedgerEntry.credit_account),
+                Field("kind", "Posting", _in_words(LedgerEntry.kind, KINDS)),
+                Field("debit", "Debit", _in_words(LedgerEntry.debit_account, ACCOUNTS)),
+                Field("credit", "Credit", _in_words(LedgerEntry.credit_account, ACCOUNTS)),
                 Field("amount", "Amount", LedgerEntry.amount_minor, is_money=True),
                 Field("source", "Source", LedgerEntry.source_id),
                 _REFERENCE,
@@ -272,6 +302,23 @@ EXPORTS = {
             ),
             currency=LedgerEntry.currency,
             joined=lambda query: query.join(Booking, Booking.id == LedgerEntry.booking_id),
+        ),
+        Export(
+            "payables",
+            ("booking", "bookings"),
+            _FINANCE,
+            Booking,
+            (
+                Field("booking", "Booking", Booking.reference),
+                Field("status", "State", Booking.status),
+                Field("provider", "Provider", Provider.name),
+                Field("package", "Package", Booking.package_name),
+                Field("ends_on", "Stay ends", Booking.ends_on),
+                Field("state", "Provider's part is", payables.STATE),
+                Field("kept", "Provider's part", payables.KEPT_FOR_PROVIDER, is_money=True),
+            ),
+            currency=Booking.currency,
+            joined=lambda query: query.join(Provider, Provider.id == Booking.provider_id),
         ),
         Export(
             "webhooks",
@@ -321,6 +368,21 @@ EXPORTS = {
             ),
             currency=Package.currency,
             joined=lambda query: query.join(Provider, Provider.id == Package.provider_id),
+        ),
+        Export(
+            "policies",
+            ("policy", "policies"),
+            _EVERYBODY,
+            CancellationPolicy,
+            (
+                Field("name", "Policy", CancellationPolicy.name),
+                Field("status", "State", CancellationPolicy.status),
+                Field("gives", "A guest gets back", _TIERS),
+                Field("code", "Code", CancellationPolicy.code),
+                Field("packages", "Packages", _PACKAGES_UNDER_IT),
+                Field("updated_at", "Changed", CancellationPolicy.updated_at),
+                Field("created_at", "Made", CancellationPolicy.created_at),
+            ),
         ),
         Export(
             "providers",
@@ -392,7 +454,8 @@ EXPORTS = {
             _ADMIN,
             AuditEntry,
             (
-                Field("action", "Action", AuditEntry.action),
+                Field("action", "Action", _in_words(AuditEntry.action, ACTIONS)),
+                Field("code", "Code", AuditEntry.action),
                 Field("object", "To", AuditEntry.object_type + " " + cast(AuditEntry.object_id, Text)),
                 Field("actor", "By", AuditEntry.actor_label),
                 Field("reason", "Reason", AuditEntry.reason),

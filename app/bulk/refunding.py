@@ -102,7 +102,7 @@ def _many(amounts: Collection[tuple[int, str]], noun: str) -> str:
 
 def _refund(ids: list[int], arguments: Mapping[str, Any], by: Actor) -> Outcome:
     reason, note = arguments["reason"], arguments["note"]
-    refunds.note_given(reason, note)
+    refunds.checked_note(reason, note)
     done, skipped = [], {}
     for booking_id in ids:
         why_nothing = booking_refunds.why_nothing_goes_back(booking_id)

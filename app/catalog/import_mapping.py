@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from app.catalog.import_fields import FIELDS, REQUIRED, Wrong, shown
+from app.catalog.import_fields import FIELDS, REQUIRED, Wrong, policy_field, shown
 from app.catalog.import_file import Row, Unusable
 from app.catalog.time_zones import zone_of
 from app.errors import FieldError
@@ -138,6 +138,7 @@ class RowReader:
         """Raises Unusable when the file lacks a column of the mapping."""
         self._mapping = mapping
         self._rate = rate
+        self._fields = {**FIELDS, "cancellation_policy": policy_field()}
         self._positions: dict[str, int] = {}
         for field, column in mapping.columns.items():
             if column not in columns:
@@ -150,7 +151,7 @@ class RowReader:
         texts = self._texts(row.cells)
         values: dict[str, Any] = {}
         faults: list[Fault] = []
-        for name, field in FIELDS.items():
+        for name, field in self._fields.items():
             try:
                 values[name] = field.value(texts.get(name, ""))
             except Wrong as wrong:

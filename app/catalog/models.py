@@ -130,6 +130,46 @@ class ProviderDocument(Stateful):
     uploaded_by: Mapped[User | None] = relationship(lazy="joined")
 
 
+class CancellationPolicy(Stateful):
+    """What part of the price a guest gets back, by when they cancel; its tiers are those of its `version`.
+
+    A package names it by its `code`, which never changes; a booking keeps the terms that it was sold under. One that is
+    retired is chosen for no package any more, and holds for those that have it.
+    """
+
+    MOVES = moves({"ACTIVE": "RETIRED", "RETIRED": "ACTIVE"})
+
+    __tablename__ = "cancellation_policies"
+    __table_args__ = (
+        status_check(MOVES),
+        CheckConstraint("version > 0", name="version"),
+        Index("uq_cancellation_policies_name", text("lower(name)"), unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(default="ACTIVE", server_default="ACTIVE")
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+    updated_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
+
+
+class CancellationPolicyTier(Model):
+    """How much comes back from so many days before the start on, in one version of a policy; never changed."""
+
+    __tablename__ = "cancellation_policy_tiers"
+    __table_args__ = (
+        CheckConstraint("days_before BETWEEN 0 AND 365", name="days"),
+        CheckConstraint("refund_percent BETWEEN 0 AND 100", name="percent"),
+    )
+
+    policy_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("cancellation_policies.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    days_before: Mapped[int] = mapped_column(primary_key=True)
+    refund_percent: Mapped[int]
+
+
 class Package(Stateful):
     """A hotel package (sold by the night) or a tour package (sold by the departure).
 
@@ -150,6 +190,7 @@ class Package(Stateful):
         Index("ix_packages_provider_id", "provider_id", "id"),
         Index("ix_packages_name", "name", "id"),
         Index("ix_packages_price_minor", "price_minor", "id"),
+        Index("ix_packages_cancellation_policy", "cancellation_policy", "id"),
         words_index("packages", "name"),
         words_index("packages", "place"),
         words_index("packages", "city"),
@@ -176,7 +217,9 @@ class Package(Stateful):
     min_nights: Mapped[int] = mapped_column(default=1, server_default="1")
     duration_days: Mapped[int] = mapped_column(default=1, server_default="1")
     amenities: Mapped[list[str]] = mapped_column(ARRAY(Text), default=list, server_default="{}")
-    cancellation_policy: Mapped[str] = mapped_column(default="moderate", server_default="moderate")
+    cancellation_policy: Mapped[str] = mapped_column(
+        ForeignKey("cancellation_policies.code"), default="moderate", server_default="moderate"
+    )
     created_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     updated_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
     provider: Mapped[Provider] = relationship(lazy="joined", innerjoin=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -11,19 +11,52 @@ from zoneinfo import ZoneInfo
 from app.money import share
 
 # (at least so many days before the start, per cent back), most days first.
-POLICIES: dict[str, tuple[tuple[int, int], ...]] = {
+Tiers = Sequence[tuple[int, int]]
+
+# What there is from the beginning; admins change these and make others.
+POLICIES: dict[str, Tiers] = {
     "flexible": ((1, 100), (0, 0)),
     "moderate": ((5, 100), (1, 50), (0, 0)),
     "strict": ((14, 100), (7, 50), (0, 0)),
 }
+# What a package has that says nothing else.
+USUAL = "moderate"
+
+# The terms of the policy that the package `p` has now, as a column of a read: what `terms` gives.
+TERMS = """(
+    SELECT jsonb_build_object('name', c.code, 'tiers', jsonb_agg(
+               jsonb_build_object('daysBefore', t.days_before, 'refundPercent', t.refund_percent)
+               ORDER BY t.days_before DESC))
+    FROM cancellation_policies c
+    JOIN cancellation_policy_tiers t ON t.policy_id = c.id AND t.version = c.version
+    WHERE c.code = p.cancellation_policy GROUP BY c.id) AS terms"""
 
 
-def terms(policy: str) -> dict[str, Any]:
+def terms(code: str, tiers: Tiers) -> dict[str, Any]:
     """A policy as it is kept with a booking, so that a later change of the policy doesn't touch what was sold."""
     return {
-        "name": policy,
-        "tiers": [{"daysBefore": days, "refundPercent": percent} for days, percent in POLICIES[policy]],
+        "name": code,
+        "tiers": [{"daysBefore": days, "refundPercent": percent} for days, percent in tiers],
     }
+
+
+def in_words(kept: Mapping[str, Any]) -> str:
+    """What a guest who cancels gets back by these terms, and until when."""
+    tiers = [(tier["daysBefore"], tier["refundPercent"]) for tier in kept["tiers"] if tier["refundPercent"]]
+    if not tiers:
+        return "nothing back"
+    return ", ".join(f"{percent} % {_until(days)}" for days, percent in tiers)
+
+
+def policy_in_words(kept: Mapping[str, Any]) -> str:
+    """The same behind the policy's name."""
+    return f"{kept['name'].replace('-', ' ').capitalize()}: {in_words(kept)}"
+
+
+def _until(days: int) -> str:
+    if days == 0:
+        return "until the day itself"
+    return f"until {days} {'day' if days == 1 else 'days'} before"
 
 
 @dataclass(frozen=True)

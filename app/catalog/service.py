@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
+from app.catalog.policies import TERMS
 from app.db import read
 from app.errors import NotFound
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What selling a package needs to know of it; the names are the columns' of `Package`."""
+    """What selling a package needs to know of it; the names are the columns' of `Package`, `terms` those
+    of its cancellation policy.
+    """
 
     id: int
     provider_id: int
@@ -23,7 +26,7 @@ class Offer:
     capacity: int
     min_nights: int
     duration_days: int
-    cancellation_policy: str
+    terms: dict[str, Any]
 
 
 def on_sale(package_id: int, starts_on: date | None) -> Offer:
@@ -31,13 +34,13 @@ def on_sale(package_id: int, starts_on: date | None) -> Offer:
     stay from `starts_on`. Raises NotFound.
     """
     rows = read(
-        """
+        f"""
         SELECT p.id, p.provider_id, p.type, p.name, p.time_zone, p.currency, p.capacity,
-               COALESCE(a.min_nights, p.min_nights) AS min_nights, p.duration_days, p.cancellation_policy
+               COALESCE(a.min_nights, p.min_nights) AS min_nights, p.duration_days, {TERMS}
         FROM packages p JOIN providers r ON r.id = p.provider_id
         LEFT JOIN availability a ON a.package_id = p.id AND a.day = %(starts_on)s
         WHERE p.id = %(id)s AND p.status = 'PUBLISHED' AND r.status = 'VERIFIED'
-        """,
+        """,  # noqa: S608  # nosec B608 - our own constant
         {"id": package_id, "starts_on": starts_on},
     )
     if not rows:

@@ -16,6 +16,7 @@ from app.catalog.documents import MOST_BYTES
 from app.config import settings
 from app.console import cells, errors, formatting, mailed_links, session, two_factor
 from app.console.account import AccountView
+from app.console.accounts import AccountsView
 from app.console.audit import AuditView
 from app.console.base import Page
 from app.console.bookings import BookingsView
@@ -31,7 +32,9 @@ from app.console.ledger import LedgerView
 from app.console.live import depths
 from app.console.mail import MailView
 from app.console.packages import PackagesView
+from app.console.payables import PayablesView
 from app.console.payments import PaymentsView
+from app.console.policies import PoliciesView
 from app.console.providers import ProvidersView
 from app.console.queue import LOOKING_AGAIN
 from app.console.reconciliation import ReconciliationView
@@ -70,8 +73,18 @@ CONTENT_SECURITY_POLICY = "; ".join(
 # The menu: its groups, and the addresses in each, in order. A page that isn't named comes last, under its category.
 MENU = {
     "": ("", "bookings", "reviews", "tickets", "disputes", "bulk"),
-    "Money": ("payments", "refunds", "ledger", "revenue", "reconciliation", "webhooks", "failed-webhooks"),
-    "Catalogue": ("packages", "providers", "verification", "import"),
+    "Money": (
+        "payments",
+        "refunds",
+        "ledger",
+        "accounts",
+        "payables",
+        "revenue",
+        "reconciliation",
+        "webhooks",
+        "failed-webhooks",
+    ),
+    "Catalogue": ("packages", "policies", "providers", "verification", "import"),
     "People": ("users", "staff"),
     "System": ("audit", "jobs", "mail", "health", "settings"),
     "Development": ("development",),
@@ -96,6 +109,8 @@ def pages() -> list[Page]:
         PaymentsView("Payments", endpoint="payments", url="/console/payments"),
         RefundsView("Refunds", endpoint="refunds", url="/console/refunds"),
         LedgerView("Ledger", endpoint="ledger", url="/console/ledger"),
+        AccountsView("Accounts", endpoint="accounts", url="/console/accounts"),
+        PayablesView("Owed to providers", endpoint="payables", url="/console/payables"),
         RevenueView("Revenue", endpoint="revenue", url="/console/revenue"),
         ReconciliationView("Reconciliation", endpoint="reconciliation", url="/console/reconciliation"),
         WebhooksView("Webhooks", endpoint="webhook_inbox", url="/console/webhooks"),
@@ -107,6 +122,7 @@ def pages() -> list[Page]:
         MailView("Mail", endpoint="mail", url="/console/mail"),
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
         PackagesView("Packages", endpoint="packages", url="/console/packages"),
+        PoliciesView("Policies", endpoint="policies", url="/console/policies"),
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         VerificationView("Verification", endpoint="verification", url="/console/verification"),
         ImportsView("Import", endpoint="imports", url="/console/import"),
@@ -153,7 +169,7 @@ def begin() -> None:
 def _frame(menu: list[Page]) -> dict[str, Any]:
     """What every page's layout shows around it."""
     person = None if g.get("without_person") else session.person()
-    shown = [page for page in menu if person and page.is_visible() and page.is_accessible()]
+    shown = [page for page in menu if page.is_visible() and page.is_open_to(person.roles)] if person else []
     waiting = depths(shown)
     groups = groupby(shown, key=_group)
     # What is said once is said to whoever reads the page, not to a page that looks whether something changed.

@@ -10,7 +10,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from app.accounts import credentials, sessions, tokens, two_factor
-from app.accounts.models import StaffSession, User
+from app.accounts.models import StaffMember, StaffSession
 from app.console import session
 from app.console.base import EVERYBODY, Page
 from app.console.two_factor import recovery_codes
@@ -131,8 +131,8 @@ def device(user_agent: str | None) -> str:
     return f"{browser} on {system}" if system else browser
 
 
-def _self() -> User:
-    found: User = current_user.person
+def _self() -> StaffMember:
+    found: StaffMember = current_user.person
     return found
 
 

@@ -15,6 +15,7 @@ _PAGES = {
     "reconciliations": "/console/reconciliation/{}/",
     "differences": "/console/reconciliation/differences/{}/",
     "packages": "/console/packages/{}/",
+    "cancellation_policies": "/console/policies/{}/",
     "providers": "/console/providers/{}/",
     "users": "/console/users/{}/",
     "notifications": "/console/mail/{}/",

@@ -11,10 +11,11 @@ from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
 from app.accounts.models import User
+from app.bookings import cancellation, story
 from app.bookings import service as bookings
-from app.bookings import story
 from app.bookings.models import Booking
 from app.bulk import refunding
+from app.catalog.policies import policy_in_words
 from app.console import confirmation, disputed, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, done, line, reason_given
 from app.console.cancelling import REASON_HINT, REASONS, cancel_actions, cancelled_in_words, choice_sent
@@ -24,9 +25,8 @@ from app.console.formatting import status_label
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
-from app.console.policies import policy_in_words
 from app.console.record import Action, Blocked, Phrase, Record
-from app.console.refunds import hold_in_words, refund_actions, refund_groups
+from app.console.refunds import due_in_words, hold_in_words, refund_actions, refund_groups
 from app.console.scope import PACKAGE, PROVIDER, TRAVELLER
 from app.errors import NotFound
 from app.extensions import db
@@ -103,7 +103,8 @@ class BookingsView(ForManyRoutes):
         told = story.tell(booking, mail_href=mail_href if session.actor().has(MAY_READ) else None)
         actions, blocked = self._actions(booking)
         captured = next((payment for payment in told.payments if payment.succeeded_at), None)
-        refund, no_refund = refund_actions(captured, session.actor())
+        due_minor = cancellation.still_due(booking, captured)
+        refund, no_refund = refund_actions(captured, session.actor(), due_minor=due_minor)
         return self.render_record(
             Record(
                 title=booking.reference,
@@ -122,7 +123,7 @@ class BookingsView(ForManyRoutes):
                     ),
                     Phrase("booked", at=booking.created_at),
                 ),
-                lead=hold_in_words(captured),
+                lead=hold_in_words(captured) or due_in_words(captured, due_minor),
                 actions=[*refund, *actions],
                 blocked=[*no_refund, *blocked],
                 facts=[

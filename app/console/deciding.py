@@ -72,8 +72,8 @@ class Deciding(ListPage):
 
     def _allows(self, decision: Decision, row: Any, by: Actor) -> bool:
         return (
-            by.has(decision.may)
-            and row.status in (decision.sources or (self.waiting,))
+            row.status in (decision.sources or (self.waiting,))
+            and by.has(decision.may)
             and may_move(row, decision.to)
             and (decision.when is None or decision.when(row, by))
         )

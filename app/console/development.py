@@ -40,9 +40,9 @@ class DevelopmentView(Page):
     roles = EVERYBODY
     icon = "credit-card"
 
-    def is_accessible(self) -> bool:
+    def is_open_to(self, roles: frozenset[str]) -> bool:
         """Nobody's in production."""
-        return settings().app_env != "production" and bool(super().is_accessible())
+        return settings().app_env != "production" and super().is_open_to(roles)
 
     @expose("/")  # type: ignore[untyped-decorator]
     def index(self) -> str:

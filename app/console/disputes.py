@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import defer
 from werkzeug.wrappers import Response
 
@@ -22,8 +23,10 @@ from app.console.formatting import status_label
 from app.console.ordering import Order, Sort
 from app.console.payments import ENTRY_COLUMNS, EVENT_COLUMNS, entry_lines, event_line, payment_href, references_of
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
+from app.db import utcnow
 from app.disputes import chargebacks, evidence
 from app.disputes.models import NO_ANSWER, UNDECIDED, Dispute
+from app.disputes.reminders import THRESHOLDS
 from app.extensions import db
 from app.money import Money, written
 from app.payments import holds
@@ -89,6 +92,11 @@ _INPUTS = {
 _LABELS = {shown.name: shown.label for group in _INPUTS.values() for shown in group}
 
 
+def due_soon() -> ColumnElement[bool]:
+    """Which disputes have to be answered before the first reminder's time is over."""
+    return Dispute.answer_by < utcnow() + timedelta(hours=max(THRESHOLDS))
+
+
 def _reference_of(dispute_id: int) -> str:
     dispute = find(Dispute, dispute_id, "dispute")
     return db.session.get_one(Booking, dispute.booking_id).reference
@@ -118,6 +126,7 @@ class DisputesView(RecordView):
     filters = (
         Filter("status", "State", {status: status_label(status) for status in Dispute.MOVES}),
         Filter("source", "From", {"CHARGEBACK": "The bank", "GUEST": "The guest"}),
+        Filter("due", "Answer", {"soon": "Due within 3 days"}, where=lambda _: due_soon()),
     )
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
@@ -167,8 +176,10 @@ class DisputesView(RecordView):
         payment = db.session.get_one(Payment, dispute.payment_id)
         sees_money = session.actor().has(FINANCE)
         actions, blocked = _actions(dispute, booking.reference)
+        # Borne anew, its number stands behind the dispute's id.
         entries = select(LedgerEntry).where(
-            LedgerEntry.payment_id == payment.id, LedgerEntry.source_id == dispute.stripe_dispute_id
+            LedgerEntry.payment_id == payment.id,
+            func.split_part(LedgerEntry.source_id, ".", 1) == dispute.stripe_dispute_id,
         )
         events = (
             select(WebhookEvent)
@@ -387,7 +398,7 @@ def _facts(dispute: Dispute, payment: Payment, *, sees_money: bool) -> list[Grou
                 Fact("State", payment.status, "chip"),
                 Fact("Amount", Money(payment.amount_minor, payment.currency).json(), "money"),
                 Fact("Refunded", Money(payment.refunded_minor, payment.currency).json(), "money"),
-                Fact("Payment", "Open it" if sees_money else None, href=payment_href(payment.id)),
+                *([Fact("Payment", "Open it", href=payment_href(payment.id))] if sees_money else []),
                 *(Fact("On hold", hold.words) for hold in held),
             ),
         ),

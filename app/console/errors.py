@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from flask import Response, g, make_response, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from app.console.session import inside
 from app.errors import Conflict, NotSignedIn, TooMany, TripdeskError, Unavailable
@@ -39,6 +39,8 @@ def of_http(error: HTTPException) -> Response:
         return make_response(error.get_response())
     if isinstance(error, CSRFError):
         return _page(error.code or 400, "This form is out of date", _OUT_OF_DATE)
+    if isinstance(error, NotFound):
+        return _page(HTTPStatus.NOT_FOUND, "Not found", "There is no page at this address.")
     return _page(error.code or 500, error.name, error.description or "")
 
 

@@ -14,8 +14,10 @@ from app.bookings.models import Booking
 from app.console import live, session
 from app.console.base import EVERYBODY, FINANCE, Page, line
 from app.console.bookings import booking_cells, booking_href
+from app.console.disputes import due_soon
 from app.console.queue import QueueView
 from app.db import utcnow
+from app.disputes.models import Dispute
 from app.extensions import db
 from app.money import Money
 from app.payments.models import Refund, WebhookEvent
@@ -92,7 +94,18 @@ def _money() -> list[dict[str, Any]]:
             }
             for label, minor, chart, hint in shown
         ),
-        {"label": "Refunds to approve", "value": waiting, "href": None, "hint": "Asked for, not decided on"},
+        {
+            "label": "Refunds to approve",
+            "value": waiting,
+            "href": "/console/refunds/",
+            "hint": "Asked for, not decided on",
+        },
+        {
+            "label": "Disputes due within 3 days",
+            "value": _count(select(Dispute.id).where(due_soon())),
+            "href": "/console/disputes/?due=soon",
+            "hint": "Evidence has to be submitted by then",
+        },
     ]
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from app.catalog import cancellation_policies
 from app.catalog.import_fields import FIELDS, REQUIRED
 from app.catalog.import_mapping import CURRENCY
 from app.catalog.models import PACKAGE_TYPES, Provider
-from app.catalog.policies import POLICIES
+from app.catalog.policies import USUAL
 from app.errors import FieldError, Invalid
 from app.imports.columns import guess
 from app.imports.models import Import, SavedMapping
@@ -37,14 +38,13 @@ WORDS: dict[str, tuple[str, str, str]] = {
     "units": ("Units", "How many are sold a day, 1 to 10,000.", "1"),
     "min_nights": ("Minimum nights", "1 to 3,650.", "1"),
     "amenities": ("Amenities", "Separated by | or ;", "none"),
-    "cancellation_policy": ("Cancellation policy", "flexible, moderate or strict.", "moderate"),
+    "cancellation_policy": ("Cancellation policy", "The code of one of our policies, such as flexible.", USUAL),
     "provider_status": ("State of new providers", "Known providers keep theirs.", "pending"),
     "published": ("On sale", "true or false.", "false: a draft"),
     "available_days": ("Days on offer", "From today on, 0 to 730.", "365"),
 }
 _CHOICES: dict[str, Sequence[str]] = {
     "type": PACKAGE_TYPES,
-    "cancellation_policy": tuple(POLICIES),
     "provider_status": tuple(Provider.MOVES),
     "published": ("true", "false"),
 }
@@ -143,7 +143,7 @@ def _field(name: str, found: Import, chosen: Chosen) -> dict[str, Any]:
         "column_error": column_error,
         "default": chosen.defaults.get(name, ""),
         "default_error": default_error,
-        "choices": _CHOICES.get(name, ()),
+        "choices": cancellation_policies.on_offer() if name == "cancellation_policy" else _CHOICES.get(name, ()),
         "example": _EXAMPLES.get(name, ""),
     }
 

@@ -13,8 +13,8 @@ from werkzeug.wrappers import Response
 from app.bookings.models import Booking
 from app.catalog.models import Package, Provider
 from app.console import session
-from app.console.base import FINANCE, Filter, RecordView, done, find, line
-from app.console.formatting import status_label
+from app.console.accounts import account_line, totals_of
+from app.console.base import FINANCE, Filter, RecordView, done, find
 from app.console.payments import ENTRY_COLUMNS, account_names, entry_lines, payment_href, references_of
 from app.console.periods import period
 from app.console.record import Fact, Group, Phrase, Record
@@ -22,6 +22,7 @@ from app.console.scope import PROVIDER
 from app.extensions import db
 from app.money import Money
 from app.payments import ledger
+from app.payments.ledger_names import ACCOUNTS, kind_in_words
 from app.payments.models import LedgerEntry
 from app.queue import poke
 from app.reports.revenue_days import COUNTED_AS
@@ -72,10 +73,10 @@ class LedgerView(RecordView):
         Filter(
             "account",
             "Account",
-            {code: status_label(code) for code in sorted({code for pair in ledger.POSTINGS.values() for code in pair})},
+            {code: ACCOUNTS[code] for code in sorted({code for pair in ledger.POSTINGS.values() for code in pair})},
             where=_of_account,
         ),
-        Filter("kind", "Posting", {kind: kind for kind in ledger.POSTINGS}),
+        Filter("kind", "Posting", {kind: kind_in_words(kind) for kind in ledger.POSTINGS}),
         Filter("booking", "Booking", kind="text", where=_of_booking, hint="TD-…"),
         Filter("counts", "Counted as", {name: name.capitalize() for name in COUNTED_AS}, where=_counted_as),
         *period(LedgerEntry.id, LedgerEntry.posted_at),
@@ -93,8 +94,8 @@ class LedgerView(RecordView):
         balances = ledger.trial_balance()
         check, is_redis_down = _last_check()
         return {
-            "accounts": [_account(balance) for balance in balances],
-            "totals": _totals(balances),
+            "accounts": [account_line(balance, f"?account={balance.code}") for balance in balances],
+            "totals": totals_of(balances),
             "check": check,
             "is_redis_down": is_redis_down,
         }
@@ -112,7 +113,7 @@ class LedgerView(RecordView):
         return self.render_record(
             Record(
                 title=f"Entry {entry.id}",
-                lead=f"{entry.kind}: from {names[entry.credit_account]} to {names[entry.debit_account]}",
+                lead=f"{kind_in_words(entry.kind)}: from {names[entry.credit_account]} to {names[entry.debit_account]}",
                 sub=(
                     Phrase("for", reference, href=f"/console/bookings/{entry.booking_id}/"),
                     Phrase("posted", at=entry.posted_at),
@@ -149,29 +150,6 @@ def _last_check() -> tuple[Check | None, bool]:
         return last_check("ledger"), False
     except redis.RedisError:
         return None, True
-
-
-def _account(balance: ledger.Balance) -> dict[str, Any]:
-    net = balance.debit_minor - balance.credit_minor
-    return line(
-        f"?account={balance.code}",
-        name=balance.name,
-        debit=Money(balance.debit_minor, balance.currency).json(),
-        credit=Money(balance.credit_minor, balance.currency).json(),
-        balance=Money(abs(net), balance.currency).json(),
-        side="Debit" if net > 0 else "Credit" if net < 0 else "Even",
-    )
-
-
-def _totals(balances: Sequence[ledger.Balance]) -> list[dict[str, Any]]:
-    """Debits and credits of all accounts by currency: they have to be the same."""
-    return [
-        {
-            "debit": Money(sum(b.debit_minor for b in balances if b.currency == currency), currency).json(),
-            "credit": Money(sum(b.credit_minor for b in balances if b.currency == currency), currency).json(),
-        }
-        for currency in sorted({balance.currency for balance in balances})
-    ]
 
 
 def _transaction(entries: Sequence[LedgerEntry], names: dict[str, str]) -> dict[str, Any]:

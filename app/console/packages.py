@@ -15,10 +15,9 @@ from werkzeug.wrappers import Response
 
 from app.audit import trail
 from app.bookings.models import Booking
-from app.catalog import day_changes, edits, packages
+from app.catalog import cancellation_policies, day_changes, edits, packages
 from app.catalog.import_fields import MAX_DESCRIPTION
 from app.catalog.models import PACKAGE_TYPES, Package
-from app.catalog.policies import POLICIES, terms
 from app.catalog.time_zones import all_countries, all_zones
 from app.console import edit_forms, session
 from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, reason_given
@@ -29,7 +28,7 @@ from app.console.day_plan import days_in_words, plan_context, with_days
 from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
 from app.console.ordering import Sort
-from app.console.policies import policy_in_words
+from app.console.policies import policy_href
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.scope import PROVIDER
 from app.console.words import words_in
@@ -94,6 +93,7 @@ class PackagesView(RecordView):
     filters = (
         Filter("type", "Type", {kind: kind.capitalize() for kind in PACKAGE_TYPES}),
         Filter("status", "State", {status: status_label(status) for status in Package.MOVES}),
+        Filter("cancellation_policy", "Cancellation", kind="linked"),
         PROVIDER,
     )
 
@@ -210,7 +210,10 @@ def _edit_form(package: Package) -> EditForm:
         Input("capacity", "Guests a unit", "whole", most=4),
         length,
         Input(
-            "cancellation_policy", "Cancellation", "choice", [(name, policy_in_words(terms(name))) for name in POLICIES]
+            "cancellation_policy",
+            "Cancellation",
+            "choice",
+            cancellation_policies.all_in_words(also=package.cancellation_policy),
         ),
     )
     return EditForm(
@@ -301,6 +304,7 @@ def _actions(package: Package) -> tuple[list[Action], list[Blocked]]:
 def _facts(package: Package) -> list[Group]:
     is_tour = package.type == "tour"
     price = Money(package.price_minor, package.currency).json()
+    policy = cancellation_policies.find(package.cancellation_policy)
     sale = [
         Fact("Price of a departure" if is_tour else "Price of a night", price, "money"),
         Fact("Units a day", package.units, "number"),
@@ -308,7 +312,11 @@ def _facts(package: Package) -> list[Group]:
         Fact("Takes", days_in_words(package.duration_days))
         if is_tour
         else Fact("Minimum nights", package.min_nights, "number"),
-        Fact("Cancellation", policy_in_words(terms(package.cancellation_policy))),
+        Fact(
+            "Cancellation",
+            dict(cancellation_policies.all_in_words(also=policy.code))[policy.code],
+            href=policy_href(policy),
+        ),
     ]
     about = [
         Fact("Description", package.description),

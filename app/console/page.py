@@ -38,11 +38,17 @@ class Page(BaseView):  # type: ignore[misc]  # Flask-Admin is not typed
     def is_accessible(self) -> bool:
         """Whether whoever is signed in holds one of the page's roles."""
         person = session.person()
-        return person is not None and not self.roles.isdisjoint(person.roles)
+        return person is not None and self.is_open_to(person.roles)
+
+    def is_open_to(self, roles: frozenset[str]) -> bool:
+        """Whether one of these roles may open it."""
+        return not self.roles.isdisjoint(roles)
 
     def open_pages(self) -> list[Page]:
         """Every page of the console that whoever is signed in may open."""
-        return [page for page in self.admin._views if isinstance(page, Page) and page.is_accessible()]
+        person = session.person()
+        pages = (page for page in self.admin._views if isinstance(page, Page))
+        return [page for page in pages if page.is_open_to(person.roles)] if person else []
 
     def inaccessible_callback(self, name: str, **arguments: Any) -> Response:
         """Sent to sign in, or told that their role may not."""

@@ -20,6 +20,7 @@ from app.console.record import Fact, Group, Phrase, Record
 from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.extensions import db
 from app.money import Money
+from app.payments.ledger_names import kind_in_words
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 
 ENTRY_COLUMNS = (
@@ -157,7 +158,7 @@ def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
     return [
         line(
             f"/console/ledger/{entry.id}/",
-            kind=entry.kind,
+            kind=kind_in_words(entry.kind),
             debit=names[entry.debit_account],
             credit=names[entry.credit_account],
             amount=Money(entry.amount_minor, entry.currency).json(),

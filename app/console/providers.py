@@ -16,12 +16,13 @@ from app.catalog.models import Package, Provider
 from app.catalog.time_zones import all_countries
 from app.console import checklist as checklist_page
 from app.console import edit_forms, session
-from app.console.base import EVERYBODY, Column, Filter, RecordView, done, find, line, reason_given
+from app.console.base import EVERYBODY, FINANCE, Column, Filter, RecordView, done, find, line, reason_given
 from app.console.bookings import bookings_of
 from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
 from app.console.ordering import Sort
 from app.console.packages import package_cells, package_href
+from app.console.payables import payable_groups
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.console.words import words_in
 from app.errors import NotFound
@@ -153,7 +154,11 @@ class ProvidersView(checklist_page.ChecklistRoutes, RecordView):
                 sub=(Phrase("added", at=provider.created_at),),
                 actions=actions,
                 blocked=blocked,
-                facts=[Group("Facts", facts), Group("How to reach it", contact_of(provider))],
+                facts=[
+                    Group("Facts", facts),
+                    *(payable_groups(provider.id) if session.actor().has(FINANCE) else ()),
+                    Group("How to reach it", contact_of(provider)),
+                ],
                 timeline=list(
                     trail.moments(
                         {"providers": [provider.id], "provider_documents": documents.ids_of(provider.id)}, titles=TITLES

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from flask import g, request
+from flask import flash, g, request
 from flask_admin import expose
 from sqlalchemy import Select, func, select, union
 from sqlalchemy.orm import aliased
@@ -17,16 +17,17 @@ from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bookings import story
 from app.bookings.models import Booking
+from app.catalog.policies import policy_in_words
 from app.console import session
 from app.console.amounts import amount_typed, as_typed
 from app.console.base import Column, Filter, done, find
-from app.console.policies import policy_in_words
 from app.console.queue import Decision, QueueView, Urgency
 from app.console.record import Action, Blocked, Fact, Group, Phrase
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
 from app.money import Money, written
 from app.payments import holds, refund_approval, refundable, refunds
+from app.payments.ledger_names import kind_in_words
 from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
@@ -200,10 +201,10 @@ class RefundsView(QueueView):
 
     # ---- asking for one ----
 
-    @expose("/of/<int:payment_id>/")  # type: ignore[untyped-decorator]
+    @expose("/of/<int:payment_id>/", methods=["GET", "POST"])  # type: ignore[untyped-decorator]
     def ask(self, payment_id: int) -> str:
         """The form; with an amount, what that would do, to be confirmed."""
-        return self._form(payment_id, request.args)
+        return self._form(payment_id, request.values)
 
     @expose("/of/<int:payment_id>/request", methods=["POST"])  # type: ignore[untyped-decorator]
     @session.confirmed
@@ -224,9 +225,14 @@ class RefundsView(QueueView):
             )
         except (Invalid, Conflict) as refusal:
             return self._form(payment_id, typed, refusal=refusal), refusal.status
+        # The draft of its note was kept for the form's own address.
+        flash(self._form_address(payment.id), "saved")
         waits = refund.status == self.waiting
         said = "waits for a second person" if waits else "is on its way to Stripe"
         return done(f"The refund of {written(refund.amount_minor, refund.currency)} {said}.", self._address(refund.id))
+
+    def _form_address(self, payment_id: int) -> str:
+        return f"{self._address()}of/{payment_id}/"
 
     def _form(self, payment_id: int, typed: Mapping[str, str], refusal: Invalid | Conflict | None = None) -> str:
         by = session.actor()
@@ -241,6 +247,10 @@ class RefundsView(QueueView):
                 quote = refunds.quote(payment.id, amount, typed.get("kind", "standard"), by=by)
             except Invalid as wrong:
                 errors = {error.field: error.message for error in wrong.fields}
+            try:
+                refunds.checked_note(typed.get("reason", ""), typed.get("note", ""))
+            except Invalid as wrong:
+                errors |= {error.field: error.message for error in wrong.fields}
         left = max(refundable.left_of(payment), 0)
         return str(
             self.render(
@@ -248,7 +258,7 @@ class RefundsView(QueueView):
                 booking=booking,
                 payment=payment,
                 back=f"/console/bookings/{booking.id}/",
-                here=f"{self._address()}of/{payment.id}/",
+                here=self._form_address(payment.id),
                 typed=typed,
                 amount=typed.get("amount") or as_typed(left, payment.currency),
                 left=Money(left, payment.currency).json(),
@@ -270,8 +280,10 @@ class RefundsView(QueueView):
 _KINDS = {**refunds.KINDS, "owed_back": "Owed back"}
 
 
-def refund_actions(payment: Payment | None, by: Actor) -> tuple[list[Action], list[Blocked]]:
-    """The way to a refund from a booking's or a payment's page; where there is none now, why."""
+def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) -> tuple[list[Action], list[Blocked]]:
+    """The way to a refund from a booking's or a payment's page, straight to the preview of what is still due; where
+    there is none now, why.
+    """
     if payment is None or payment.succeeded_at is None or not by.has(refunds.MAY_REQUEST):
         return [], []
     if standing := holds.of(payment.id):
@@ -280,17 +292,26 @@ def refund_actions(payment: Payment | None, by: Actor) -> tuple[list[Action], li
         return [], [Blocked("Refund", "Nothing is left to refund of what was paid.")]
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
+    if due_minor:
+        explain = f"{written(due_minor, payment.currency)} is still due for the cancellation. {explain}"
+        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason=cancelled"
     return [Action("refund", "Refund", href, explain, key="f", is_link=True)], []
 
 
 def refund_groups(found: Sequence[Refund]) -> list[Group]:
-    """Each refund of a booking or payment as facts, leading to its page."""
+    """Each refund of a booking or payment as facts, leading to its page where that opens for whoever looks."""
+    may_open = session.actor().has(refunds.MAY_REQUEST)
     return [
         Group(
             f"Refund {number}" if len(found) > 1 else "Refund",
             (
                 Fact("State", refund.status, "chip"),
-                Fact("Amount", Money(refund.amount_minor, refund.currency).json(), "money", refund_href(refund.id)),
+                Fact(
+                    "Amount",
+                    Money(refund.amount_minor, refund.currency).json(),
+                    "money",
+                    refund_href(refund.id) if may_open else None,
+                ),
                 Fact("Reason", refunds.ALL_REASONS.get(refund.reason, refund.reason)),
                 Fact("Note", refund.note),
                 Fact("At Stripe", refund.stripe_refund_id, "mono"),
@@ -313,6 +334,16 @@ def hold_in_words(payment: Payment | None) -> str | None:
     return " ".join(hold.words for hold in holds.of(payment.id)) or None if payment else None
 
 
+def due_in_words(payment: Payment | None, due_minor: int) -> str | None:
+    """What a cancellation has left to do, for the head of a page; None when that is nothing."""
+    if payment is None or not due_minor:
+        return None
+    return (
+        f"The cancellation promised {written(due_minor, payment.currency)} that has not gone back: a dispute had taken"
+        " it, or the refund failed. It is still to be refunded."
+    )
+
+
 def refund_href(refund_id: int) -> str:
     """The page of a refund."""
     return f"/console/refunds/{refund_id}/"
@@ -323,7 +354,7 @@ def posting_lines(lines: Sequence[Line], currency: str) -> list[dict[str, Any]]:
     return [
         {
             "label": f"{line.debit} \N{RIGHTWARDS ARROW} {line.credit}",
-            "hint": line.kind,
+            "hint": kind_in_words(line.kind),
             "amount": Money(line.amount_minor, currency).json(),
             "kind": "line",
         }

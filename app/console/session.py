@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
 from typing import Any
+from urllib.parse import unquote
 
 from flask import (
     Blueprint,
@@ -26,7 +27,7 @@ from werkzeug.wrappers import Response
 
 from app.accounts import service as accounts
 from app.accounts import sessions as console_sessions
-from app.accounts.models import User
+from app.accounts.models import StaffMember
 from app.accounts.sessions import ConsoleSession
 from app.audit.actor import Actor
 from app.config import settings
@@ -82,9 +83,9 @@ def half_open() -> ConsoleSession | None:
     return found if found and found.needs is not None else None
 
 
-def person() -> User | None:
+def person() -> StaffMember | None:
     """Who is signed in to the console."""
-    found: User | None = current_user.person if current_user.is_authenticated else None
+    found: StaffMember | None = current_user.person if current_user.is_authenticated else None
     return found
 
 
@@ -243,4 +244,6 @@ def inside(target: str | None) -> str | None:
     """A page of the console to go on to; anything that leads elsewhere is dropped."""
     if not target or not target.startswith("/console/") or "\\" in target or any(ord(letter) < 32 for letter in target):
         return None
-    return target
+    # A browser goes up at these, however they are written.
+    steps = unquote(target.partition("?")[0].partition("#")[0]).split("/")
+    return None if {".", ".."} & set(steps) else target

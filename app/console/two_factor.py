@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from app.accounts import service as accounts
 from app.accounts import two_factor
-from app.accounts.models import User
+from app.accounts.models import StaffMember
 from app.console import session
 from app.errors import Conflict, Invalid, NotSignedIn
 
@@ -52,7 +52,7 @@ def recovery_codes(codes: list[str], *, then: str) -> str:
     return render_template("console/account/recovery_codes.html", codes=codes, then=then)
 
 
-def _person() -> User:
+def _person() -> StaffMember:
     """Whoever is signed in, or would be but for the second factor. Raises NotSignedIn."""
     waiting = session.half_open()
     if waiting is not None and waiting.needs == "enrolment":
@@ -63,7 +63,7 @@ def _person() -> User:
     return found
 
 
-def _page(person: User, error: str | None = None) -> str:
+def _page(person: StaffMember, error: str | None = None) -> str:
     enrolment = two_factor.enrolment(person)
     return render_template(
         "console/account/two_factor.html",

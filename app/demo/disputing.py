@@ -33,7 +33,9 @@ _DAYS_TO_ANSWER = 8
 class Disputing:
     """Makes the disputes of one life after the other; `of_life` are those of the one that is being told."""
 
-    def __init__(self, rng: random.Random, loading: Loading, journal: Journal, events: Events, midnight: datetime) -> None:
+    def __init__(
+        self, rng: random.Random, loading: Loading, journal: Journal, events: Events, midnight: datetime
+    ) -> None:
         self.of_life: list[Row] = []
         self._rng = rng
         self._journal = journal
@@ -107,8 +109,8 @@ class Disputing:
         return processed_at
 
     def is_decided(self, payment: Row, *, won: bool) -> None:
-        """The bank decides, if it has by the last midnight: for us, and the money comes back, or against us, and both sides bear
-        it.
+        """The bank decides, if it has by the last midnight: for us, and the money comes back, or against us, and both
+        sides bear it.
         """
         dispute = self.of_life[-1]
         at = dispute["opened_at"] + _DECIDED_AFTER * self._rng.uniform(0.7, 1.3)

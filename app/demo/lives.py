@@ -49,7 +49,7 @@ Plot = Literal[
 ]
 Row = dict[str, Any]
 
-_TERMS = {policy: terms(policy) for policy in POLICIES}
+_TERMS = {code: terms(code, tiers) for code, tiers in POLICIES.items()}
 _LET_GO = ("expired", "declined", "cancelled_by_guest", "cancelled_by_support", "cancelled_by_provider", "held")
 _TOO_LATE = ("refunded", "refund_failed")
 _LATE_PAYMENT_GRACE = timedelta(hours=1)

@@ -16,7 +16,7 @@ from app.logs import request_id
 from app.payments import disputed, holds
 from app.payments.disputed import Movements
 from app.payments.models import Payment
-from app.payments.stripe_gateway import StripeDispute
+from app.payments.stripe_objects import StripeDispute
 from app.states import move
 
 MAY_ACT = ("finance", "admin")
@@ -98,6 +98,8 @@ def changed(told: StripeDispute) -> Dispute:
             payment, _movements_of(dispute), stripe_dispute_id=told.id, is_lost=_STATUSES[told.status] == "LOST"
         )
         _hold(dispute)
+        # What was decided before we heard of it was never held.
+        holds.give_way(payment, because=holds.BY_DISPUTE)
     return dispute
 
 
@@ -193,6 +195,11 @@ def _movements_of(dispute: Dispute) -> Movements:
 
 def _move(dispute: Dispute, to: str) -> None:
     if dispute.status != to:
+        if (dispute.status, to) == ("WON", "LOST"):
+            raise Conflict(
+                f"{dispute.stripe_dispute_id} is lost at Stripe, but was won before and is booked so. Stripe documents"
+                " no such turn: ask its support, and book what it moved as a difference."
+            )
         move(dispute, to)
         # Whatever Stripe was to be asked, it has its answer, or comes too late.
         dispute.asked = dispute.idempotency_key = None

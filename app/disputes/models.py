@@ -38,7 +38,8 @@ class Dispute(Stateful, Outbox):
             "UNDER_REVIEW": "EVIDENCE_SUBMITTED WON LOST REFUNDED REJECTED WITHDRAWN",
             "EVIDENCE_SUBMITTED": "WON LOST WITHDRAWN",
             "WON": "",
-            "LOST": "",
+            # A bank may think better of it.
+            "LOST": "WON",
             "REFUNDED": "",
             "REJECTED": "",
             "WITHDRAWN": "",

@@ -75,6 +75,11 @@ def reckon(payment: Payment | None, promised_minor: int) -> Due:
     )
 
 
+def is_owed_back(payment: Payment) -> bool:
+    """Whether no booking took this payment, so that all of it goes back."""
+    return ledger.sides_of(payment.id).owed_back
+
+
 def give_back(payment: Payment, due: Due, *, reason: str, everything: bool, by: Actor) -> list[Refund]:
     """Start what is due, and with `everything` ask for the rest as goodwill, by the rules of refunds: a second person
     may have to approve it. Requests that stand in the way give way. The caller holds the payment's lock.

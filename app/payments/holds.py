@@ -18,6 +18,8 @@ from app.payments import refundable
 from app.payments.models import Payment, PaymentHold, Refund
 from app.states import move
 
+BY_DISPUTE = "The money went to the traveller by a dispute."
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -87,9 +89,17 @@ def lift(source: str, *, by: Actor, reason: str) -> None:
         audit.record(by, "payment.release", payment, reason=reason, after={"source": source})
         if of(payment.id):
             return
-        refundable.make_room(payment, 0, because="The money went to the traveller by a dispute.")
+        give_way(payment, because=BY_DISPUTE)
         for refund in refundable.lock_all(payment, "ON_HOLD"):
             _go_on(refund, by=by, reason=reason)
+
+
+def give_way(payment: Payment, *, because: str) -> None:
+    """Where nothing holds a locked payment, refunds that no money is left for give way, the newest first. While it is
+    held they wait, as the money may come back.
+    """
+    if not of(payment.id):
+        refundable.make_room(payment, 0, because=because)
 
 
 def put_new_aside(payment: Payment, refund: Refund, *, by: Actor) -> bool:

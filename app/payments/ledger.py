@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,6 @@ REFUNDS_PAYABLE = "refunds_payable"
 GOODWILL = "goodwill"
 DISPUTES_HELD = "disputes_held"
 DISPUTE_LOSSES = "dispute_losses"
-# What differs from Stripe's balance and has no other place yet.
-SUSPENSE = "suspense"
 
 # Who bears a refund; what one posts when it is submitted, and takes back when it ends failed.
 _SHARES = {
@@ -33,7 +32,16 @@ _SHARES = {
     "refund.goodwill": (GOODWILL, REFUNDS_PAYABLE),
 }
 
-# Entry kind: (debited account, credited account).
+# Who bears a lost dispute; taken back, and posted anew, when there is something else to bear.
+_LOSSES = {
+    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
+    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
+    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
+    # What the traveller gets a second time, by a refund.
+    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
+}
+
+# Entry kind: (debited account, credited account). What people read instead of the codes is in `ledger_names`.
 POSTINGS = {
     "capture.provider_share": (STRIPE_BALANCE, PROVIDER_PAYABLE),
     "capture.commission": (STRIPE_BALANCE, COMMISSION_REVENUE),
@@ -41,24 +49,21 @@ POSTINGS = {
     "capture.owed_back": (STRIPE_BALANCE, REFUNDS_PAYABLE),
     "capture.stripe_fee": (STRIPE_FEES, STRIPE_BALANCE),
     **_SHARES,
-    **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in _SHARES.items()},
+    **_LOSSES,
+    **{f"{kind}.reversed": (credit, debit) for kind, (debit, credit) in (_SHARES | _LOSSES).items()},
     "refund.paid": (REFUNDS_PAYABLE, STRIPE_BALANCE),
     "refund.failed": (STRIPE_BALANCE, REFUNDS_PAYABLE),
     "dispute.withdrawn": (DISPUTES_HELD, STRIPE_BALANCE),
     "dispute.fee": (STRIPE_FEES, STRIPE_BALANCE),
     "dispute.reinstated": (STRIPE_BALANCE, DISPUTES_HELD),
     "dispute.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
-    "dispute.lost.provider_share": (PROVIDER_PAYABLE, DISPUTES_HELD),
-    "dispute.lost.commission": (COMMISSION_REVENUE, DISPUTES_HELD),
-    "dispute.lost.owed_back": (REFUNDS_PAYABLE, DISPUTES_HELD),
-    # What had been refunded before the bank took it once more.
-    "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
-    # What the reconciliation with Stripe found and somebody in finance has booked.
-    "correction.received": (STRIPE_BALANCE, SUSPENSE),
-    "correction.paid_out": (SUSPENSE, STRIPE_BALANCE),
-    "correction.fee": (STRIPE_FEES, STRIPE_BALANCE),
-    "correction.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
 }
+
+# What moves Stripe's balance may have been booked otherwise than Stripe did it. What corrects that, once the
+# reconciliation has found it, adds to the same accounts (`.more`) or takes back (`.less`), for the same source.
+CORRECTABLE = tuple(kind for kind, accounts in POSTINGS.items() if STRIPE_BALANCE in accounts)
+POSTINGS |= {f"{kind}.more": POSTINGS[kind] for kind in CORRECTABLE}
+POSTINGS |= {f"{kind}.less": POSTINGS[kind][::-1] for kind in CORRECTABLE}
 
 
 def post_capture(payment: Payment, *, fee_minor: int) -> None:
@@ -80,14 +85,19 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
     )
 
 
-def post_capture_fee(payment: Payment) -> None:
-    """Stripe's fee of a captured payment, where it alone was not posted."""
-    _post(payment, {"capture.stripe_fee": payment.fee_minor or 0}, source_id=_charge_of(payment))
-
-
 def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
-    """What makes the books agree with Stripe's balance, by kind in minor units; once for each source."""
+    """What makes the books agree with what Stripe did with an object, by kind in minor units."""
     _post(payment, amounts, source_id=source_id)
+
+
+def posted_of(source_id: str) -> dict[str, int]:
+    """What the entries of an object at Stripe come to, by kind in minor units, each with its corrections."""
+    posted: dict[str, int] = {}
+    entries = select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == source_id)
+    for kind, amount in db.session.execute(entries):
+        of = kind.removesuffix(".more").removesuffix(".less")
+        posted[of] = posted.get(of, 0) + (-amount if kind.endswith(".less") else amount)
+    return posted
 
 
 def refund_lines(*, provider_minor: int, commission_minor: int, goodwill_minor: int) -> dict[str, int]:
@@ -107,8 +117,12 @@ def post_refund_shares(payment: Payment, refund: Refund) -> None:
 
 def reverse_refund_shares(refund: Refund) -> None:
     """A refund has failed for good: what its submission posted is taken back, entry by entry."""
-    require_transaction()
     posted = select(LedgerEntry).where(LedgerEntry.source_id == _submission_of(refund), LedgerEntry.kind.in_(_SHARES))
+    _reverse(db.session.scalars(posted).all())
+
+
+def _reverse(entries: Sequence[LedgerEntry]) -> None:
+    require_transaction()
     _insert(
         [
             {
@@ -123,7 +137,7 @@ def reverse_refund_shares(refund: Refund) -> None:
                 "provider_id": entry.provider_id,
                 "reverses_id": entry.id,
             }
-            for entry in db.session.scalars(posted)
+            for entry in entries
         ]
     )
 
@@ -167,8 +181,43 @@ def post_refund_failed(payment: Payment, refund: Refund) -> None:
 
 
 def post_dispute(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
-    """What a dispute moved, or who bears what it took, by entry kind; see `disputed`."""
+    """What a dispute moved, by entry kind; see `disputed`."""
     _post(payment, amounts, source_id=stripe_dispute_id)
+
+
+def losses_of(payment_id: int) -> dict[str, int]:
+    """What is borne of each lost dispute of a payment, by Stripe's id of it, in minor units; the oldest first."""
+    losses: dict[str, int] = {}
+    for entry in _standing_losses(payment_id):
+        dispute_id = _dispute_of(entry)
+        losses[dispute_id] = losses.get(dispute_id, 0) + entry.amount_minor
+    return losses
+
+
+def reverse_losses(payment_id: int) -> None:
+    """Take back what is borne of the lost disputes of a payment, entry by entry."""
+    _reverse(_standing_losses(payment_id))
+
+
+def post_loss(payment: Payment, amounts: dict[str, int], *, stripe_dispute_id: str) -> None:
+    """Who bears a lost dispute, by entry kind. Borne anew, it has a number, as each submission of a refund does."""
+    posted = select(LedgerEntry).where(LedgerEntry.payment_id == payment.id, LedgerEntry.kind.in_(_LOSSES))
+    turns = {entry.source_id for entry in db.session.scalars(posted) if _dispute_of(entry) == stripe_dispute_id}
+    _post(payment, amounts, source_id=f"{stripe_dispute_id}.{len(turns) + 1}" if turns else stripe_dispute_id)
+
+
+def _standing_losses(payment_id: int) -> Sequence[LedgerEntry]:
+    taken_back = select(LedgerEntry.reverses_id).where(
+        LedgerEntry.payment_id == payment_id, LedgerEntry.reverses_id.is_not(None)
+    )
+    standing = select(LedgerEntry).where(
+        LedgerEntry.payment_id == payment_id, LedgerEntry.kind.in_(_LOSSES), LedgerEntry.id.not_in(taken_back)
+    )
+    return db.session.scalars(standing.order_by(LedgerEntry.id)).all()
+
+
+def _dispute_of(entry: LedgerEntry) -> str:
+    return entry.source_id.partition(".")[0]
 
 
 def balance_of(payment_id: int, account: str) -> int:
@@ -262,8 +311,10 @@ _CHECKS = (
                || ', fee ' || p.fee_minor || ', posted ' || coalesce(e.fee, 0)
         FROM payments p LEFT JOIN (
             SELECT payment_id,
-                   sum(amount_minor) FILTER (WHERE kind <> 'capture.stripe_fee') AS captured,
-                   sum(amount_minor) FILTER (WHERE kind = 'capture.stripe_fee') AS fee
+                   sum(CASE debit_account WHEN 'stripe_balance' THEN amount_minor ELSE -amount_minor END)
+                       FILTER (WHERE kind NOT LIKE 'capture.stripe_fee%') AS captured,
+                   sum(CASE debit_account WHEN 'stripe_fees' THEN amount_minor ELSE -amount_minor END)
+                       FILTER (WHERE kind LIKE 'capture.stripe_fee%') AS fee
             FROM ledger_entries WHERE kind LIKE 'capture.%' GROUP BY payment_id) e ON e.payment_id = p.id
         WHERE p.succeeded_at IS NOT NULL
           AND (coalesce(e.captured, 0) <> p.amount_minor OR coalesce(e.fee, 0) <> coalesce(p.fee_minor, -1))
@@ -281,8 +332,9 @@ _CHECKS = (
         """
         SELECT 'refund ' || r.id || ' is ' || r.status || ', posted ' || coalesce(e.paid, 0)
         FROM refunds r LEFT JOIN (
-            SELECT source_id, sum(CASE kind WHEN 'refund.paid' THEN amount_minor ELSE -amount_minor END) AS paid
-            FROM ledger_entries WHERE kind IN ('refund.paid', 'refund.failed') GROUP BY source_id
+            SELECT source_id,
+                   sum(CASE credit_account WHEN 'stripe_balance' THEN amount_minor ELSE -amount_minor END) AS paid
+            FROM ledger_entries WHERE kind LIKE 'refund.paid%' OR kind LIKE 'refund.failed%' GROUP BY source_id
         ) e ON e.source_id = r.stripe_refund_id
         WHERE coalesce(e.paid, 0) <> CASE r.status WHEN 'SUCCEEDED' THEN r.amount_minor ELSE 0 END
           -- Stripe's balance pays at once, and the traveller's bank may take days.
@@ -329,11 +381,35 @@ _CHECKS = (
         """
         SELECT 'payment ' || payment_id || ': ' || account || ' ' || sum(signed)
         FROM (SELECT payment_id, credit_account AS account, amount_minor AS signed FROM ledger_entries
-              WHERE credit_account IN ('provider_payable', 'commission_revenue')
+              WHERE credit_account IN ('provider_payable', 'commission_revenue', 'refunds_payable')
               UNION ALL
               SELECT payment_id, debit_account, -amount_minor FROM ledger_entries
-              WHERE debit_account IN ('provider_payable', 'commission_revenue')) AS sides
+              WHERE debit_account IN ('provider_payable', 'commission_revenue', 'refunds_payable')) AS sides
         GROUP BY payment_id, account HAVING sum(signed) < 0
+        """,
+    ),
+    (
+        "a loss by disputes that somebody else should bear",
+        """
+        SELECT 'payment ' || p.id || ': lost ' || e.lost || ', not borne '
+               || e.has + CASE WHEN e.owed_back THEN p.amount_minor - e.owed - coalesce(r.refunded, 0) ELSE 0 END
+        FROM (
+            SELECT payment_id, bool_or(kind = 'capture.owed_back') AS owed_back,
+                   sum(CASE 'dispute_losses' WHEN debit_account THEN amount_minor WHEN credit_account
+                       THEN -amount_minor ELSE 0 END) AS lost,
+                   sum(CASE WHEN credit_account IN ('provider_payable', 'commission_revenue') THEN amount_minor
+                            WHEN debit_account IN ('provider_payable', 'commission_revenue') THEN -amount_minor
+                            ELSE 0 END) AS has,
+                   sum(CASE kind WHEN 'dispute.lost.owed_back' THEN amount_minor
+                                 WHEN 'dispute.lost.owed_back.reversed' THEN -amount_minor ELSE 0 END) AS owed
+            FROM ledger_entries
+            WHERE payment_id IN (SELECT payment_id FROM ledger_entries WHERE kind = 'dispute.lost.excess')
+            GROUP BY payment_id) e
+        JOIN payments p ON p.id = e.payment_id LEFT JOIN (
+            SELECT payment_id, sum(amount_minor) AS refunded FROM refunds WHERE status IN ('SUBMITTED', 'SUCCEEDED')
+            GROUP BY payment_id) r ON r.payment_id = p.id
+        WHERE e.lost < 0 OR e.lost > 0
+              AND e.has + CASE WHEN e.owed_back THEN p.amount_minor - e.owed - coalesce(r.refunded, 0) ELSE 0 END > 0
         """,
     ),
     (
@@ -341,8 +417,10 @@ _CHECKS = (
         """
         SELECT 'payment ' || p.id || ': disputed ' || p.disputed_minor || ', posted ' || coalesce(e.held, 0)
         FROM payments p LEFT JOIN (
-            SELECT payment_id, sum(CASE kind WHEN 'dispute.withdrawn' THEN amount_minor ELSE -amount_minor END) AS held
-            FROM ledger_entries WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated') GROUP BY payment_id
+            SELECT payment_id,
+                   sum(CASE credit_account WHEN 'stripe_balance' THEN amount_minor ELSE -amount_minor END) AS held
+            FROM ledger_entries WHERE kind LIKE 'dispute.withdrawn%' OR kind LIKE 'dispute.reinstated%'
+            GROUP BY payment_id
         ) e ON e.payment_id = p.id
         WHERE p.disputed_minor <> least(greatest(coalesce(e.held, 0), 0), p.amount_minor)
         """,
@@ -379,6 +457,24 @@ _CHECKS = (
         """,
     ),
 )
+
+
+# In front of a check, these make it look at one payment only.
+_OF_PAYMENT = """
+WITH payments AS (SELECT * FROM public.payments WHERE id = :payment_id),
+     refunds AS (SELECT * FROM public.refunds WHERE payment_id = :payment_id),
+     ledger_entries AS (SELECT * FROM public.ledger_entries WHERE payment_id = :payment_id)
+"""
+
+
+def contradictions_of(payment_id: int) -> set[str]:
+    """What is wrong with the books of one payment, in words."""
+    parameters = {"postings": json.dumps(POSTINGS), "payment_id": payment_id}
+    return {
+        meaning
+        for meaning, sql in _CHECKS
+        if db.session.execute(text(_OF_PAYMENT + sql), parameters).first() is not None
+    }
 
 
 def verify(*, most: int = 20, patient: bool = False) -> list[str]:

@@ -168,6 +168,7 @@ class PaymentHold(Model):
     __table_args__ = (
         Index("ix_payment_holds_payment_id", "payment_id", "id"),
         Index("uq_payment_holds_source", "source", unique=True, postgresql_where=text("lifted_at IS NULL")),
+        Index("ix_payment_holds_standing", "payment_id", postgresql_where=text("lifted_at IS NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

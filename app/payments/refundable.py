@@ -38,8 +38,12 @@ def left_of(payment: Payment) -> int:
     """What can still be refunded of a captured payment, in minor units: its amount without what refunds that are under
     way or paid take, and without what a dispute has withdrawn.
 
-    Below zero when a dispute took what refunds on hold were meant to.
+    Below zero when a dispute took what refunds on hold were meant to, or what was refunded in Stripe's dashboard.
     """
+    return _not_refunded(payment) - payment.disputed_minor
+
+
+def _not_refunded(payment: Payment) -> int:
     if payment.succeeded_at is None:
         return 0
     taken: int = db.session.scalars(
@@ -47,7 +51,7 @@ def left_of(payment: Payment) -> int:
             Refund.payment_id == payment.id, Refund.status.not_in(OVER)
         )
     ).one()
-    return payment.amount_minor - int(taken) - payment.disputed_minor
+    return payment.amount_minor - int(taken)
 
 
 def require_left(payment: Payment, amount_minor: int) -> None:
@@ -108,7 +112,15 @@ def make_room(payment: Payment, amount_minor: int, *, because: str) -> bool:
     """Money has left beside our refunds: those that Stripe has not heard of give way, the newest first, until this much
     is left. Says whether it is now.
     """
-    short = amount_minor - left_of(payment)
+    return _make_room(payment, amount_minor - left_of(payment), because)
+
+
+def make_room_at_stripe(payment: Payment, amount_minor: int, *, because: str) -> bool:
+    """The same for a refund that Stripe has made: it minds only what was refunded, not what a dispute took."""
+    return _make_room(payment, amount_minor - _not_refunded(payment), because)
+
+
+def _make_room(payment: Payment, short: int, because: str) -> bool:
     if short > 0:
         for refund in reversed(lock_all(payment, *WAITING)):
             if short > 0:

@@ -150,7 +150,7 @@ def request(
     """
     by.require(*MAY_REQUEST)
     _check_amount(1 if amount_minor is None else amount_minor, kind)
-    note = note_given(reason, note)
+    note = checked_note(reason, note)
     with transaction():
         payment = lock(Payment, payment_id)
         kind = refundable.kind_for(payment, kind)
@@ -173,21 +173,21 @@ def request(
     return refund
 
 
-def note_given(reason: str, note: str) -> str:
-    """The words beside a request's reason, without the space around them. Raises Invalid by field for either."""
+def _check_amount(amount_minor: int, kind: str) -> None:
+    if kind not in KINDS:
+        raise Invalid.field("kind", f"Choose one of {', '.join(KINDS)}.")
+    if not 0 < amount_minor <= MAX_CHARGE_MINOR:
+        raise Invalid.field("amount", "Give an amount above zero, and not more than one payment can be.")
+
+
+def checked_note(reason: str, note: str) -> str:
+    """The words beside a reason, as they are kept. Raises Invalid by field."""
     note = note.strip()
     if reason not in REASONS:
         raise Invalid.field("reason", "Choose a reason.")
     if len(note) > MAX_NOTE or (reason == "other" and not note):
         raise Invalid.field("note", f"Say in 1 to {MAX_NOTE:,} characters what it is for.")
     return note
-
-
-def _check_amount(amount_minor: int, kind: str) -> None:
-    if kind not in KINDS:
-        raise Invalid.field("kind", f"Choose one of {', '.join(KINDS)}.")
-    if not 0 < amount_minor <= MAX_CHARGE_MINOR:
-        raise Invalid.field("amount", "Give an amount above zero, and not more than one payment can be.")
 
 
 def _made_with(payment: Payment, key: str) -> Refund | None:

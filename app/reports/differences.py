@@ -1,10 +1,8 @@
-"""Verbs of what differs between Stripe's balance and the ledger: whose it is, what explains it, what would fix it."""
+"""Verbs of what differs between Stripe's balance and the ledger: whose it is, what explains it, what fixes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 
 from sqlalchemy import func, select, text
 
@@ -12,18 +10,15 @@ from app.accounts.models import StaffRole, User
 from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.bookings import service as bookings
 from app.db import lock, transaction
-from app.disputes import chargebacks
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
-from app.payments import ledger, refund_submission, stripe_gateway
+from app.payments import disputed, ledger
 from app.payments.models import LedgerEntry, Payment
 from app.reports.models import Difference
 from app.reports.movements import BOOKED
+from app.reports.proposals import TAKES_OVER, propose
 from app.reports.reconciliation import MAY_RECONCILE
-
-_FEE_OF_CAPTURE = "capture.stripe_fee"
 
 _BOOKED = text(
     f"""
@@ -32,20 +27,6 @@ _BOOKED = text(
     CROSS JOIN LATERAL ({BOOKED}) AS booked
     """  # noqa: S608  # nosec B608 - constants of the program
 )
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """What would fix a difference: the entries to post, by kind in minor units; or, without any, to ask Stripe about
-    the object and take over what it says, as the event that was missed would have.
-    """
-
-    entries: dict[str, int]
-
-    @property
-    def asks_stripe(self) -> bool:
-        """Whether what is missing is taken over from Stripe rather than posted as a correction."""
-        return not self.entries
 
 
 def assign(difference_id: int, person_id: int | None, *, by: Actor) -> Difference:
@@ -100,38 +81,6 @@ def reopen(difference_id: int, reason: str | None, *, by: Actor) -> Difference:
     return row
 
 
-def why_no_fix(row: Difference) -> str | None:
-    """Why a difference can only be explained, in words; None when it can be fixed."""
-    if row.status == "FIXED":
-        return "It no longer differs."
-    if row.payment_id is None:
-        return "No payment here belongs to it, so there is nothing to book it for. Find out what it is, and explain it."
-    if row.entry_id is not None:
-        return f"Entry {row.entry_id} corrected it once, and it differs again. Find out why, and explain it."
-    if row.kind == "missing_here" and row.booked_as not in _TAKES_OVER:
-        return "Its own event books it. Have Stripe send that again, and it is booked as soon as it arrives."
-    return None
-
-
-def propose(row: Difference) -> Proposal:
-    """What would fix a difference. Raises Conflict where nothing would."""
-    refusal = why_no_fix(row)
-    if refusal is not None:
-        raise Conflict(refusal)
-    if row.kind == "missing_here":
-        return Proposal({})
-    amount, fee = row.there_minor - row.here_minor, row.there_fee_minor - row.here_fee_minor
-    if _is_capture_without_fee(row):
-        return Proposal({_FEE_OF_CAPTURE: fee})
-    entries = {
-        "correction.received": max(amount, 0),
-        "correction.paid_out": max(-amount, 0),
-        "correction.fee": max(fee, 0),
-        "correction.fee_returned": max(-fee, 0),
-    }
-    return Proposal({kind: minor for kind, minor in entries.items() if minor})
-
-
 def fix(difference_id: int, reason: str | None, *, by: Actor) -> Difference:
     """Do what `propose` says, and see that the two agree after it.
 
@@ -144,7 +93,7 @@ def fix(difference_id: int, reason: str | None, *, by: Actor) -> Difference:
     if seen is None:
         raise NotFound(f"There is no difference {difference_id}.")
     proposal = propose(seen)
-    take_over = _TAKES_OVER[seen.booked_as](seen) if proposal.asks_stripe else None
+    take_over = TAKES_OVER[seen.booked_as](seen) if proposal.asks_stripe else None
     with transaction():
         row = lock(Difference, difference_id)
         if propose(row) != proposal:
@@ -153,7 +102,7 @@ def fix(difference_id: int, reason: str | None, *, by: Actor) -> Difference:
         if take_over is not None:
             take_over()
         else:
-            _post(row, proposal.entries)
+            _post(row, proposal.entries, by=by)
         db.session.flush()
         booked = db.session.execute(_BOOKED, {"source": row.source_id, "booked_as": row.booked_as}).one()
         row.here_minor, row.here_fee_minor = booked.amount, booked.fee
@@ -168,47 +117,24 @@ def fix(difference_id: int, reason: str | None, *, by: Actor) -> Difference:
     return row
 
 
-def _is_capture_without_fee(row: Difference) -> bool:
-    """A capture whose fee the payment knows and the ledger doesn't: it is posted as it should have been."""
-    if row.booked_as != "capture" or row.here_minor != row.there_minor or row.here_fee_minor:
-        return False
-    payment = db.session.get(Payment, row.payment_id)
-    return (
-        payment is not None and payment.stripe_charge_id == row.source_id and payment.fee_minor == row.there_fee_minor
-    )
-
-
-def _post(row: Difference, entries: dict[str, int]) -> None:
+def _post(row: Difference, entries: dict[str, int], *, by: Actor) -> None:
+    """Post what is proposed. Raises Conflict where that would mend one thing and break another."""
     payment = lock(Payment, row.payment_id or 0)
-    if _FEE_OF_CAPTURE in entries:
-        ledger.post_capture_fee(payment)
-    else:
-        ledger.post_correction(payment, entries, source_id=f"difference_{row.id}")
+    wrong = ledger.contradictions_of(payment.id)
+    if row.booked_as == "capture" and payment.fee_minor not in (None, row.there_fee_minor):
+        payment.fee_minor = row.there_fee_minor
+        audit.record(by, "payment.fee_corrected", payment)
+    ledger.post_correction(payment, entries, source_id=row.source_id)
+    if row.booked_as.startswith("dispute."):
+        disputed.follow(payment, by=by)
+    db.session.flush()
+    if broken := ledger.contradictions_of(payment.id) - wrong:
+        raise Conflict(
+            f"Nothing was changed: the books would have {' and '.join(sorted(broken))}. Find out why, and explain it."
+        )
 
 
 def _why_still(row: Difference) -> str:
     if row.booked_as == "refund.paid":
         return "Stripe has not finished this refund. It is booked when it has; look again then."
     return "This would still differ from what Stripe says, so nothing was changed. Find out why, and explain it."
-
-
-def _take_over_payment(row: Difference) -> Callable[[], None]:
-    return partial(bookings.payment_changed, stripe_gateway.retrieve_intent(row.stripe_payment_intent_id or ""))
-
-
-def _take_over_refund(row: Difference) -> Callable[[], None]:
-    return partial(refund_submission.told, stripe_gateway.retrieve_refund(row.source_id))
-
-
-def _take_over_dispute(row: Difference) -> Callable[[], object]:
-    return partial(chargebacks.changed, stripe_gateway.retrieve_dispute(row.source_id))
-
-
-# What is booked by taking over what Stripe says of the object: what asks it, and gives the verb to call.
-_TAKES_OVER: dict[str, Callable[[Difference], Callable[[], object]]] = {
-    "capture": _take_over_payment,
-    "refund.paid": _take_over_refund,
-    "refund.failed": _take_over_refund,
-    "dispute.withdrawn": _take_over_dispute,
-    "dispute.reinstated": _take_over_dispute,
-}

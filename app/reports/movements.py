@@ -4,7 +4,7 @@ of a day compare.
 
 from __future__ import annotations
 
-from app.payments.stripe_gateway import BalanceTransaction
+from app.payments.stripe_objects import BalanceTransaction
 
 # Stripe's types of balance transactions, and what each is booked as.
 # https://docs.stripe.com/reports/balance-transaction-types
@@ -18,7 +18,7 @@ _BOOKED_AS = {
 }
 
 # What is booked: the kinds of ledger entries that book its amount, and those that book its fee.
-_ENTRIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+ENTRIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capture": (("capture.provider_share", "capture.commission", "capture.owed_back"), ("capture.stripe_fee",)),
     "refund.paid": (("refund.paid",), ()),
     "refund.failed": (("refund.failed",), ()),
@@ -26,32 +26,27 @@ _ENTRIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dispute.reinstated": (("dispute.reinstated",), ("dispute.fee_returned",)),
 }
 
-# The same as a relation: (kind, booked_as, is_fee).
+# The same as a relation, with what corrects them: (kind, booked_as, is_fee).
 KINDS = "(VALUES {}) AS kinds(kind, booked_as, is_fee)".format(
     ", ".join(
-        f"('{kind}', '{booked_as}', {is_fee})"
-        for booked_as, sides in _ENTRIES.items()
+        f"('{kind}{correction}', '{booked_as}', {is_fee})"
+        for booked_as, sides in ENTRIES.items()
         for is_fee, kinds in zip((False, True), sides, strict=True)
         for kind in kinds
+        for correction in ("", ".more", ".less")
     )
 )
 
-# What the ledger has of `told.booked_as` and `told.source`, with the corrections of its differences: `amount` and
-# `fee` as Stripe tells them, and how many `entries`.
+# What the ledger has of `told.booked_as` and `told.source`: `amount` and `fee` as Stripe tells them, and how many
+# `entries`.
 BOOKED = f"""
     SELECT coalesce(sum(signed) FILTER (WHERE NOT is_fee), 0)::bigint AS amount,
            coalesce(-sum(signed) FILTER (WHERE is_fee), 0)::bigint AS fee,
            count(*) AS entries, min(payment_id) AS payment_id
-    FROM (
-        SELECT CASE e.debit_account WHEN 'stripe_balance' THEN e.amount_minor ELSE -e.amount_minor END AS signed,
-               kinds.is_fee, e.payment_id
-        FROM ledger_entries e JOIN {KINDS} ON kinds.kind = e.kind AND kinds.booked_as = told.booked_as
-        WHERE e.source_id = told.source
-        UNION ALL
-        SELECT CASE e.debit_account WHEN 'stripe_balance' THEN e.amount_minor ELSE -e.amount_minor END,
-               e.kind LIKE 'correction.fee%', e.payment_id
-        FROM differences d JOIN ledger_entries e ON e.source_id = 'difference_' || d.id
-        WHERE d.source_id = told.source AND d.booked_as = told.booked_as) AS entries
+    FROM (SELECT CASE e.debit_account WHEN 'stripe_balance' THEN e.amount_minor ELSE -e.amount_minor END AS signed,
+                 kinds.is_fee, e.payment_id
+          FROM ledger_entries e JOIN {KINDS} ON kinds.kind = e.kind AND kinds.booked_as = told.booked_as
+          WHERE e.source_id = told.source) AS entries
 """  # noqa: S608  # nosec B608 - constants of this module
 
 

@@ -32,6 +32,17 @@ class Period:
         """What it is best cut into."""
         return "day" if self.days <= _MOST_BY_DAY else "week" if self.days <= _MOST_BY_WEEK else "month"
 
+    def in_months(self) -> tuple[list[date], list[date]]:
+        """The calendar months that lie in it as a whole, by their first days, and the days beside them."""
+        months: list[date] = []
+        days: list[date] = []
+        for piece in self.cut("month"):
+            if piece.first.day == 1 and piece.last == _end(piece.first, "month"):
+                months.append(piece.first)
+            else:
+                days += [piece.first + timedelta(days=number) for number in range(piece.days)]
+        return months, days
+
     def cut(self, step: str) -> list[Period]:
         """Its days, its weeks from Monday or its calendar months; the first and the last may be a part of one."""
         pieces, first = [], self.first

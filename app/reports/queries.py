@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.db import read
 from app.reports.activity_days import ACTIVITY_DAYS
 from app.reports.periods import Period
-from app.reports.revenue_days import REVENUE_DAYS
+from app.reports.revenue_days import REVENUE_DAYS, REVENUE_MONTHS
 
 
 class Takings(NamedTuple):
@@ -83,9 +83,15 @@ WHERE dimension = %(dimension)s AND key = %(key)s AND {_OF_PERIOD}
 GROUP BY day
 """  # noqa: S608  # nosec B608 - our own tables
 
+_NAMES = ", ".join(Takings._fields)
+# Whole months by their sums, and only the days beside them by theirs: there are as many rows as providers a day.
 _BY_KEY = f"""
-SELECT key, day >= %(since)s AS is_now, {_AMOUNTS} FROM ({REVENUE_DAYS.all}) AS d
-WHERE dimension = %(dimension)s AND {_OF_PERIOD}
+SELECT key, day >= %(since)s AS is_now, {_AMOUNTS} FROM (
+    SELECT dimension, currency, key, day, {_NAMES} FROM ({REVENUE_DAYS.all}) AS of_days WHERE day = ANY(%(days)s)
+    UNION ALL
+    SELECT dimension, currency, key, month, {_NAMES} FROM ({REVENUE_MONTHS.all}) AS of_months
+    WHERE month = ANY(%(months)s)) AS d
+WHERE dimension = %(dimension)s AND currency = %(currency)s
 GROUP BY 1, 2
 """  # noqa: S608  # nosec B608 - our own tables
 
@@ -122,16 +128,9 @@ def takings(period: Period, currency: str, scope: Scope = EVERYTHING) -> dict[da
 
 def takings_by(dimension: str, period: Period, currency: str) -> dict[str, tuple[Takings, Takings]]:
     """The takings of each type, place or provider (its id): in the period and in the one before."""
-    found = read(
-        _BY_KEY,
-        {
-            "dimension": dimension,
-            "currency": currency,
-            "since": period.first,
-            "first": period.before.first,
-            "last": period.last,
-        },
-    )
+    months, days = (now + before for now, before in zip(period.in_months(), period.before.in_months(), strict=True))
+    asked = {"dimension": dimension, "currency": currency, "since": period.first, "months": months, "days": days}
+    found = read(_BY_KEY, asked)
     by_key: dict[str, tuple[Takings, Takings]] = {}
     for row in found:
         now, before = by_key.get(row.key, (Takings(), Takings()))

@@ -1,4 +1,5 @@
-"""What the marketplace took each day (UTC): gross, refunds, commission and fees, in all and by type, place, provider.
+"""What the marketplace took each day and month (UTC): gross, refunds, commission, fees, in all and by type, place,
+provider.
 
 Built from the ledger alone. What each kind of posting means for revenue is one table, MEASURES.
 """
@@ -12,6 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model
+from app.payments.ledger import CORRECTABLE
 from app.rollups import Sums
 
 # What revenue is told apart by; "all" is the sum of everything, under the empty key.
@@ -56,11 +58,14 @@ MEASURES = {
     # Of what was never revenue; and what the bank took though it had been refunded, which is our loss all the same.
     "dispute.lost.owed_back": Measure(),
     "dispute.lost.excess": Measure(chargebacks=1),
-    "correction.received": Measure(),
-    "correction.paid_out": Measure(),
-    "correction.fee": Measure(fees=1),
-    "correction.fee_returned": Measure(fees=-1),
+    "dispute.lost.provider_share.reversed": Measure(chargebacks=-1),
+    "dispute.lost.commission.reversed": Measure(chargebacks=-1, commission=1),
+    "dispute.lost.owed_back.reversed": Measure(),
+    "dispute.lost.excess.reversed": Measure(chargebacks=-1),
 }
+# A correction counts as what it corrects, or takes it back.
+MEASURES |= {f"{kind}.more": MEASURES[kind] for kind in CORRECTABLE}
+MEASURES |= {f"{kind}.less": Measure(*(-sign for sign in MEASURES[kind])) for kind in CORRECTABLE}
 
 # What a chart shows, and the kinds of the entries that it is made of.
 COUNTED_AS = {
@@ -71,11 +76,23 @@ COUNTED_AS = {
 }
 
 
-class RevenueDay(Model):
-    """One day's sums in minor units of one currency: in all, or of one type, place or provider (its id).
+class TakingsColumns:
+    """Sums in minor units of one currency: in all, or of one type, place or provider (its id).
 
     `captures` and `refunds` count payments and refunds; a refund that failed is taken off again on the day it did.
     """
+
+    gross_minor: Mapped[int] = mapped_column(BigInteger)
+    refunds_minor: Mapped[int] = mapped_column(BigInteger)
+    chargebacks_minor: Mapped[int] = mapped_column(BigInteger)
+    commission_minor: Mapped[int] = mapped_column(BigInteger)
+    fees_minor: Mapped[int] = mapped_column(BigInteger)
+    captures: Mapped[int] = mapped_column(BigInteger)
+    refunds: Mapped[int] = mapped_column(BigInteger)
+
+
+class RevenueDay(TakingsColumns, Model):
+    """One day's sums."""
 
     __tablename__ = "revenue_days"
     __table_args__ = (
@@ -88,13 +105,18 @@ class RevenueDay(Model):
     day: Mapped[date] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     currency: Mapped[str] = mapped_column(primary_key=True)
-    gross_minor: Mapped[int] = mapped_column(BigInteger)
-    refunds_minor: Mapped[int] = mapped_column(BigInteger)
-    chargebacks_minor: Mapped[int] = mapped_column(BigInteger)
-    commission_minor: Mapped[int] = mapped_column(BigInteger)
-    fees_minor: Mapped[int] = mapped_column(BigInteger)
-    captures: Mapped[int] = mapped_column(BigInteger)
-    refunds: Mapped[int] = mapped_column(BigInteger)
+
+
+class RevenueMonth(TakingsColumns, Model):
+    """One calendar month's sums; `month` is its first day. Read instead of its days where all of them are wanted."""
+
+    __tablename__ = "revenue_months"
+    __table_args__ = (CheckConstraint("dimension IN ('all', 'type', 'place', 'provider')", name="dimension"),)
+
+    dimension: Mapped[str] = mapped_column(primary_key=True)
+    month: Mapped[date] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    currency: Mapped[str] = mapped_column(primary_key=True)
 
 
 _AMOUNTS = tuple(f"{measure}_minor" for measure in Measure._fields)
@@ -103,29 +125,36 @@ _SUMMED = ", ".join(f"sum(e.amount_minor * m.{measure}) AS {measure}_minor" for 
 _COUNTS = ("captures", "refunds")
 _ADDED_UP = ", ".join(f"CAST(sum(f.{name}) AS bigint) AS {name}" for name in (*_AMOUNTS, *_COUNTS))
 
-REVENUE_DAYS = Sums(
-    RevenueDay,
-    of="ledger_entries",
-    at="posted_at",
-    key=("dimension", "day", "key", "currency"),
-    amounts=(*_AMOUNTS, *_COUNTS),
-    rows=f"""
-        SELECT d.dimension, f.day, d.key, f.currency, {_ADDED_UP}
-        FROM (SELECT CAST(e.posted_at AT TIME ZONE 'UTC' AS date) AS day, e.currency, e.provider_id, b.package_id,
-                     {_SUMMED},
-                     count(DISTINCT e.source_id) FILTER (WHERE m.gross > 0) AS captures,
-                     count(DISTINCT e.source_id) FILTER (WHERE m.refunds > 0)
-                     - count(DISTINCT e.source_id) FILTER (WHERE m.refunds < 0) AS refunds
-              FROM ledger_entries e
-              JOIN (VALUES {_KINDS}) AS m(kind, {", ".join(Measure._fields)}) ON m.kind = e.kind
-              JOIN bookings b ON b.id = e.booking_id
-              WHERE e.posted_at >= :since AND e.posted_at < :until
-              GROUP BY 1, 2, 3, 4) AS f
-        JOIN packages p ON p.id = f.package_id
-        CROSS JOIN LATERAL (VALUES ('all', ''), ('type', p.type), ('place', p.city || ', ' || p.country),
-                                   ('provider', CAST(f.provider_id AS text))) AS d(dimension, key)
-        GROUP BY 1, 2, 3, 4
-    """,  # noqa: S608  # nosec B608 - our own tables
-    # A package that moves takes only what comes to its new place.
-    lasting="dimension IN ('all', 'provider')",
-)
+
+def _summed(model: type[RevenueDay | RevenueMonth], column: str, of_day: str) -> Sums:
+    return Sums(
+        model,
+        of="ledger_entries",
+        at="posted_at",
+        key=("dimension", column, "key", "currency"),
+        amounts=(*_AMOUNTS, *_COUNTS),
+        rows=f"""
+            SELECT d.dimension, {of_day} AS {column}, d.key, f.currency, {_ADDED_UP}
+            FROM (SELECT CAST(e.posted_at AT TIME ZONE 'UTC' AS date) AS day, e.currency, e.provider_id, b.package_id,
+                         {_SUMMED},
+                         count(DISTINCT e.source_id)
+                         FILTER (WHERE m.gross > 0 AND right(e.kind, 5) <> '.more') AS captures,
+                         count(DISTINCT e.source_id) FILTER (WHERE m.refunds > 0)
+                         - count(DISTINCT e.source_id) FILTER (WHERE m.refunds < 0) AS refunds
+                  FROM ledger_entries e
+                  JOIN (VALUES {_KINDS}) AS m(kind, {", ".join(Measure._fields)}) ON m.kind = e.kind
+                  JOIN bookings b ON b.id = e.booking_id
+                  WHERE e.posted_at >= :since AND e.posted_at < :until
+                  GROUP BY 1, 2, 3, 4) AS f
+            JOIN packages p ON p.id = f.package_id
+            CROSS JOIN LATERAL (VALUES ('all', ''), ('type', p.type), ('place', p.city || ', ' || p.country),
+                                       ('provider', CAST(f.provider_id AS text))) AS d(dimension, key)
+            GROUP BY 1, 2, 3, 4
+        """,  # noqa: S608  # nosec B608 - our own tables
+        # A package that moves takes only what comes to its new place.
+        lasting="dimension IN ('all', 'provider')",
+    )
+
+
+REVENUE_DAYS = _summed(RevenueDay, "day", "f.day")
+REVENUE_MONTHS = _summed(RevenueMonth, "month", "CAST(date_trunc('month', f.day) AS date)")

@@ -1,4 +1,4 @@
-"""The verbs of reports: have the sums by day follow what they are sums of."""
+"""The verbs of reports: have the sums follow what they are sums of."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from app import rollups
 from app.payments.ledger_days import LEDGER_DAYS
 from app.reports.activity_days import ACTIVITY_DAYS
-from app.reports.revenue_days import REVENUE_DAYS
+from app.reports.provider_sums import PROVIDER_SUMS
+from app.reports.revenue_days import REVENUE_DAYS, REVENUE_MONTHS
 
-SUMS = (LEDGER_DAYS, REVENUE_DAYS, ACTIVITY_DAYS)
+SUMS = (LEDGER_DAYS, REVENUE_DAYS, REVENUE_MONTHS, PROVIDER_SUMS, ACTIVITY_DAYS)
 
 
 def add_up() -> None:

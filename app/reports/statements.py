@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.catalog.checklist import ITEMS
+from app.payments.ledger_days import LEDGER_DAYS
+from app.reports.payables import PAYABLES
+from app.reports.provider_sums import IS_PAYABLE, OVER, SIGNED
 
 
 @dataclass(frozen=True)
@@ -16,10 +19,11 @@ class Invariant:
 
     @property
     def select(self) -> str:
-        """The SELECT in full: DAYS_SOLD stands for every night of every booking, ASKED_OF_ALL for the items of the
-        checklist that every provider has to show.
-        """
-        return self.contradictions.replace("DAYS_SOLD", _DAYS_SOLD).replace("ASKED_OF_ALL", _ASKED_OF_ALL)
+        """The SELECT in full, with what its words in capitals stand for."""
+        sql = self.contradictions
+        for name, meaning in _STANDS_FOR.items():
+            sql = sql.replace(name, meaning)
+        return sql
 
 
 # Every night of a booking, or its departure, as a row.
@@ -34,7 +38,49 @@ _ASKED_OF_ALL = "(VALUES {}) AS asked(item)".format(
     ", ".join(f"('{item.key}')" for item in ITEMS if item.is_required and item.sells is None)
 )
 
+_STANDS_FOR = {
+    # Every night of every booking.
+    "DAYS_SOLD": _DAYS_SOLD,
+    # The items of the checklist that every provider has to show.
+    "ASKED_OF_ALL": _ASKED_OF_ALL,
+    # What is owed to providers as its page reads it, and the parts of that.
+    "IS_PAYABLE": IS_PAYABLE,
+    "PAYABLES": PAYABLES.format(only=""),
+    "ADDED_TO_PAYABLE": SIGNED,
+    "BOOKING_OVER": OVER,
+    "LEDGER_DAYS": LEDGER_DAYS.all,
+}
+
 INVARIANTS = (
+    Invariant(
+        "What is owed to providers, ahead of them and held, is what the ledger's entries leave with each, to the cent",
+        """
+        WITH told AS (PAYABLES),
+        plain AS (
+            SELECT e.provider_id, e.currency,
+                   coalesce(sum(ADDED_TO_PAYABLE) FILTER (WHERE NOT is_held AND BOOKING_OVER IS NOT NULL), 0) AS owed,
+                   coalesce(sum(ADDED_TO_PAYABLE) FILTER (WHERE NOT is_held AND BOOKING_OVER IS NULL), 0) AS ahead,
+                   coalesce(sum(ADDED_TO_PAYABLE) FILTER (WHERE is_held), 0) AS held
+            FROM ledger_entries e JOIN bookings b ON b.id = e.booking_id
+            CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM payment_holds h WHERE h.payment_id = e.payment_id
+                                               AND h.lifted_at IS NULL) AS is_held) AS held
+            WHERE IS_PAYABLE GROUP BY 1, 2)
+        SELECT 'provider ' || provider_id || ': ' || coalesce(t.owed_minor, 0) || ', ' || coalesce(t.ahead_minor, 0)
+               || ' and ' || coalesce(t.held_minor, 0) || ', by the entries ' || coalesce(p.owed, 0) || ', '
+               || coalesce(p.ahead, 0) || ' and ' || coalesce(p.held, 0)
+        FROM told t FULL JOIN plain p USING (provider_id, currency)
+        WHERE (coalesce(t.owed_minor, 0), coalesce(t.ahead_minor, 0), coalesce(t.held_minor, 0))
+              <> (coalesce(p.owed, 0), coalesce(p.ahead, 0), coalesce(p.held, 0))
+        UNION ALL
+        SELECT 'provider payable is ' || coalesce(balance, 0) || ' ' || currency || ', the providers have '
+               || coalesce(parts, 0)
+        FROM (SELECT currency, sum(credit_minor - debit_minor) AS balance FROM (LEDGER_DAYS) AS days
+              WHERE account = 'provider_payable' GROUP BY 1) AS account
+        FULL JOIN (SELECT currency, sum(owed_minor + ahead_minor + held_minor) AS parts FROM told GROUP BY 1) AS parts
+              USING (currency)
+        WHERE coalesce(balance, 0) <> coalesce(parts, 0)
+        """,
+    ),
     Invariant(
         "The stock held and booked on every day is what the bookings take",
         """
@@ -180,6 +226,18 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "No refund waits to go out for which nothing is left",
+        """
+        SELECT 'payment ' || p.id || ': refunds not given up ' || r.live || ' and disputes ' || p.disputed_minor
+               || ' of ' || p.amount_minor || ', and ' || r.waiting || ' of it still waits'
+        FROM payments p JOIN (
+            SELECT payment_id, sum(amount_minor) FILTER (WHERE status NOT IN ('FAILED', 'REJECTED', 'EXPIRED')) AS live,
+                   sum(amount_minor) FILTER (WHERE status IN ('PENDING_APPROVAL', 'APPROVED')) AS waiting
+            FROM refunds GROUP BY payment_id) r ON r.payment_id = p.id
+        WHERE r.waiting > 0 AND r.live + p.disputed_minor > p.amount_minor
+        """,
+    ),
+    Invariant(
         "A refund has the times and Stripe's id that belong to its state, and its payment's currency",
         """
         SELECT 'refund ' || r.id || ' is ' || r.status || ' in ' || r.currency
@@ -205,16 +263,18 @@ INVARIANTS = (
                    sum(fee_returned_minor) AS fee_returned
             FROM disputes WHERE source = 'CHARGEBACK' GROUP BY stripe_dispute_id),
         posted AS (
-            SELECT source_id, sum(amount_minor) FILTER (WHERE kind = 'dispute.withdrawn') AS withdrawn,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.reinstated') AS reinstated,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee') AS fee,
-                   sum(amount_minor) FILTER (WHERE kind = 'dispute.fee_returned') AS fee_returned,
-                   sum(amount_minor) FILTER (WHERE starts_with(kind, 'dispute.lost.')) AS borne
-            FROM ledger_entries
-            WHERE kind IN ('dispute.withdrawn', 'dispute.reinstated', 'dispute.fee', 'dispute.fee_returned',
-                           'dispute.lost.provider_share', 'dispute.lost.commission', 'dispute.lost.owed_back',
-                           'dispute.lost.excess')
-            GROUP BY source_id)
+            -- Borne anew, it has the number of the time behind the dispute's id.
+            SELECT split_part(source_id, '.', 1) AS source_id,
+                   sum(signed) FILTER (WHERE what = 'dispute.withdrawn') AS withdrawn,
+                   sum(signed) FILTER (WHERE what = 'dispute.reinstated') AS reinstated,
+                   sum(signed) FILTER (WHERE what = 'dispute.fee') AS fee,
+                   sum(signed) FILTER (WHERE what = 'dispute.fee_returned') AS fee_returned,
+                   sum(signed) FILTER (WHERE starts_with(what, 'dispute.lost.')) AS borne
+            FROM (SELECT source_id, regexp_replace(kind, '[.](more|less|reversed)$', '') AS what,
+                         CASE WHEN kind LIKE '%.less' OR kind LIKE '%.reversed' THEN -amount_minor
+                              ELSE amount_minor END AS signed
+                  FROM ledger_entries WHERE starts_with(kind, 'dispute.')) AS moved
+            GROUP BY 1)
         SELECT source_id || ': took ' || coalesce(t.withdrawn, 0) || ' and a fee of ' || coalesce(t.fee, 0)
                || ', gave back ' || coalesce(t.reinstated, 0) || ' and ' || coalesce(t.fee_returned, 0) || ', posted '
                || coalesce(p.withdrawn, 0) || ', ' || coalesce(p.fee, 0) || ', ' || coalesce(p.reinstated, 0) || ', '

@@ -13,7 +13,7 @@ from app.errors import TripdeskError
 from app.extensions import db
 from app.money import Money
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import BalanceTransaction
+from app.payments.stripe_objects import BalanceTransaction
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
 from app.reports.movements import BOOKED, KINDS, booked_as
 
@@ -36,13 +36,11 @@ _DIFFERENCES = text(
 
 _POSTED = text(
     f"""
-    SELECT told.source, told.kind, told.booked_as FROM (
-        SELECT e.source_id AS source, min(e.kind) AS kind, kinds.booked_as
-        FROM ledger_entries e JOIN {KINDS} ON kinds.kind = e.kind AND NOT kinds.is_fee
-        WHERE e.posted_at < :until GROUP BY e.source_id, kinds.booked_as) AS told
+    SELECT e.source_id AS source, min(e.kind) AS kind, kinds.booked_as
+    FROM ledger_entries e JOIN {KINDS} ON kinds.kind = e.kind AND NOT kinds.is_fee
+    WHERE e.posted_at < :until GROUP BY e.source_id, kinds.booked_as
     -- What Stripe doesn't know and a correction took back is booked no more.
-    WHERE NOT EXISTS (SELECT FROM differences d WHERE d.source_id = told.source AND d.booked_as = told.booked_as
-                      AND d.transaction_id IS NULL AND d.entry_id IS NOT NULL)
+    HAVING sum(CASE e.debit_account WHEN 'stripe_balance' THEN e.amount_minor ELSE -e.amount_minor END) <> 0
     """  # noqa: S608  # nosec B608 - constants of the program
 )
 

@@ -77,7 +77,7 @@ CREATE_SPEC: Spec = EXPAND | {
     "due_by": integer(1),
     "is_charge_refundable": boolean,
 }
-DECIDE_SPEC: Spec = EXPAND | {"outcome": choice("won", "lost", "closed", "escalated")}
+DECIDE_SPEC: Spec = EXPAND | {"outcome": choice("won", "partially_won", "lost", "closed", "escalated")}
 
 
 def create(work: Work, params: Json) -> Json:
@@ -199,11 +199,19 @@ def close(work: Work, _params: Json, dispute: str) -> Json:
 
 
 def decide(work: Work, params: Json, dispute: str) -> Json:
-    """`POST /_local/disputes/{id}/decide`: the bank decides a chargeback (`won`, `lost`) or an inquiry (`closed`,
-    `escalated`), whether or not there was evidence.
+    """`POST /_local/disputes/{id}/decide`: the bank decides a chargeback (`won`, `partially_won`, `lost`) or an inquiry
+    (`closed`, `escalated`), whether or not there was evidence; of one that is lost it may think better (`won`).
     """
-    inquiry = _open(work, dispute)["case_type"] == "inquiry"
-    actions = {"closed": close_inquiry, "escalated": escalate} if inquiry else {"won": win, "lost": lose}
+    row = find(work.db, dispute)
+    inquiry = row["case_type"] == "inquiry"
+    if row["status"] != "lost" or inquiry:
+        _open(work, dispute)
+    if inquiry:
+        actions = {"closed": close_inquiry, "escalated": escalate}
+    elif row["status"] == "lost":
+        actions = {"won": overturn}
+    else:
+        actions = {"won": win, "partially_won": win_partially, "lost": lose}
     if params["outcome"] not in actions:
         kind = "An inquiry" if inquiry else "A chargeback"
         raise invalid_parameter(f"{kind} can be decided as {' or '.join(actions)}.", "outcome")
@@ -214,22 +222,55 @@ def decide(work: Work, params: Json, dispute: str) -> Json:
 def win(work: Work, dispute: str) -> None:
     """The bank decides for us: the amount comes back, the fee only where a switch says so, and refunds are possible."""
     row = find(work.db, dispute)
-    if row["status"] not in OPEN:
-        return
-    taken = "SELECT amount, fee FROM balance_transactions WHERE source = ? ORDER BY seq LIMIT 1"
-    withdrawal = work.db.execute(taken, (dispute,)).fetchone()
-    charges.add_balance_transaction(
-        work,
-        "adjustment",
-        -withdrawal["amount"],
-        row["currency"],
-        dispute,
-        fee=-withdrawal["fee"] if work.switches.disputes.fee_returned else 0,
-        description=f"Chargeback reversal for {row['charge']}",
-    )
+    if row["status"] in OPEN:
+        _win(work, row)
+
+
+def overturn(work: Work, dispute: str) -> None:
+    """The bank had decided for the cardholder, and thinks better of it."""
+    row = find(work.db, dispute)
+    if row["status"] == "lost":
+        _win(work, row)
+
+
+def _win(work: Work, row: sqlite3.Row) -> None:
+    dispute = row["id"]
+    taken = "SELECT amount, fee FROM balance_transactions WHERE source = ? ORDER BY seq"
+    withdrawal, *returned = work.db.execute(taken, (dispute,)).fetchall()
+    if returned:
+        # A dispute has two balance transactions at most.
+        raise ApiError(400, "This dispute is already closed")
+    fee = -withdrawal["fee"] if work.switches.disputes.fee_returned else 0
+    _reinstate(work, row, -withdrawal["amount"], fee)
     work.update("disputes", dispute, status="won", is_charge_refundable=True)
     _emit(work, "funds_reinstated", dispute)
     _emit(work, "closed", dispute)
+
+
+def _reinstate(work: Work, row: sqlite3.Row, amount: int, fee: int) -> None:
+    charges.add_balance_transaction(
+        work,
+        "adjustment",
+        amount,
+        row["currency"],
+        row["id"],
+        fee=fee,
+        description=f"Chargeback reversal for {row['charge']}",
+    )
+
+
+def win_partially(work: Work, dispute: str) -> None:
+    """The bank leaves us what was refunded before it took all of the charge; the dispute is lost all the same.
+
+    Source: https://support.stripe.com/questions/dispute-for-full-charge-amount-after-a-partial-refund-was-issued
+    """
+    row = find(work.db, dispute)
+    amount = min(charges.find(work.db, row["charge"])["amount_refunded"], row["amount"])
+    if not amount:
+        raise invalid_parameter("Nothing of this charge was refunded.", "outcome")
+    _reinstate(work, row, amount, 0)
+    lose(work, dispute)
+    _emit(work, "funds_reinstated", dispute)
 
 
 def lose(work: Work, dispute: str) -> None:

@@ -122,3 +122,8 @@ def test_every_field_that_is_wrong_is_named_at_once(nobody: Caller) -> None:
 def test_a_parameter_that_does_not_exist_is_refused_in_words(nobody: Caller) -> None:
     answer = problem(nobody.get("/packages?colour=blue"), 422)
     assert answer["errors"] == [{"field": "colour", "message": "There is nothing of this name here: leave it out."}]
+
+
+def test_a_field_has_one_name(nobody: Caller) -> None:
+    answer = nobody.post("/auth/refresh", {"refresh_token": "x"})
+    assert sorted(wrong_fields(answer)) == ["refreshToken", "refresh_token"]

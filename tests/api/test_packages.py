@@ -54,6 +54,7 @@ def test_a_package_tells_everything_the_contract_names(nobody: Caller) -> None:
             {"daysBefore": 7, "refundPercent": 50},
             {"daysBefore": 0, "refundPercent": 0},
         ],
+        "words": "100 % until 14 days before, 50 % until 7 days before",
     }
 
 

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.audit.actor import STRIPE
+from app.bookings import service as bookings
 from app.payments import holds
 from app.payments.models import Payment
 from tests import factories, queued
@@ -87,7 +88,7 @@ def test_travellers_and_moderators_may_not(app: Flask, client: FlaskClient) -> N
 def test_while_held_the_refusal_says_why_and_until_when(app: Flask, finance: Caller) -> None:
     payment = paid()
     until = factories.utcnow().replace(year=2031, month=3, day=4, hour=17, minute=30)
-    holds.place(payment.id, source=f"dispute:{payment.id}", reason="Disputed by the bank", until=until, by=STRIPE)
+    holds.place(payment.id, source=f"test:{uuid4()}", reason="Disputed by the bank", until=until, by=STRIPE)
     refusal = problem(finance.post(path(payment), {"amount": 3_000, "reason": "fraud"}), 409)
     assert refusal["detail"] == (
         "Refunds of this payment are on hold, until 4 Mar 2031 at 17:30 UTC: Disputed by the bank."
@@ -113,14 +114,50 @@ def test_whoever_comes_second_with_the_same_reads_who_was_first(
         ({"reason": ""}, "reason"),
         ({"reason": "fraud", "amount": 0}, "amount"),
         ({"reason": "fraud", "amount": -1}, "amount"),
+        ({"reason": "fraud", "amount": "30.00"}, "amount"),
+        ({"reason": "fraud", "amount": 1.5}, "amount"),
+        ({"reason": "fraud", "amount": True}, "amount"),
+        ({"reason": "fraud", "amount": 10**20}, "amount"),
+        ({"reason": "fraud", "amount": []}, "amount"),
         ({"reason": "fraud", "amount": {"amount": 5, "currency": "EUR"}}, "amount.currency"),
+        ({"reason": "fraud", "amount": {"amount": 5, "currency": "usd"}}, "amount.currency"),
+        ({"reason": "fraud", "amount": {"amount": 5}}, "amount.currency"),
+        ({"reason": "fraud", "amount": {"amount": "5", "currency": "USD"}}, "amount.amount"),
+        ({"reason": "  "}, "reason"),
+        ({"reason": "other"}, "reason"),
+        ({"reason": "x" * 2_001}, "reason"),
         ({"reason": "fraud", "kind": "goodwill"}, "kind"),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_field(app: Flask, finance: Caller, body: Any, field: str) -> None:
+def test_what_makes_no_sense_is_refused_by_field_and_by_nothing_else(
+    app: Flask, finance: Caller, body: Any, field: str
+) -> None:
     payment = paid()
-    assert field in wrong_fields(finance.post(path(payment), body))
+    assert wrong_fields(finance.post(path(payment), body)) == [field]
     assert refunds_of(payment) == []
+
+
+def test_more_than_was_paid_is_refused_with_what_is_left(app: Flask, finance: Caller) -> None:
+    payment = paid()
+    refusal = problem(finance.post(path(payment), {"amount": 10_001, "reason": "fraud"}), 409)
+    assert "Only $100.00 is left" in refusal["detail"]
+    assert refunds_of(payment) == []
+
+
+def test_a_key_is_its_senders_own(app: Flask, finance: Caller, client: FlaskClient) -> None:
+    payment, other = paid(), Caller(client, factories.staff("finance"))
+    for amount, caller in ((3_000, finance), (2_000, other)):
+        assert caller.post(path(payment), {"amount": amount, "reason": "fraud"}, key="1").status_code == 201
+    assert [refund.amount_minor for refund in refunds_of(payment)] == [3_000, 2_000]
+
+
+@pytest.mark.parametrize("key", ["cancellation", "cancellation_goodwill"])
+def test_no_key_stands_in_the_way_of_a_cancellation(app: Flask, finance: Caller, key: str) -> None:
+    payment = paid()
+    assert finance.post(path(payment), {"amount": 3_000, "reason": "fraud"}, key=key).status_code == 201
+    by = factories.actor(factories.staff("admin"))
+    bookings.cancel(payment.booking_id, by=by, on_behalf_of="provider", reason="Closed")
+    assert [refund.amount_minor for refund in refunds_of(payment)] == [3_000, 7_000]
 
 
 def test_a_booking_that_nobody_paid_for_has_nothing_to_refund(app: Flask, finance: Caller) -> None:

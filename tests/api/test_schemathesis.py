@@ -48,11 +48,13 @@ class Asker:
         (self.operation,) = [
             found for result in self.schema.get_all_operations() if (found := result.ok()).label == label
         ]
-        person = factories.staff("moderator") if "moderate" in label else factories.traveller()
+        role = {"moderate": "moderator", "refunds": "finance"}.get(label.rpartition("/")[2])
+        person = factories.staff(role) if role else factories.traveller()
         self.headers = factories.bearer(person)
         self.by = factories.actor(person)
         self.package = factories.package(units=50)
-        self.booking = factories.booking(of=self.package, by=self.by)
+        book = factories.paid_booking if role == "finance" else factories.booking
+        self.booking = book(of=self.package, by=self.by)
         self.review = factories.review(of=self.package)
 
     def ask(self, case: Any) -> int:

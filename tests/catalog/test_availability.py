@@ -49,4 +49,4 @@ def test_every_policy_ends_with_what_the_last_day_gives_and_gives_less_the_later
         assert days == sorted(days, reverse=True)
         assert percents == sorted(percents, reverse=True)
         assert days[-1] == 0
-        assert terms(name)["tiers"][0] == {"daysBefore": days[0], "refundPercent": percents[0]}
+        assert terms(name, tiers)["tiers"][0] == {"daysBefore": days[0], "refundPercent": percents[0]}

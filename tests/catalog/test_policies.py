@@ -19,7 +19,7 @@ prices = st.integers(1, 99_999_999)
 
 
 def asked(policy: str, starts_on: date, zone: str, at: datetime, price: int = 20_000) -> Quote:
-    return quote(terms(policy), price, starts_on=starts_on, time_zone=zone, at=at)
+    return quote(terms(policy, POLICIES[policy]), price, starts_on=starts_on, time_zone=zone, at=at)
 
 
 @pytest.mark.parametrize(

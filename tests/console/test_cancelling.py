@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -19,8 +20,10 @@ from app.extensions import db
 from app.payments import holds
 from app.payments import service as payments
 from app.payments.models import Payment, Refund
-from tests import factories
+from tests import factories, queued
 from tests.console.browser import Browser, signed_in
+from tests.disputes.disputing import decide, disputed, told
+from tests.payments.refunding import ask_stripe
 
 
 def paid(*, days_before: int = 3) -> Booking:
@@ -184,6 +187,43 @@ def test_while_refunds_are_held_the_dialog_says_so_and_offers_no_goodwill(app: F
     assert cancel(browser, booking).status_code == 302
     assert "The refund of $100.00 waits until refunds are free again." in words(browser.get(page_of(booking)).text)
     assert refunds_of(booking) == [("standard", "ON_HOLD", 10_000)]
+
+
+def test_what_a_dispute_kept_from_the_guest_is_still_due_once_it_is_won_and_one_click_from_its_preview(
+    app: Flask,
+) -> None:
+    booking = paid(days_before=3)
+    dispute_id = disputed(payment_of(booking)).stripe_dispute_id or ""
+    browser = signed_in(app, "support", "finance")
+    assert cancel(browser, booking).status_code == 302
+    assert refunds_of(booking) == []
+    assert "promised" not in words(browser.get(page_of(booking)).text)
+    decide(dispute_id, "won")
+    told(dispute_id)
+    page = unescape(browser.get(page_of(booking)).text)
+    assert "The cancellation promised $100.00 that has not gone back" in words(page)
+    href = f"/console/refunds/of/{payment_of(booking).id}/?amount=100.00&kind=standard&reason=cancelled"
+    assert f'href="{href}"' in page
+    preview = browser.get(href).text
+    assert "What it will do" in preview
+    hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', preview.split('/request"')[1]))
+    refund = {**hidden, "proof": factories.PASSWORD}
+    assert browser.post(href.split("?")[0] + "request", refund, token_from=href).status_code == 302
+    assert refunds_of(booking) == [("standard", "APPROVED", 10_000)]
+    assert "promised" not in words(browser.get(page_of(booking)).text)
+    assert queued.work_off() == []
+
+
+def test_what_stripe_refused_to_pay_back_of_a_cancelled_booking_is_still_due(app: Flask) -> None:
+    booking = paid(days_before=3)
+    browser = signed_in(app, "support")
+    assert cancel(browser, booking).status_code == 302
+    assert "promised" not in words(browser.get(page_of(booking)).text)
+    intent_id = payment_of(booking).stripe_payment_intent_id
+    ask_stripe("POST", "/v1/refunds", data={"payment_intent": intent_id, "amount": 15_000})
+    assert queued.work_off() == []
+    assert refunds_of(booking) == [("standard", "FAILED", 10_000)]
+    assert "The cancellation promised $100.00" in words(browser.get(page_of(booking)).text)
 
 
 def test_a_stay_that_is_over_says_why_it_is_not_cancelled(app: Flask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from uuid import uuid4
 
 from flask import Flask
 from sqlalchemy import text
@@ -11,11 +12,13 @@ from sqlalchemy import text
 from app.accounts.models import User
 from app.audit.actor import STRIPE
 from app.db import transaction
+from app.disputes import chargebacks
 from app.extensions import db
 from app.payments import holds, refund_approval
 from app.payments.models import Payment, Refund
 from tests import factories, queued
 from tests.console.browser import Browser
+from tests.disputes.disputing import disputed
 from tests.payments.refunding import ask, ask_stripe, finance, paid, refunds_of, support
 
 
@@ -80,6 +83,37 @@ def test_from_the_booking_over_the_preview_to_the_refund(app: Flask) -> None:
     assert f"/console/refunds/{refund.id}/" in shown(browser, f"/console/bookings/{payment.booking_id}/")
 
 
+def test_who_may_not_open_a_refund_or_dispute_reads_of_it_without_a_way_to_it(app: Flask) -> None:
+    payment = paid()
+    dispute = disputed(payment, case_type="inquiry")
+    chargebacks.lift_hold(dispute.id, by=finance(), reason="They are right")
+    refund = ask(payment, 4_000)
+    page = f"/console/bookings/{payment.booking_id}/"
+    ways = (f'href="/console/refunds/{refund.id}/"', f'href="/console/disputes/{dispute.id}/"')
+    moderator, _ = opened(app, "moderator")
+    read = shown(moderator, page)
+    assert "$40.00" in read
+    assert not any(way in read for way in (*ways, "Open it"))
+    support, _ = opened(app, "support")
+    assert all(way in shown(support, page) for way in ways)
+
+
+def test_a_long_note_in_any_letters_reaches_the_preview_and_what_lacks_is_said_there(app: Flask) -> None:
+    payment = paid()
+    browser, _ = opened(app, "finance")
+    note = "Бассейн был закрыт. " * 100
+    typed = {"amount": "40.00", "kind": "standard", "reason": "other", "note": note}
+    preview = browser.post(form_of(payment), typed)
+    assert preview.status_code == 200
+    assert hidden(preview.text)["note"].strip() == note.strip()
+    lacking = browser.post(form_of(payment), {**typed, "note": " ", "amount": "x"})
+    for words in ("Say in 1 to 2,000 characters", "Write an amount such as 30.00"):
+        assert words in lacking.text
+    assert "Choose a reason.</p>" in browser.post(form_of(payment), {**typed, "reason": ""}).text
+    assert '/request"' not in lacking.text
+    assert refunds_of(payment) == []
+
+
 def test_what_can_not_be_refunded_comes_back_to_the_form_as_it_was_typed(app: Flask) -> None:
     payment = paid()
     browser, _ = opened(app, "finance")
@@ -113,7 +147,7 @@ def test_the_second_of_two_is_told_and_can_refund_again_if_that_is_meant(app: Fl
 def test_while_held_the_button_says_why_and_until_when(app: Flask) -> None:
     payment = paid()
     until = factories.utcnow().replace(year=2031, month=3, day=4, hour=17, minute=30)
-    holds.place(payment.id, source=f"dispute:{payment.id}", reason="Disputed by the bank", until=until, by=STRIPE)
+    holds.place(payment.id, source=f"test:{uuid4()}", reason="Disputed by the bank", until=until, by=STRIPE)
     browser, _ = opened(app, "finance")
     words = "on hold, until 4 Mar 2031 at 17:30 UTC: Disputed by the bank."
     for page in (f"/console/bookings/{payment.booking_id}/", f"/console/payments/{payment.id}/", form_of(payment)):

@@ -67,13 +67,14 @@ def test_a_days_bar_the_table_the_csv_and_the_ledger_say_the_same(app: Flask) ->
     (href,) = drawn["gross"]["data"][0]["customdata"]
     entries = shown(browser, href)
     assert "2 entries" in entries
-    assert "capture.provider_share" in entries and "capture.stripe_fee" not in entries.split("data-list")[1]
+    shown_entries = entries.split("data-list")[1]
+    assert "Payment, provider's share" in shown_entries and "Stripe's fee of a payment" not in shown_entries
     assert booking.reference in entries
 
     (href,) = drawn["commission"]["data"][0]["customdata"]
     entries = shown(browser, href)
     assert "1 entry" in entries
-    assert "capture.commission" in entries.split("data-list")[1]
+    assert "Payment, our commission" in entries.split("data-list")[1]
 
 
 @pytest.mark.parametrize("dimension", ["type", "place"])
@@ -106,6 +107,17 @@ def test_what_is_told_apart_is_ranked_and_narrows_the_page(app: Flask) -> None:
     assert "counted in all only" in narrowed
     drawn = figures(browser, "split=provider")["split"]["data"][0]
     assert any(href and href.endswith(f"of=provider%3A{booking.provider_id}") for href in drawn["customdata"])
+
+
+def test_the_ways_to_tell_revenue_apart_stand_beside_its_chart(app: Flask) -> None:
+    paid()
+    browser = signed_in(app, "finance")
+    for split in ("type", "place", "provider"):
+        page = shown(browser, f"{REVENUE}?split={split}")
+        tabs = re.findall(r'<a href="\?([^"]*)#split" (aria-current="true")?', page)
+        assert len(tabs) == 3
+        (current,) = [query for query, is_current in tabs if is_current]
+        assert f"split={split}" in current
 
 
 def test_bookings_are_counted_and_compared(app: Flask) -> None:

@@ -21,7 +21,7 @@ from app.extensions import db
 from app.imports import columns, mappings, work
 from app.imports import service as imports
 from app.imports.models import Import, SavedMapping
-from app.queue import MAX_ATTEMPTS, sweep
+from app.queue import MAX_ATTEMPTS, note_failure, sweep
 from tests import factories, queued
 from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, admin, history, long_ago, reread
 
@@ -503,11 +503,11 @@ def test_imports_of_one_provider_and_of_nobody_knows_whom_are_one_at_a_time(app:
 def test_what_is_in_the_way_is_tried_again_until_the_tries_are_used_up(app: Flask) -> None:
     _, by = admin()
     found = imports.start(Catalogue().checked(by).id, by=by)
-    work.note_failure(found.id, Unavailable("The disk is slow."))
+    note_failure(Import, found.id, "The disk is slow.", give_up=work.fail)
     found = reread(found)
     assert (found.status, found.last_error, found.attempts) == ("RUNNING", "The disk is slow.", 1)
     for _ in range(MAX_ATTEMPTS):
-        work.note_failure(found.id, Unavailable("The disk is slow."))
+        note_failure(Import, found.id, "The disk is slow.", give_up=work.fail)
     found = reread(found)
     assert (found.status, found.due_at) == ("FAILED", None)
     assert found.ended_because == "It was tried too often. The last time: The disk is slow."
@@ -517,7 +517,7 @@ def test_using_up_the_last_try_and_ending_are_one_step(app: Flask, monkeypatch: 
     _, by = admin()
     found = imports.start(Catalogue().checked(by).id, by=by)
     for _ in range(MAX_ATTEMPTS - 1):
-        work.note_failure(found.id, Unavailable("The disk is slow."))
+        note_failure(Import, found.id, "The disk is slow.", give_up=work.fail)
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -525,11 +525,11 @@ def test_using_up_the_last_try_and_ending_are_one_step(app: Flask, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(work.history, "move", killed)
         with pytest.raises(KeyboardInterrupt):
-            work.note_failure(found.id, Unavailable("The disk is slow."))
+            note_failure(Import, found.id, "The disk is slow.", give_up=work.fail)
     found = reread(found)
     # It is not left as one that runs and that nobody will ever go on with.
     assert (found.status, found.due_at is None, found.attempts) == ("RUNNING", False, MAX_ATTEMPTS - 1)
-    work.note_failure(found.id, Unavailable("The disk is slow."))
+    note_failure(Import, found.id, "The disk is slow.", give_up=work.fail)
     found = reread(found)
     assert (found.status, found.due_at, found.attempts) == ("FAILED", None, MAX_ATTEMPTS)
 

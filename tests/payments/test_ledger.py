@@ -180,6 +180,7 @@ _SHARE = (
     " provider_id FROM payments WHERE succeeded_at IS NOT NULL"
 )
 _OF_PROVIDER = {"kind": "refund.provider_share", "debit": "provider_payable", "credit": "refunds_payable"}
+_EXCESS = {"kind": "dispute.lost.excess", "debit": "dispute_losses", "credit": "disputes_held"}
 PLANTED |= {
     "a share that no refund bears": (
         _SHARE.format(**_OF_PROVIDER, minor=5, source="refund_1.1"),
@@ -198,6 +199,28 @@ PLANTED |= {
     "more of a side than it got": (
         _SHARE.format(**_OF_PROVIDER, minor=17_001, source="refund_1.1"),
         "a side of a payment that gave back more than it got: payment",
+    ),
+    "more paid back than was owed": (
+        _SHARE.format(
+            kind="refund.paid", debit="refunds_payable", credit="stripe_balance", minor=5, source="re_planted"
+        ),
+        "refunds_payable -5",
+    ),
+    "a loss of ours that the sides should bear": (
+        _SHARE.format(**_EXCESS, minor=5, source="du_planted"),
+        "a loss by disputes that somebody else should bear: payment 1: lost 5, not borne 20000",
+    ),
+    "a loss below zero": (
+        _SHARE.format(**_EXCESS, minor=5, source="du_planted")
+        + ";"
+        + _SHARE.format(
+            kind="dispute.lost.excess.reversed",
+            debit="disputes_held",
+            credit="dispute_losses",
+            minor=6,
+            source="du_planted",
+        ),
+        "a loss by disputes that somebody else should bear: payment 1: lost -1",
     ),
 }
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from app.db import lock, transaction, utcnow
 from app.errors import Conflict
 from app.extensions import db
-from app.payments import inbox, refund_submission, refunds, stripe_gateway
+from app.payments import inbox, refund_submission, refundable, refunds, stripe_gateway
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.queue import MAX_ATTEMPTS
@@ -160,6 +160,19 @@ def test_one_that_got_no_answer_in_all_its_tries_is_looked_up_before_it_is_asked
     assert books_are_whole(payment)
 
 
+def test_what_is_not_due_is_not_asked_for(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    with transaction():
+        lock(Refund, refund.id).due_at = None
+    refund_submission.submit(refund.id)
+    assert (factories.reread(refund).status, at_stripe(payment)) == ("APPROVED", [])
+    with transaction():
+        lock(Refund, refund.id).hand_out()
+    assert queued.work_off() == []
+    assert factories.reread(refund).status == "SUCCEEDED"
+
+
 def test_a_worker_killed_between_its_commit_and_the_call_leaves_one_refund_at_stripe(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,13 +238,17 @@ def test_one_made_in_the_dashboard_that_is_pending_is_looked_up_and_never_made_a
     assert books_are_whole(payment)
 
 
-@pytest.mark.xfail(strict=True, reason="It finds no room, and its event waits until somebody gives up")
 def test_one_made_in_the_dashboard_and_told_after_a_chargeback_of_everything_is_booked(app: Flask) -> None:
     payment = paid()
     made = take_at_stripe(payment, 3_000)
     withdrawn(payment, 10_000)
     tell_of(made)
-    assert [row.status for row in refunds_of(payment)] == ["SUCCEEDED"]
+    (refund,) = refunds_of(payment)
+    assert (refund.status, shares(refund)) == ("SUCCEEDED", (2_550, 450, 0))
+    row = factories.reread(payment)
+    assert (row.refunded_minor, row.disputed_minor, refundable.left_of(row)) == (3_000, 10_000, -3_000)
+    with pytest.raises(Conflict, match="Nothing is left"):
+        ask(payment, 1)
 
 
 def test_a_refund_of_nothing_is_of_no_payment_here(app: Flask) -> None:

@@ -14,13 +14,14 @@ from flask import current_app
 from sqlalchemy import select
 
 from app.audit.actor import Actor
+from app.audit.models import AuditEntry
 from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.db import lock, transaction
 from app.extensions import db
 from app.payments import service as payments
 from app.payments import stripe_gateway
-from app.payments.models import Payment
+from app.payments.models import LedgerEntry, Payment
 from app.reports import reconciliation
 from app.reports.models import Difference, Reconciliation
 from tests import factories
@@ -130,3 +131,16 @@ def differences(day: date) -> list[Difference]:
     mine = select(Difference).where(Difference.reconciliation_id == reconciliation.id_of(day))
     mine = mine.order_by(Difference.source_id).execution_options(populate_existing=True)
     return list(db.session.scalars(mine))
+
+
+def posted(source_id: str) -> dict[str, int]:
+    """What the ledger has of an object at Stripe, by kind."""
+    db.session.rollback()
+    rows = select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == source_id)
+    return dict(db.session.execute(rows).all())
+
+
+def trail(row: Any) -> list[str]:
+    """What was done to a row, oldest first."""
+    about = (AuditEntry.object_type == row.__tablename__, AuditEntry.object_id == row.id)
+    return list(db.session.scalars(select(AuditEntry.action).where(*about).order_by(AuditEntry.id)))

@@ -32,6 +32,11 @@ _A_DISPUTE = (
 )
 
 FAULTS = {
+    "What is owed to providers": (
+        "UPDATE provider_sums SET payable_minor = payable_minor + 1",
+        "UPDATE provider_sums SET earned_minor = earned_minor - 1",
+        "DELETE FROM provider_sums",
+    ),
     "What a dispute has moved is posted": (
         _A_DISPUTE.format(column="withdrawn_minor", value=1),
         _A_DISPUTE.format(column="reinstated_minor", value=1),
@@ -117,6 +122,10 @@ FAULTS = {
         "UPDATE payments SET succeeded_at = now(), stripe_charge_id = 'ch_planted_' || id, fee_minor = 1"
         " WHERE status = 'CANCELLED'",
         "UPDATE payments SET cancelled_at = now() WHERE status = 'SUCCEEDED'",
+    ),
+    "waits to go out for which nothing is left": (
+        "UPDATE refunds SET status = 'APPROVED', due_at = now(), leased_until = NULL, succeeded_at = NULL,"
+        " amount_minor = (SELECT amount_minor + 1 FROM payments WHERE id = payment_id)",
     ),
     "what its refunds have paid": (
         "UPDATE payments SET refunded_minor = 1 WHERE status = 'SUCCEEDED'",
