@@ -136,7 +136,7 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
     The same on every run of a day. It works as the database's owner, and nobody else can use the tables meanwhile.
     Raises NotAllowed in production, Invalid for a setting, Conflict when there are bookings, packages or demo logins
     already, Busy when somebody is using the tables, Unavailable when the local Stripe doesn't answer; nothing is left
-    then, nor when it is killed.
+    then, nor when it is killed. Sums and reconciled days come after that, and the schedule makes up for them.
     """
     by.require("admin")
     check_allowed()

@@ -59,8 +59,10 @@ def quiet(_: str) -> None:
 def test_nothing_in_the_demo_breaks_an_invariant(seeded: Flask) -> None:
     assert {finding.statement: finding.wrong for finding in invariants.check() if finding.wrong} == {}
     assert ledger.verify() == []
+    # What was done after the load is sealed once no other transaction of this server could still come before it.
+    wait_for(lambda: audit.seal() == 0 and audit.verify().unsealed == 0, "the last entries to be sealed")
     report = audit.verify()
-    assert (report.problem, report.unsealed) == (None, 0)
+    assert report.problem is None
     assert report.sealed > 1_000
 
 
@@ -196,7 +198,7 @@ def test_people_book_some_weeks_ahead_of_the_season() -> None:
 
 def test_there_are_as_many_reviews_as_bookings_of_the_last_year(skewed: Flask) -> None:
     assert number("SELECT count(*) FROM reviews") == 5_000
-    assert number("SELECT count(*) FROM bookings") == 5_000 + 1_850
+    assert number("SELECT count(*) FROM bookings") == 5_000 + 2_000
     assert number("SELECT count(*) FROM bookings WHERE status = 'COMPLETED'") > 5_000
     assert [finding for finding in invariants.check_database() if finding.wrong] == []
 
@@ -262,7 +264,7 @@ def test_paid_bookings_that_were_cancelled_gave_back_what_their_policy_gives(see
     cancelled = select(Booking, Payment).join(Payment, Payment.booking_id == Booking.id)
     cancelled = cancelled.where(Booking.status.like("CANCELLED%"), Payment.succeeded_at.is_not(None))
     rows = db.session.execute(cancelled).all()
-    assert len(rows) >= 8
+    assert len(rows) >= 4
     for booking, payment in rows:
         assert booking.cancelled_at is not None
         policy = policies.quote(
