@@ -93,10 +93,11 @@ def test_a_refund_that_fails_late_takes_back_payment_and_shares(app: Flask) -> N
     refund = ask(payment, 4_000)
     assert queued.work_off() == []
     assert factories.reread(refund).status == "SUCCEEDED"
+    captured_at = factories.reread(payment).succeeded_at
     fail_late(payment, refund)
     assert postings(payment) == {**REVERSED, "refund.paid": 4_000, "refund.failed": 4_000}
     row = factories.reread(payment)
-    assert (row.status, row.refunded_minor) == ("SUCCEEDED", 0)
+    assert (row.status, row.refunded_minor, row.succeeded_at) == ("SUCCEEDED", 0, captured_at)
     assert books_are_whole(payment)
 
 
