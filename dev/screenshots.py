@@ -53,6 +53,7 @@ OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DEMO_SECONDS = 600
 # Served under /console/ without being pages: files, what pages ask for, and the frames that a mail's page shows.
 NO_PAGES = {"home.static", "home.live", "mail.html", "mail.template_html"}
+NO_PAGES |= {"revenue.figures", "revenue.csv", "accounts.balances", "payables.csv"}
 NO_PAGES |= {"providers.document", "imports.rejected", "imports.mapping", "imports.kept_mapping"}
 COLLEAGUE, GUARDED = "new.colleague@demo.tripdesk.example", "guarded@demo.tripdesk.example"
 _NOTE_VIOLATIONS = """

@@ -23,12 +23,12 @@ from app.accounts.models import User
 from app.audit.actor import SYSTEM, Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
-from app.catalog import checklist, documents
-from app.catalog.models import Availability, Package, Provider, ProviderDocument
+from app.catalog import cancellation_policies, checklist, documents
+from app.catalog.models import Availability, CancellationPolicy, Package, Provider, ProviderDocument
 from app.db import lock, transaction, utcnow
 from app.extensions import db
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import Intent
+from app.payments.stripe_objects import Intent
 from app.reviews import service as reviews
 from app.reviews.models import Review
 from app.states import move
@@ -135,6 +135,14 @@ def package(*, days: int = 30, starting: date | None = None, **values: Any) -> P
             )
         )
     return made
+
+
+def policy(**typed: str) -> CancellationPolicy:
+    """A cancellation policy that gives 80 % until three days before, then 20 %."""
+    code = f"policy-{uuid4().hex[:10]}"
+    tiers = {"days-1": "3", "percent-1": "80", "days-2": "1", "percent-2": "20"}
+    given = {"name": code, "code": code, **({} if "days-1" in typed else tiers), **typed}
+    return cancellation_policies.create(given, by=admin())
 
 
 def tour(**values: Any) -> Package:

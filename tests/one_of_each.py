@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -21,7 +22,7 @@ from app.bookings.models import Booking
 from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
-from app.catalog import checklist, day_changes
+from app.catalog import cancellation_policies, checklist, day_changes
 from app.catalog.day_changes import DayChange
 from app.catalog.import_mapping import ImportMapping
 from app.catalog.models import Provider
@@ -214,6 +215,15 @@ def past_day(owner: Actor | None) -> Asked:
     return Asked({}, {"day": str(reconciled_days.a_day()) if owner else "1999-12-31"})
 
 
+_MONTHS = count()
+
+
+def past_month(owner: Actor | None) -> Asked:
+    # Another one each time: the days of the last are being compared.
+    number = next(_MONTHS)
+    return Asked({}, {"month": f"{2011 + number // 12}-{number % 12 + 1:02}" if owner else "1999-12"})
+
+
 def reconciled_day(owner: Actor | None) -> Asked:
     return Asked({"day_id": reconciled_days.reconciled(reconciled_days.a_day()).id if owner else NOT_THERE})
 
@@ -291,6 +301,41 @@ def edited_person(owner: Actor | None) -> Asked:
 
 def edited_colleague(owner: Actor | None) -> Asked:
     return Asked(colleague(owner).args, {"seen": "0", "name": "Another Name", "reason": "Married"})
+
+
+def policy(owner: Actor | None) -> Asked:
+    return Asked({"policy_id": factories.policy().id if owner else NOT_THERE})
+
+
+def new_policy(owner: Actor | None) -> Asked:
+    code = f"policy-{uuid4().hex[:10]}"
+    return Asked({}, {"name": code, "code": code, "days-1": "3", "percent-1": "80"})
+
+
+def edited_policy(owner: Actor | None) -> Asked:
+    name = f"Policy {uuid4().hex[:10]}"
+    return Asked(policy(owner).args, {"name": name, "days-1": "3", "percent-1": "80", "seen": "1"})
+
+
+def retired_policy(owner: Actor | None) -> Asked:
+    return Asked(policy(owner).args, {"reason": "Made by mistake"})
+
+
+def policy_again(owner: Actor | None) -> Asked:
+    asked = policy(owner)
+    if owner:
+        cancellation_policies.retire(asked.args["policy_id"], by=factories.admin(), reason="Made by mistake")
+    return asked
+
+
+def ledger_account(owner: Actor | None) -> Asked:
+    if owner:
+        factories.paid_booking()
+    return Asked({"code": "provider_payable" if owner else "petty_cash"})
+
+
+def paid_provider(owner: Actor | None) -> Asked:
+    return Asked({"provider_id": factories.paid_booking(by=owner).provider_id if owner else NOT_THERE})
 
 
 def provider(owner: Actor | None) -> Asked:
@@ -619,7 +664,8 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(dispute, inquiry, evidence_of_it, staged_dispute, accepted_dispute),
         *(open_refund, approved_refund, approved_refunds, many_bookings, wanted_refund, refund_limit, paid_stay),
         *(failed_event, replayed, replayed_many),
-        *(past_day, reconciled_day, open_difference, explained_difference),
+        *(policy, new_policy, edited_policy, retired_policy, policy_again, ledger_account, paid_provider),
+        *(past_day, past_month, reconciled_day, open_difference, explained_difference),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),
@@ -629,7 +675,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(bulk_run, running_run, done_run, stopped_run, done_export),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
         *map(on_a_list, (dispute, open_refund, ledger_entry, done_event, audit_entry, sent_mail)),
-        *map(on_a_list, (reconciled_day, failed_event)),
+        *map(on_a_list, (reconciled_day, failed_event, policy)),
         *(catalogue, new_import, chosen_columns, checked_import, kept_columns),
     )
 }

@@ -60,6 +60,15 @@ packages.publish           POST   draft         login  login     403     403    
 packages.unpublish         POST   on_sale       login  login     403     403       403     302     404
 packages.days              GET    days          login  login     403     403       403     200     404
 packages.change_days       POST   changed_days  login  login     403     403       403     302     404
+policies.index             GET    -             login  login     200     200       200     200     -
+policies.show              GET    policy        login  login     200     200       200     200     404
+policies.new               GET    -             login  login     403     403       403     200     -
+policies.new               POST   new_policy    login  login     403     403       403     302     302
+policies.edit              GET    policy        login  login     403     403       403     200     404
+policies.edit              POST   edited_policy login  login     403     403       403     302     404
+policies.retire            POST   retired_policy login login     403     403       403     302     404
+policies.reinstate         POST   policy_again  login  login     403     403       403     302     404
+policies.export            POST   list_of_policy login login     302     302       302     302     302
 providers.index            GET    -             login  login     200     200       200     200     -
 providers.show             GET    provider      login  login     200     200       200     200     404
 providers.edit             GET    provider      login  login     403     403       403     200     404
@@ -118,12 +127,21 @@ refunds.request_refund     POST   wanted_refund login  login     302     403    
 refunds.export             POST   list_of_open_refund login login 302    403       302     302     302
 ledger.index               GET    -             login  login     403     403       200     200     -
 ledger.show                GET    ledger_entry  login  login     403     403       200     200     404
+accounts.index             GET    -             login  login     403     403       200     200     -
+accounts.balances          GET    -             login  login     403     403       200     200     -
+accounts.show              GET    ledger_account login login     403     403       200     200     404
+accounts.export            POST   ledger_account login login     403     403       302     302     404
+payables.index             GET    -             login  login     403     403       200     200     -
+payables.csv               GET    -             login  login     403     403       200     200     -
+payables.show              GET    paid_provider login  login     403     403       200     200     404
+payables.export            POST   paid_provider login  login     403     403       302     302     404
 revenue.index              GET    -             login  login     403     403       200     200     -
 revenue.figures            GET    -             login  login     403     403       200     200     -
 revenue.csv                GET    drawn         login  login     403     403       200     200     404
 ledger.check               POST   -             login  login     403     403       302     302     -
 reconciliation.index       GET    -             login  login     403     403       200     200     -
 reconciliation.reconcile   POST   past_day      login  login     403     403       302     302     422
+reconciliation.reconcile_month POST past_month login login    403     403       302     302     422
 reconciliation.show        GET    reconciled_day login login     403     403       200     200     404
 reconciliation.again       POST   reconciled_day login login     403     403       302     302     404
 reconciliation.difference  GET    open_difference login login    403     403       200     200     404
@@ -428,11 +446,15 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
 # Its button stands below the preview of what it would do.
 PREVIEWED = {"packages.change_days", "refunds.request_refund"}
+# Its button stands on the list that is narrowed to a month.
+OF_A_MONTH = {"reconciliation.reconcile_month"}
 # Its button stands on every list.
 ON_LISTS = {"saved_views.save"}
 # Drawn by how far somebody's own password and second factor are, which their own tests follow.
 BY_STATE = {"account.change_password", "account.turn_off_two_factor", "two_factor.begin", "two_factor.confirm"}
-WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | ON_LISTS | BY_STATE]
+WRITES = [
+    row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | OF_A_MONTH | ON_LISTS | BY_STATE
+]
 
 
 @pytest.mark.parametrize("role", CALLERS[2:])

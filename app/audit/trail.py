@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import and_, or_, select
 
+from app.audit.action_names import action_in_words
 from app.audit.models import AuditEntry
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
@@ -74,11 +75,6 @@ def moments(
             tone=tone,
             fields=_news(entry, currency) if entry.before is not None else (),
         )
-
-
-def action_in_words(action: str) -> str:
-    """An action that has no title: `booking.cancel` is "Booking cancel"."""
-    return action.replace(".", " ").replace("_", " ").capitalize()
 
 
 def changes(entry: AuditEntry) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Select, Text, any_, case, cast, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from app.accounts.models import ROLES, StaffRole, User
+from app.audit.action_names import ACTIONS
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
@@ -453,7 +454,8 @@ EXPORTS = {
             _ADMIN,
             AuditEntry,
             (
-                Field("action", "Action", AuditEntry.action),
+                Field("action", "Action", _in_words(AuditEntry.action, ACTIONS)),
+                Field("code", "Code", AuditEntry.action),
                 Field("object", "To", AuditEntry.object_type + " " + cast(AuditEntry.object_id, Text)),
                 Field("actor", "By", AuditEntry.actor_label),
                 Field("reason", "Reason", AuditEntry.reason),

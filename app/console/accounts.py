@@ -116,7 +116,7 @@ class AccountsView(Page):
                 columns=COLUMNS,
                 rows=_lines(asked.account, page.all),
                 pager=_pager(page, asked),
-                export_href=f"export?{asked.query()}" if page.all else None,
+                exported=asked.sent() if page.all else None,
             )
         )
 
@@ -158,10 +158,12 @@ class Asked:
 
     def query(self, **other: Any) -> str:
         """The address of the same statement, with something else asked for."""
-        mine: dict[str, Any] = {"from": self.first, "to": self.last}
-        if len(self.currencies) > 1:
-            mine |= {"currency": self.account.currency}
-        return urlencode({**mine, **other})
+        return urlencode({**self.sent(), **other})
+
+    def sent(self) -> dict[str, Any]:
+        """What is asked for, by name."""
+        currency = {"currency": self.account.currency} if len(self.currencies) > 1 else {}
+        return {"from": self.first, "to": self.last, **currency}
 
 
 def _asked(code: str) -> Asked:
@@ -173,14 +175,14 @@ def _asked(code: str) -> Asked:
     if first > last:
         raise Invalid.field("from", "The statement begins after it ends.")
     currencies = accounts.currencies_of(code) or ["USD"]
-    currency = request.args.get("currency", "").upper() or ("USD" if "USD" in currencies else currencies[0])
+    currency = request.values.get("currency", "").upper() or ("USD" if "USD" in currencies else currencies[0])
     if currency not in currencies:
         raise Invalid.field("currency", "This account has nothing in that currency.")
     return Asked(Account(row.code, row.name, row.kind, currency), first, last, currencies)
 
 
 def _day(name: str, usual: date) -> date:
-    typed = request.args.get(name, "").strip()
+    typed = request.values.get(name, "").strip()
     try:
         found = date.fromisoformat(typed) if typed else usual
     except ValueError:

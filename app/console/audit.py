@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, and_, false, func, or_, select
 
 from app.accounts.models import User
 from app.audit import trail
+from app.audit.action_names import action_in_words
 from app.audit.actor import STRIPE, SYSTEM
 from app.audit.models import AuditEntry, AuditSeal
 from app.console import finding
@@ -96,6 +97,7 @@ class AuditView(RecordView):
     template = "console/audit/list.html"
     columns = (
         Column("action", "Action", "link"),
+        Column("code", "Code", "mono", is_usual=False),
         Column("object", "To"),
         Column("actor", "By"),
         Column("reason", "Reason"),
@@ -116,7 +118,8 @@ class AuditView(RecordView):
     def cells(self, row: AuditEntry) -> dict[str, Any]:
         """One entry's line."""
         return {
-            "action": row.action,
+            "action": action_in_words(row.action),
+            "code": row.action,
             "object": object_in_words(row),
             "actor": row.actor_label,
             "reason": row.reason,
@@ -154,7 +157,7 @@ class AuditView(RecordView):
         ).all()
         return self.render_record(
             Record(
-                title=entry.action,
+                title=action_in_words(entry.action),
                 lead=entry.reason,
                 sub=(
                     Phrase("by", entry.actor_label),
@@ -195,6 +198,7 @@ def _where(entry: AuditEntry) -> Group:
     return Group(
         "What",
         (
+            Fact("Action", entry.action, "mono", href=f"../?action={entry.action}"),
             Fact("Table", entry.object_type, "mono"),
             Fact("Row", entry.object_id, "mono", href=page_of(entry)),
             Fact("Its history", "All entries about it", href=history),

@@ -11,6 +11,7 @@ from flask import request
 from sqlalchemy import select
 
 from app.audit import trail
+from app.audit.action_names import action_in_words
 from app.audit.models import AuditEntry
 from app.console.formatting import status_label
 from app.console.record import Record
@@ -67,7 +68,7 @@ def _place(name: str) -> int | None:
 
 
 def _told(entry: AuditEntry, record: Record, may_open: Collection[str]) -> dict[str, Any]:
-    title, _, tone = record.titles.get(entry.action, (trail.action_in_words(entry.action), "audit", None))
+    title, _, tone = record.titles.get(entry.action, (action_in_words(entry.action), "audit", None))
     people, path = _PEOPLE.get(entry.actor_kind, ("", ""))
     sees_audit = "audit" in may_open
     is_of_a_request = entry.request_id != OUTSIDE_A_REQUEST

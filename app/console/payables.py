@@ -123,7 +123,7 @@ class PayablesView(Page):
                     _way("Newer", "prev", page.back and _address(state=state, after=page.back)),
                     _way("Older", "next", page.on and _address(state=state, before=page.on)),
                 ],
-                export_href=f"export?{urlencode({'state': state})}" if page.all else None,
+                exported={"state": state} if page.all else None,
             )
         )
 
@@ -159,7 +159,7 @@ def payable_groups(provider_id: int) -> list[Group]:
 
 
 def _state() -> str:
-    state = request.args.get("state", "")
+    state = request.values.get("state", "")
     if state and state not in STATES:
         raise Invalid.field("state", f"Show {', '.join(STATES)}, or all.")
     return state

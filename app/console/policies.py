@@ -53,13 +53,12 @@ class PoliciesView(RecordView):
         Column("name", "Policy", "link"),
         Column("status", "State", "chip"),
         Column("gives", "A guest gets back"),
-        Column("code", "Code", "mono"),
+        Column("code", "Code", "mono", sort=Sort(CancellationPolicy.code)),
         Column("packages", "Packages", "number", "right"),
         Column("updated_at", "Changed", "time", "right"),
-        Column("created_at", "Made", "time", "right", sort=Sort(CancellationPolicy.created_at, follows_id=True)),
+        Column("created_at", "Made", "time", "right"),
     )
     filters = (Filter("status", "State", {status: status_label(status) for status in CancellationPolicy.MOVES}),)
-    commands = (("New cancellation policy", "/console/policies/new", "terms refund tiers"),)
 
     def lines(self, rows: Sequence[CancellationPolicy]) -> list[dict[str, Any]]:
         """One page's policies, with how many packages have each."""

@@ -11,6 +11,7 @@ from sqlalchemy.orm import defer
 from werkzeug.wrappers import Response
 
 from app.audit import trail
+from app.audit.action_names import action_in_words
 from app.audit.models import AuditEntry
 from app.bookings import story
 from app.console import session
@@ -167,7 +168,7 @@ def changed_by(event: WebhookEvent) -> list[dict[str, Any]]:
     return [
         line(
             page_of(entry),
-            what=story.TITLES[entry.action][0] if entry.action in story.TITLES else trail.action_in_words(entry.action),
+            what=story.TITLES[entry.action][0] if entry.action in story.TITLES else action_in_words(entry.action),
             about=object_in_words(entry),
             at=entry.at,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, or_, select
 
 from app.audit import service as audit
-from app.audit.actor import STRIPE
+from app.audit.actor import STRIPE, Actor
 from app.db import require_transaction
 from app.errors import Conflict
 from app.extensions import db
@@ -52,10 +52,15 @@ def book(payment: Payment, movements: Movements, *, stripe_dispute_id: str, is_l
         ledger.reverse_losses(payment.id)
         for dispute_id, minor in (borne | {stripe_dispute_id: rest}).items():
             _bear(payment, dispute_id, minor)
+    follow(payment, by=STRIPE)
+
+
+def follow(payment: Payment, *, by: Actor) -> None:
+    """Have `disputed_minor` be what all disputes of a locked payment have taken and not given back, as posted."""
     disputed_minor = min(_withdrawn(payment), payment.amount_minor)
     if payment.disputed_minor != disputed_minor:
         payment.disputed_minor = disputed_minor
-        audit.record(STRIPE, "payment.disputed", payment)
+        audit.record(by, "payment.disputed", payment)
 
 
 def _refuse_more(payment: Payment, amounts: dict[str, int], stripe_dispute_id: str) -> None:
@@ -63,14 +68,7 @@ def _refuse_more(payment: Payment, amounts: dict[str, int], stripe_dispute_id: s
 
     https://docs.stripe.com/api/disputes/object#dispute_object-balance_transactions
     """
-    posted = dict.fromkeys(amounts, 0)
-    for kind, minor in db.session.execute(
-        select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == stripe_dispute_id)
-    ):
-        # With what a reconciliation corrected.
-        moved = kind.removesuffix(".more").removesuffix(".less")
-        if moved in posted:
-            posted[moved] += -minor if kind.endswith(".less") else minor
+    posted = dict.fromkeys(amounts, 0) | ledger.posted_of(stripe_dispute_id)
     for kind, minor in amounts.items():
         if posted[kind] != minor:
             raise Conflict(

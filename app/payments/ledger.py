@@ -41,7 +41,7 @@ _LOSSES = {
     "dispute.lost.excess": (DISPUTE_LOSSES, DISPUTES_HELD),
 }
 
-# Entry kind: (debited account, credited account).
+# Entry kind: (debited account, credited account). What people read instead of the codes is in `ledger_names`.
 POSTINGS = {
     "capture.provider_share": (STRIPE_BALANCE, PROVIDER_PAYABLE),
     "capture.commission": (STRIPE_BALANCE, COMMISSION_REVENUE),
@@ -88,6 +88,16 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
 def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
     """What makes the books agree with what Stripe did with an object, by kind in minor units."""
     _post(payment, amounts, source_id=source_id)
+
+
+def posted_of(source_id: str) -> dict[str, int]:
+    """What the entries of an object at Stripe come to, by kind in minor units, each with its corrections."""
+    posted: dict[str, int] = {}
+    entries = select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == source_id)
+    for kind, amount in db.session.execute(entries):
+        of = kind.removesuffix(".more").removesuffix(".less")
+        posted[of] = posted.get(of, 0) + (-amount if kind.endswith(".less") else amount)
+    return posted
 
 
 def refund_lines(*, provider_minor: int, commission_minor: int, goodwill_minor: int) -> dict[str, int]:

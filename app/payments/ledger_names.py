@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from app.payments.ledger import POSTINGS
+
 # As the table of accounts has them.
 ACCOUNTS = {
     "stripe_balance": "Stripe balance",
@@ -12,11 +14,9 @@ ACCOUNTS = {
     "goodwill": "Goodwill",
     "disputes_held": "Disputes held",
     "dispute_losses": "Dispute losses",
-    "suspense": "Suspense",
 }
 
-# Every kind of POSTINGS in `ledger`.
-KINDS = {
+_NAMES = {
     "capture.provider_share": "Payment, provider's share",
     "capture.commission": "Payment, our commission",
     "capture.owed_back": "Payment that came too late, owed back",
@@ -24,30 +24,27 @@ KINDS = {
     "refund.provider_share": "Refund, provider's share",
     "refund.commission": "Refund, our commission",
     "refund.goodwill": "Refund, our goodwill",
-    "refund.provider_share.reversed": "Refund failed, provider's share taken back",
-    "refund.commission.reversed": "Refund failed, our commission taken back",
-    "refund.goodwill.reversed": "Refund failed, our goodwill taken back",
     "refund.paid": "Refund paid",
     "refund.failed": "Refund came back from the bank",
     "dispute.withdrawn": "Dispute, taken by the bank",
     "dispute.fee": "Dispute fee",
-    "dispute.reinstated": "Dispute won, given back",
+    "dispute.reinstated": "Dispute, given back",
     "dispute.fee_returned": "Dispute fee given back",
     "dispute.lost.provider_share": "Dispute lost, provider's share",
     "dispute.lost.commission": "Dispute lost, our commission",
     "dispute.lost.owed_back": "Dispute lost, was owed back",
-    "dispute.lost.excess": "Dispute lost, refunded before",
-    "dispute.lost.provider_share.reversed": "Dispute lost, provider's share taken back",
-    "dispute.lost.commission.reversed": "Dispute lost, our commission taken back",
-    "dispute.lost.owed_back.reversed": "Dispute lost, was owed back, taken back",
-    "dispute.lost.excess.reversed": "Dispute lost, refunded before, taken back",
-    "correction.received": "Correction, received at Stripe",
-    "correction.paid_out": "Correction, paid out at Stripe",
-    "correction.fee": "Correction of Stripe's fee",
-    "correction.fee_returned": "Correction, Stripe's fee given back",
+    "dispute.lost.excess": "Dispute lost, refunded as well",
 }
+# What is posted about another posting.
+_ABOUT = {"reversed": "taken back", "more": "corrected, more", "less": "corrected, less"}
 
 
 def kind_in_words(kind: str) -> str:
-    """What a posting is called; one that is not known yet by its code."""
-    return KINDS.get(kind, kind.replace(".", " ").replace("_", " ").capitalize())
+    """What a posting is called; one that has no name yet by its code."""
+    plain, _, about = kind.rpartition(".")
+    if plain in _NAMES and about in _ABOUT:
+        return f"{_NAMES[plain]}: {_ABOUT[about]}"
+    return _NAMES.get(kind) or kind.replace(".", " ").replace("_", " ").capitalize()
+
+
+KINDS = {kind: kind_in_words(kind) for kind in POSTINGS}

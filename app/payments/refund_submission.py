@@ -15,7 +15,8 @@ from app.logs import request_id
 from app.payments import disputed, holds, ledger, refundable, stripe_gateway
 from app.payments.models import Payment, Refund
 from app.payments.refunds import new_key
-from app.payments.stripe_gateway import KeptFailure, StripeRefund
+from app.payments.stripe_gateway import KeptFailure
+from app.payments.stripe_objects import StripeRefund
 from app.states import may_move, move
 
 _PENDING_CHECK = timedelta(hours=6)

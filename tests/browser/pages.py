@@ -15,7 +15,7 @@ from tests.test_role_matrix import OBJECTS, ROWS, Asked, Row
 
 # Served by GET without being a page: files, what pages ask for, and the frames that a mail's page shows.
 NO_PAGES = {"home.static", "home.live", "mail.html", "mail.template_html"}
-NO_PAGES |= {"revenue.figures", "revenue.csv"}
+NO_PAGES |= {"revenue.figures", "revenue.csv", "accounts.balances", "payables.csv"}
 NO_PAGES |= {"providers.document", "imports.rejected", "imports.mapping", "imports.kept_mapping"}
 # Opened by who has given their password and not yet their code; the tests sign in that far by hand.
 BETWEEN = {"sessions.code"}

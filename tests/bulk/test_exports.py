@@ -31,6 +31,7 @@ from tests import factories, queued
 from tests.bulk.runs import Waiting, asked, moderator, reread
 from tests.disputes.disputing import disputed
 from tests.payments.refunding import ask, payment_of
+from tests.reports import days as reconciled_days
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +144,7 @@ def test_every_column_of_every_export_can_be_read(app: Flask) -> None:
     ask(payment_of(paid), 100)
     disputed(payment_of(factories.paid_booking()))
     factories.review()
+    reconciled_days.reconciled(reconciled_days.a_day())
     with transaction():
         db.session.execute(
             text(

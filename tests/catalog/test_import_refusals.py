@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from app.catalog import cancellation_policies
+from tests import factories
 from tests.catalog.listings import MAPPING, Listings, counts
 
 # --- What is rejected ------------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ def test_the_other_fields_are_checked_too(listings: Listings, field: str, value:
     status, lines, _stderr = listings.run()
     assert status == 3
     assert lines[0].startswith("line 2, column text: ")
-    assert lines[0].endswith(reason)
+    assert reason in lines[0]
 
 
 def test_everything_wrong_with_a_row_is_said_on_its_one_line(listings: Listings) -> None:
@@ -209,3 +211,22 @@ def _refused(listings: Listings, said: str, *options: str) -> None:
     assert said in stderr
     assert stderr.count("\n") == 1
     assert listings.packages() == {}
+
+
+def test_a_policy_is_taken_by_its_code_while_it_can_be_chosen(listings: Listings) -> None:
+    ours = factories.policy()
+    without = "\n".join(line for line in MAPPING.splitlines() if not line.startswith("description"))
+    listings.mapping.write_text(without.replace("[columns]", '[columns]\ncancellation_policy = "text"'))
+    listings.write(listings.row("ours", text=f" {ours.code.upper()} "), listings.row("usual", text=""))
+    assert listings.run_well() == counts(created=2)
+    found = listings.packages()
+    assert {name: package.cancellation_policy for name, package in found.items()} == {
+        "ours": ours.code,
+        "usual": "moderate",
+    }
+    cancellation_policies.retire(ours.id, by=factories.admin(), reason="Made by mistake")
+    listings.write(listings.row("late", text=ours.code))
+    status, lines, _stderr = listings.run()
+    assert status == 3
+    assert lines[0].startswith(f'line 2, column text: "{ours.code}" is none of flexible, moderate, strict')
+    assert "late" not in listings.packages()

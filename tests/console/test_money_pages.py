@@ -66,7 +66,7 @@ def test_a_payments_page_has_its_money_its_postings_its_story_and_its_booking(ap
     booking = factories.paid_booking()
     payment = payment_of(booking)
     page = shown(signed_in(app, "finance"), f"/console/payments/{payment.id}/")
-    for words in ("$200.00", "$30.00", "$170.00", "$6.10", "capture.provider_share", "Payment captured"):
+    for words in ("$200.00", "$30.00", "$170.00", "$6.10", "Payment, provider's share", "Payment captured"):
         assert words in page, words
     assert f'href="/console/bookings/{booking.id}/"' in page
     assert str(payment.stripe_charge_id) in page
@@ -114,7 +114,7 @@ def test_an_entry_shows_what_was_posted_with_it_and_that_it_balances(app: Flask)
     entry = db.session.scalars(select(LedgerEntry).where(LedgerEntry.payment_id == payment.id)).first()
     assert entry is not None
     page = shown(signed_in(app, "finance"), f"/console/ledger/{entry.id}/")
-    for kind in ("capture.provider_share", "capture.commission", "capture.stripe_fee"):
+    for kind in ("Payment, provider's share", "Payment, our commission", "Stripe's fee of a payment"):
         assert kind in page
     assert "Balanced" in page
     assert page.count("$206.10") == 2

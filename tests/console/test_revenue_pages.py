@@ -67,13 +67,14 @@ def test_a_days_bar_the_table_the_csv_and_the_ledger_say_the_same(app: Flask) ->
     (href,) = drawn["gross"]["data"][0]["customdata"]
     entries = shown(browser, href)
     assert "2 entries" in entries
-    assert "capture.provider_share" in entries and "capture.stripe_fee" not in entries.split("data-list")[1]
+    shown_entries = entries.split("data-list")[1]
+    assert "Payment, provider's share" in shown_entries and "Stripe's fee of a payment" not in shown_entries
     assert booking.reference in entries
 
     (href,) = drawn["commission"]["data"][0]["customdata"]
     entries = shown(browser, href)
     assert "1 entry" in entries
-    assert "capture.commission" in entries.split("data-list")[1]
+    assert "Payment, our commission" in entries.split("data-list")[1]
 
 
 @pytest.mark.parametrize("dimension", ["type", "place"])

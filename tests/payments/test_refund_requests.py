@@ -14,7 +14,7 @@ from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from app.payments import refund_submission, refundable, refunds
 from app.payments.models import Payment
-from app.payments.stripe_gateway import StripeRefund
+from app.payments.stripe_objects import StripeRefund
 from tests import factories, queued
 from tests.payments.refunding import (
     actions,

@@ -32,6 +32,11 @@ _A_DISPUTE = (
 )
 
 FAULTS = {
+    "What is owed to providers": (
+        "UPDATE provider_sums SET payable_minor = payable_minor + 1",
+        "UPDATE provider_sums SET earned_minor = earned_minor - 1",
+        "DELETE FROM provider_sums",
+    ),
     "What a dispute has moved is posted": (
         _A_DISPUTE.format(column="withdrawn_minor", value=1),
         _A_DISPUTE.format(column="reinstated_minor", value=1),
