@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.db import lock, transaction, utcnow
-from app.errors import Conflict
+from app.errors import Conflict, Unavailable
 from app.extensions import db
 from app.payments import inbox, refund_submission, refundable, refunds, stripe_gateway
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from app.payments.stripe_gateway import KeptFailure
 from app.queue import MAX_ATTEMPTS
 from tests import factories, queued
 from tests.conftest import wait_for
@@ -91,11 +93,24 @@ def test_a_refund_that_fails_late_takes_back_payment_and_shares(app: Flask) -> N
     refund = ask(payment, 4_000)
     assert queued.work_off() == []
     assert factories.reread(refund).status == "SUCCEEDED"
+    captured_at = factories.reread(payment).succeeded_at
     fail_late(payment, refund)
     assert postings(payment) == {**REVERSED, "refund.paid": 4_000, "refund.failed": 4_000}
     row = factories.reread(payment)
-    assert (row.status, row.refunded_minor) == ("SUCCEEDED", 0)
+    assert (row.status, row.refunded_minor, row.succeeded_at) == ("SUCCEEDED", 0, captured_at)
     assert books_are_whole(payment)
+
+
+def test_one_that_was_cancelled_at_stripe_has_failed(app: Flask, switches: Callable[..., None]) -> None:
+    payment = paid()
+    switches(refunds={"course": "stays_pending"})
+    refund = ask(payment, 4_000)
+    assert queued.work_off() == []
+    pending = stripe_gateway.retrieve_refund(at_stripe(payment)[0]["id"])
+    refund_submission.told(replace(pending, status="canceled", came_back=True))
+    row = factories.reread(refund)
+    assert (row.status, row.failure_reason, row.due_at) == ("FAILED", "canceled", None)
+    assert postings(payment) == {**REVERSED, "refund.paid": 4_000, "refund.failed": 4_000}
 
 
 def test_told_again_of_a_failure_nothing_more_is_reversed(app: Flask) -> None:
@@ -158,6 +173,25 @@ def test_one_that_got_no_answer_in_all_its_tries_is_looked_up_before_it_is_asked
     row = factories.reread(refund)
     assert (row.status, row.submission, len(at_stripe(payment))) == ("SUCCEEDED", 1, 1)
     assert books_are_whole(payment)
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(KeptFailure("Stripe had an error"), False), (Unavailable("No"), True)])
+def test_after_an_error_that_stripe_keeps_for_a_key_the_next_try_has_another(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, error: Unavailable, is_kept: bool
+) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    key = factories.reread(refund).idempotency_key
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patched, pytest.raises(Unavailable):
+        patched.setattr(stripe_gateway, "create_refund", fail)
+        refund_submission.submit(refund.id)
+    assert (factories.reread(refund).idempotency_key == key) is is_kept
+    refund_submission.submit(refund.id)
+    assert (factories.reread(refund).status, len(at_stripe(payment))) == ("SUCCEEDED", 1)
 
 
 def test_what_is_not_due_is_not_asked_for(app: Flask) -> None:
@@ -270,10 +304,11 @@ def test_what_waits_here_gives_way_to_what_was_made_in_the_dashboard_the_newest_
     assert actions(older)[-1] == "refund.give_way"
 
 
-def test_one_made_in_the_dashboard_waits_for_ours_that_is_at_stripe_already(app: Flask) -> None:
+@pytest.mark.parametrize("kind", ["standard", "goodwill"])
+def test_one_made_in_the_dashboard_waits_for_ours_that_is_at_stripe_already(app: Flask, kind: str) -> None:
     payment = paid()
     made = take_at_stripe(payment, 7_000)
-    refund = ask(payment, 4_000)
+    refund = ask(payment, 4_000, kind=kind)
     row = factories.reread(refund)
     db.session.execute(Refund.__table__.update().where(Refund.id == row.id).values(due_at=None, leased_until=None))
     db.session.commit()

@@ -238,6 +238,27 @@ def test_an_inquiry_can_be_closed_by_the_bank_and_by_any_evidence_that_decides(s
     assert balance(server) == 2 * (10_000 - 320)
 
 
+def test_a_bank_may_let_go_of_what_was_refunded_or_think_better_of_all_of_it(start: Start) -> None:
+    server = start()
+    charge = server.paid(10_000).latest_charge
+    nothing_refunded = opened(server, charge, reason="fraudulent")
+    assert decided(server, nothing_refunded.id, "partially_won")[0] == 400
+    assert decided(server, nothing_refunded.id, "lost")[1]["status"] == "lost"
+    assert decided(server, nothing_refunded.id, "lost")[0] == 400
+    assert decided(server, nothing_refunded.id, "won")[1]["status"] == "won"
+    assert decided(server, nothing_refunded.id, "won")[0] == 400
+    assert moved(server, nothing_refunded.id) == [(-10_000, 1500, "dispute"), (10_000, 0, "dispute_reversal")]
+
+    charge = server.paid(10_000).latest_charge
+    server.client().v1.refunds.create({"charge": charge, "amount": 3_000})
+    part = opened(server, charge, reason="fraudulent", amount=10_000)
+    assert decided(server, part.id, "partially_won")[1]["status"] == "lost"
+    assert moved(server, part.id) == [(-10_000, 1500, "dispute"), (3_000, 0, "dispute_reversal")]
+    # Two balance transactions at most.
+    assert decided(server, part.id, "won")[0] == 400
+    assert server.event_types()[-2:] == ["charge.dispute.closed", "charge.dispute.funds_reinstated"]
+
+
 def test_a_chargeback_that_nobody_answers_in_time_is_lost(start: Start) -> None:
     server = start()
     server.switch(timing={"settle": 600})
