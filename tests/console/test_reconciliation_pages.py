@@ -35,12 +35,12 @@ def test_a_day_is_asked_for_compared_and_shown_as_a_record(browser: Browser) -> 
     paid(day).told()
     answer = browser.post("/console/reconciliation/reconcile", {"day": str(day)})
     assert answer.status_code == 302
-    assert "data-watch" in text_of(browser.get(answer.location))
+    assert 'data-watch="' in text_of(browser.get(answer.location))
     assert queued.work_off() == []
     page = text_of(browser.get(answer.location))
     assert "Stripe and the ledger agree on 1 movement." in page
     assert "Reconciled" in page
-    assert "data-watch" not in page
+    assert 'data-watch="' not in page
 
 
 def test_a_difference_leads_to_its_booking_is_proposed_to_be_fixed_and_fixed(browser: Browser) -> None:
