@@ -253,11 +253,11 @@ def _dealt_with(counts: Mapping[str, int]) -> str:
 
 
 def _who(row: Reconciliation) -> str:
-    return row.asked_by.name if row.asked_by else "Tripdesk, at night"
+    return row.asked_by.name if row.asked_by else "Tripdesk"
 
 
 def _sub(row: Reconciliation) -> tuple[Phrase, ...]:
-    asked = Phrase("asked for by", row.asked_by.name) if row.asked_by else Phrase("done at night")
+    asked = Phrase("asked for by", row.asked_by.name) if row.asked_by else Phrase("begun by", "Tripdesk")
     return (asked, Phrase(at=row.begun_at), *([Phrase("compared", at=row.compared_at)] if row.compared_at else []))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
@@ -27,6 +28,10 @@ from app.reports.models import Difference, Reconciliation
 from tests import factories
 from tests.conftest import wait_for
 
+# A statement and its values, as the fixture `tamper` takes them.
+Tamper = Callable[..., None]
+# What somebody does to an entry: minor units more, its source and kind.
+WRONG = "UPDATE ledger_entries SET amount_minor = amount_minor + %s WHERE source_id = %s AND kind = %s"
 _days = count()
 
 

@@ -147,6 +147,24 @@ def test_a_period_is_its_whole_months_and_the_days_beside_them() -> None:
     assert Period(date(2026, 2, 2), date(2026, 2, 28)).in_months()[0] == []
 
 
+def test_a_correction_of_a_payment_adds_to_it_and_is_not_another_one(empty_app: Flask) -> None:
+    booking = factories.paid_booking()
+    before = of_provider(booking)
+    with tampering(empty_app) as cursor:
+        cursor.execute(
+            "INSERT INTO ledger_entries (posted_at, kind, debit_account, credit_account, amount_minor, currency,"
+            " source_id, payment_id, booking_id, provider_id)"
+            " SELECT posted_at - interval '2 days', 'capture.commission.more', debit_account, credit_account, 70,"
+            " currency, source_id, payment_id, booking_id, provider_id"
+            " FROM ledger_entries WHERE kind = 'capture.commission'"
+        )
+    period = Period(TODAY.last - timedelta(days=9), TODAY.last)
+    scope = Scope("provider", str(booking.provider_id))
+    after = queries.total(queries.takings(period, "USD", scope).values())
+    assert (after.gross_minor, after.commission_minor) == (before.gross_minor + 70, before.commission_minor + 70)
+    assert after.captures == before.captures == 1
+
+
 @pytest.mark.parametrize("is_added_up", [True, False])
 def test_months_are_read_as_their_days_come_to(empty_app: Flask, is_added_up: bool) -> None:
     booking = factories.paid_booking()
