@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Lock, Timer
@@ -14,10 +15,12 @@ import redis
 from flask import Flask, current_app
 from rq import Queue
 from rq.serializers import JSONSerializer
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import after_commit, lock, transaction, utcnow
+from app.errors import TripdeskError, Unavailable
 from app.extensions import Model, db
 from app.logs import request_id
 
@@ -215,6 +218,28 @@ def sweep(model: type[Outbox]) -> int:
         if found:
             _send_jobs(model, found)
     return len(found)
+
+
+class GaveWay(Exception):
+    """Somebody stopped this work, or another job goes on with it: nothing of what was just done may be kept."""
+
+
+@contextmanager
+def one_turn(row_id: int, *, give_up: Callable[[int, str], None]) -> Iterator[None]:
+    """Some of a row's long work. What may be tried again is the job's business; whatever else is in its way ends the
+    work, which `give_up` is told of the row, with the reason.
+    """
+    try:
+        yield
+    except GaveWay:
+        return
+    except (Unavailable, BaseTimeoutException):
+        raise
+    except TripdeskError as refusal:
+        give_up(row_id, refusal.detail)
+    except Exception:
+        log.exception("work failed", extra={"row": row_id})
+        give_up(row_id, "Something unexpected went wrong; it is in the log.")
 
 
 def note_failure(

@@ -26,13 +26,13 @@ from app.reports import figures, queries
 from app.reports import service as reports
 from app.reports.figures import Bar, Unit
 from app.reports.periods import Period
-from app.reports.revenue_days import COUNTED_AS, REVENUE_DAYS
+from app.reports.revenue_days import COUNTED_AS, REVENUE_DAYS, REVENUE_MONTHS
 from bench.cases import Case, Side
 from bench.load import Run
 from bench.market import Services, services
 from dev.postgres import SUPERUSER
 
-NAMES = ("revenue", "sums", "figure")
+NAMES = ("revenue", "sums", "providers", "figure")
 CAPTURES = 660_000  # of three entries each; every hundredth is refunded in two more
 PROVIDERS, PACKAGES = 1_300, 13_000
 _DAYS = 730
@@ -92,6 +92,7 @@ _SUMS = (
     f"SELECT key, day >= %(since)s AS is_now, {_AMOUNTS} FROM revenue_days WHERE dimension = 'type'"  # nosec B608 - our own names
     " AND currency = 'USD' AND day BETWEEN %(first)s AND %(last)s GROUP BY 1, 2",
 )
+_BY_PROVIDER = _SUMS[2].replace("'type'", "'provider'")
 
 
 @contextmanager
@@ -113,6 +114,13 @@ def cases() -> Iterator[list[Case]]:
                 "revenue", "GROUP BY over the ledger", 100, _timed(lambda: _plain(year)), _timed(lambda: _ours(year)), 5
             ),
             Case("sums", "reading the sums by day", 0.5, _timed(lambda: _sums(year)), _timed(lambda: _ours(year))),
+            Case(
+                "providers",
+                "adding up the days of each",
+                3,
+                _timed(lambda: read(_BY_PROVIDER, _asked(year))),
+                _timed(lambda: queries.takings_by("provider", year, "USD")),
+            ),
             Case(
                 "figure",
                 "plotly.py",
@@ -145,10 +153,13 @@ def _ours(year: Period) -> Any:
     return queries.takings(both, currency), queries.takings_by("type", year, currency)
 
 
+def _asked(year: Period) -> dict[str, Any]:
+    return {"since": year.first, "first": year.before.first, "last": year.last}
+
+
 def _sums(year: Period) -> None:
-    asked = {"since": year.first, "first": year.before.first, "last": year.last}
     for statement in _SUMS:
-        read(statement, asked)
+        read(statement, _asked(year))
 
 
 def _plain(year: Period) -> list[list[Any]]:
@@ -167,9 +178,15 @@ def _check(year: Period) -> None:
     for kind, is_now, gross, *_ in plain_types:
         if by_type[kind][not is_now].gross_minor != gross:
             raise RuntimeError(f"the sums of {kind} are not what its entries come to")
+    by_provider = queries.takings_by("provider", year, "USD")
+    for row in read(_BY_PROVIDER, _asked(year)):
+        if by_provider[row.key][not row.is_now] != tuple(row[2:]):
+            raise RuntimeError(f"the months of provider {row.key} are not what their days come to")
     with transaction():
         db.session.execute(text("SET LOCAL statement_timeout = 0"))
-        wrong = db.session.scalars(text(REVENUE_DAYS.contradictions)).all()
+        wrong = [
+            line for sums in (REVENUE_DAYS, REVENUE_MONTHS) for line in db.session.scalars(text(sums.contradictions))
+        ]
         entries = db.session.scalar(text("SELECT count(*) FROM ledger_entries"))
     if wrong:
         raise RuntimeError("\n".join(wrong[:20]))

@@ -11,7 +11,7 @@ from app.disputes import chargebacks
 from app.errors import TripdeskError
 from app.payments import inbox, refund_submission, stripe_gateway
 from app.payments.models import WebhookEvent
-from app.payments.stripe_gateway import StripeDispute
+from app.payments.stripe_objects import StripeDispute
 from jobs import due, job
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from app.catalog.models import Availability, CancellationPolicy, Package, Provid
 from app.db import lock, transaction, utcnow
 from app.extensions import db
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import Intent
+from app.payments.stripe_objects import Intent
 from app.reviews import service as reviews
 from app.reviews.models import Review
 from app.states import move

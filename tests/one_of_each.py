@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import count
 from typing import Any
 from unittest.mock import patch
 from uuid import uuid4
@@ -212,6 +213,15 @@ def replayed_many(owner: Actor | None) -> Asked:
 
 def past_day(owner: Actor | None) -> Asked:
     return Asked({}, {"day": str(reconciled_days.a_day()) if owner else "1999-12-31"})
+
+
+_MONTHS = count()
+
+
+def past_month(owner: Actor | None) -> Asked:
+    # Another one each time: the days of the last are being compared.
+    number = next(_MONTHS)
+    return Asked({}, {"month": f"{2011 + number // 12}-{number % 12 + 1:02}" if owner else "1999-12"})
 
 
 def reconciled_day(owner: Actor | None) -> Asked:
@@ -655,7 +665,7 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(open_refund, approved_refund, approved_refunds, many_bookings, wanted_refund, refund_limit, paid_stay),
         *(failed_event, replayed, replayed_many),
         *(policy, new_policy, edited_policy, retired_policy, policy_again, ledger_account, paid_provider),
-        *(past_day, reconciled_day, open_difference, explained_difference),
+        *(past_day, past_month, reconciled_day, open_difference, explained_difference),
         *(edited_package, edited_provider, edited_person, edited_colleague),
         *(stayed, waiting_review, open_review, approval, approvals, new_provider, verified, verified_many),
         *(view_to_save, saved_view),

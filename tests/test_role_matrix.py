@@ -141,6 +141,7 @@ revenue.csv                GET    drawn         login  login     403     403    
 ledger.check               POST   -             login  login     403     403       302     302     -
 reconciliation.index       GET    -             login  login     403     403       200     200     -
 reconciliation.reconcile   POST   past_day      login  login     403     403       302     302     422
+reconciliation.reconcile_month POST past_month login login    403     403       302     302     422
 reconciliation.show        GET    reconciled_day login login     403     403       200     200     404
 reconciliation.again       POST   reconciled_day login login     403     403       302     302     404
 reconciliation.difference  GET    open_difference login login    403     403       200     200     404
@@ -445,11 +446,15 @@ def route_of(app: Flask, path: str, method: str) -> str | None:
 CONSOLE = [row for row in ROWS if row.cells["anyone"] == "login"]
 # Its button stands below the preview of what it would do.
 PREVIEWED = {"packages.change_days", "refunds.request_refund"}
+# Its button stands on the list that is narrowed to a month.
+OF_A_MONTH = {"reconciliation.reconcile_month"}
 # Its button stands on every list.
 ON_LISTS = {"saved_views.save"}
 # Drawn by how far somebody's own password and second factor are, which their own tests follow.
 BY_STATE = {"account.change_password", "account.turn_off_two_factor", "two_factor.begin", "two_factor.confirm"}
-WRITES = [row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | ON_LISTS | BY_STATE]
+WRITES = [
+    row for row in CONSOLE if row.method == "POST" and row.route not in PREVIEWED | OF_A_MONTH | ON_LISTS | BY_STATE
+]
 
 
 @pytest.mark.parametrize("role", CALLERS[2:])

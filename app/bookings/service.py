@@ -24,7 +24,7 @@ from app.extensions import db
 from app.money import MAX_CHARGE_MINOR, Money
 from app.payments import service as payments
 from app.payments.models import Payment
-from app.payments.stripe_gateway import Intent
+from app.payments.stripe_objects import Intent
 from app.states import may_move, move, move_many, no_way
 
 # Crockford's base 32, https://www.crockford.com/base32.html: nothing that is misread on the phone.

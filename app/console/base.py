@@ -89,7 +89,7 @@ class RecordView(ListPage):
         if record.about is not None and history.is_asked_for():
             told = history.page_of(record, {page.endpoint for page in self.open_pages()})
             return str(self.render("console/history.html", record=record, up=up, **told))
-        if record.about is not None:
+        if isinstance(record.about, self.model):
             recent.note(session.actor().id or 0, self.endpoint, record.about.id)  # type: ignore[attr-defined]  # every row of a page has one
         return str(self.render(template, record=record, up=up, **more))
 

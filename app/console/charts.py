@@ -11,6 +11,9 @@ from app.console.page import Column, line
 from app.money import Money, written
 from app.reports.figures import Figure
 
+# Of many places, providers or reasons, so many are drawn; the table behind has as many.
+MOST_RANKED = 12
+
 
 @dataclass(frozen=True)
 class Row:
@@ -53,6 +56,24 @@ class Chart:
         head = [column.label for column in self.columns] + ["Currency"] * len(currency)
         body = [[_plain(row.cells[column.key]) for column in self.columns] + currency for row in self.rows]
         return spreadsheet.BYTE_ORDER_MARK + spreadsheet.lines([head, *body])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the page: its figures in words, and its charts."""
+
+    cards: Sequence[dict[str, Any]]
+    charts: Sequence[Chart]
+    is_empty: bool
+
+
+def columns_of(what: str, kind: Any) -> tuple[Column, ...]:
+    """Those of a table behind a chart that compares two periods."""
+    return (
+        Column("when", what, "link"),
+        Column("now", "This period", kind, "right"),
+        Column("before", "The period before", kind, "right"),
+    )
 
 
 def change(now: float | None, before: float | None, *, points: bool = False) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -16,44 +14,32 @@ from werkzeug.wrappers import Response
 
 from app.audit import trail
 from app.console import session
-from app.console.base import FINANCE, Column, Filter, RecordView, done, find, line, reason_given
+from app.console.base import FINANCE, Column, Filter, done, find, line
+from app.console.differences import (
+    KINDS,
+    DifferencePages,
+    amounts_of,
+    counted,
+    day_href,
+    difference_href,
+    what_moved,
+)
 from app.console.formatting import day as day_in_words
 from app.console.ordering import Sort
-from app.console.payments import account_names, payment_href, references_of
-from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
+from app.console.payments import references_of
+from app.console.record import Action, Blocked, Phrase, Record
 from app.db import utcnow
 from app.errors import Invalid
 from app.extensions import db
 from app.money import Money
-from app.payments import ledger
-from app.payments.ledger_names import kind_in_words
-from app.reports import differences, proposals, reconciliation
+from app.reports import months, reconciliation
 from app.reports.models import Difference, Reconciliation
+from app.reports.months import Month
 
-KINDS = {
-    "missing_here": "Missing in the ledger",
-    "missing_there": "Missing at Stripe",
-    "amount": "Another amount",
-    "fee": "Another fee",
-}
-# One of them, and many.
-_BOOKED_AS = {
-    "capture": ("Payment", "Payments"),
-    "refund.paid": ("Refund", "Refunds"),
-    "refund.failed": ("Refund that came back", "Refunds that came back"),
-    "dispute.withdrawn": ("Chargeback", "Chargebacks"),
-    "dispute.reinstated": ("Chargeback given back", "Chargebacks given back"),
-}
 _TITLES: dict[str, trail.Title] = {
     "reconciliation.begin": ("Asked for", "state", "active"),
     "reconciliation.finish": ("Compared", "state", "good"),
     "reconciliation.fail": ("Ended before its time", "state", "bad"),
-    "difference.find": ("Found", "state", None),
-    "difference.vanish": ("No longer differs", "state", "good"),
-    "difference.assign": ("Assigned", "note", None),
-    "difference.explain": ("Explained", "note", None),
-    "difference.reopen": ("Explanation taken back", "note", None),
-    "difference.fix": ("Fixed", "ledger", "good"),
 }
 _SUM_COLUMNS = (
     Column("what", "What"),
@@ -74,12 +60,6 @@ _DIFFERENCE_COLUMNS = (
     Column("there_fee", "Fee at Stripe", "sum", "right"),
     Column("here_fee", "Fee in the ledger", "sum", "right"),
     Column("assigned", "Looked into by"),
-)
-_ENTRY_COLUMNS = (
-    Column("kind", "Posting"),
-    Column("debit", "Debit"),
-    Column("credit", "Credit"),
-    Column("amount", "Amount", "money", "right"),
 )
 _DIFFERENCES_SHOWN = 100
 # Seconds between two looks of a page whose day is being compared.
@@ -112,17 +92,11 @@ def _in_state(state: str) -> ColumnElement[bool]:
 
 
 def _in_month(month: str) -> ColumnElement[bool]:
-    first = _first_of(month)
-    return Reconciliation.id.between(reconciliation.id_of(first), reconciliation.id_of(first) + 30)
+    first = reconciliation.id_of(months.read_month(month))
+    return Reconciliation.id.between(first, first + 30)
 
 
-def _first_of(month: str) -> date:
-    if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) and month >= "2011-01":
-        return date.fromisoformat(f"{month}-01")
-    raise Invalid.field("month", "Month is one such as 2026-11.")
-
-
-class ReconciliationView(RecordView):
+class ReconciliationView(DifferencePages):
     """The days, for finance."""
 
     roles = FINANCE
@@ -158,7 +132,7 @@ class ReconciliationView(RecordView):
         counts = _counts([row.id for row in rows])
         return [
             line(
-                _day_href(row.id),
+                day_href(row.id),
                 day=day_in_words(row.day),
                 state=_state(row, counts.get(row.id, {})),
                 matched=row.matched if row.compared_at else None,
@@ -179,7 +153,7 @@ class ReconciliationView(RecordView):
             "yesterday": today - timedelta(days=1),
             "today": today,
             "first_day": reconciliation.FIRST_DAY,
-            "month": _month(_first_of(month), today) if month else None,
+            "month": _month(months.state_of(months.read_month(month))) if month else None,
             "months": _months(today),
         }
 
@@ -188,13 +162,21 @@ class ReconciliationView(RecordView):
         """Have a day compared, again where it was before."""
         return self._begin(_day(request.form.get("day", "")))
 
+    @expose("/reconcile-month", methods=["POST"])  # type: ignore[untyped-decorator]
+    def reconcile_month(self) -> Response:
+        """Have all days of a month compared that have not been, or differ."""
+        first = months.read_month(request.form.get("month", ""))
+        days = months.reconcile(first, by=session.actor())
+        said = counted(len(days), "day is", "days are")
+        return done(f"{said} being compared.", f"{self.url.rstrip('/')}/?month={first:%Y-%m}")
+
     @expose("/<int:day_id>/")  # type: ignore[untyped-decorator]
     def show(self, day_id: int) -> str:
         """One day."""
         row = find(Reconciliation, day_id, "reconciled day")
         counts = _counts([row.id]).get(row.id, {})
         is_running = row.status == "RUNNING"
-        again = Action("again", "Compare again", f"{_day_href(row.id)}again", "Reads Stripe's balance afresh.", key="r")
+        again = Action("again", "Compare again", f"{day_href(row.id)}again", "Reads Stripe's balance afresh.", key="r")
         return self.render_record(
             Record(
                 title=day_in_words(row.day),
@@ -223,75 +205,7 @@ class ReconciliationView(RecordView):
 
     def _begin(self, day: date) -> Response:
         row = reconciliation.reconcile(day, by=session.actor())
-        return done(f"{day_in_words(day)} is being compared.", _day_href(row.id))
-
-    @expose("/differences/<int:difference_id>/")  # type: ignore[untyped-decorator]
-    def difference(self, difference_id: int) -> str:
-        """One difference."""
-        row = find(Difference, difference_id, "difference")
-        refusal = proposals.why_no_fix(row)
-        proposal = None if refusal else proposals.propose(row)
-        by = session.actor()
-        return self.render_record(
-            Record(
-                title=f"{KINDS[row.kind]}: {_what(row.booked_as).lower()}",
-                status=row.status,
-                lead=row.explanation,
-                sub=_difference_sub(row),
-                actions=_actions(row, proposal, by.id),
-                blocked=[Blocked("Fix", refusal)] if refusal and row.status != "FIXED" else [],
-                facts=_facts(row),
-                timeline=list(trail.moments({"differences": [row.id]}, titles=_TITLES, currency=row.currency)),
-            ),
-            "console/reconciliation/difference.html",
-            proposal=proposal,
-            entry_columns=_ENTRY_COLUMNS,
-            entries=_entries(row, proposal) if proposal else [],
-            assign_href=f"{_href(row.id)}assign" if row.status != "FIXED" else None,
-            assignees=differences.assignees(),
-            assigned_to_id=row.assigned_to_id,
-        )
-
-    @expose("/differences/<int:difference_id>/assign", methods=["POST"])  # type: ignore[untyped-decorator]
-    def assign(self, difference_id: int) -> Response:
-        """Say who looks into it."""
-        person = request.form.get("person", "")
-        if not (person == "" or (person.isascii() and person.isdigit() and len(person) <= 18)):
-            raise Invalid.field("person", "Choose somebody of the list.")
-        find(Difference, difference_id, "difference")
-        row = differences.assign(difference_id, int(person) if person else None, by=session.actor())
-        words = f"{row.assigned_to.name} looks into it." if row.assigned_to else "Nobody looks into it now."
-        return done(words, _href(row.id))
-
-    @expose("/differences/<int:difference_id>/explain", methods=["POST"])  # type: ignore[untyped-decorator]
-    def explain(self, difference_id: int) -> Response:
-        """Leave it as it is, and say why."""
-        find(Difference, difference_id, "difference")
-        row = differences.explain(difference_id, reason_given(), by=session.actor())
-        return done("Explained. Should it change, it is open again.", _href(row.id))
-
-    @expose("/differences/<int:difference_id>/reopen", methods=["POST"])  # type: ignore[untyped-decorator]
-    def reopen(self, difference_id: int) -> Response:
-        """Take the explanation back."""
-        find(Difference, difference_id, "difference")
-        row = differences.reopen(difference_id, reason_given(), by=session.actor())
-        return done("Open again.", _href(row.id))
-
-    @expose("/differences/<int:difference_id>/fix", methods=["POST"])  # type: ignore[untyped-decorator]
-    @session.confirmed
-    def fix(self, difference_id: int) -> Response:
-        """Do what is proposed."""
-        find(Difference, difference_id, "difference")
-        row = differences.fix(difference_id, reason_given(), by=session.actor())
-        return done("Fixed: the ledger agrees with Stripe.", _href(row.id))
-
-
-def _day_href(day_id: int) -> str:
-    return f"/console/reconciliation/{day_id}/"
-
-
-def _href(difference_id: int) -> str:
-    return f"/console/reconciliation/differences/{difference_id}/"
+        return done(f"{day_in_words(day)} is being compared.", day_href(row.id))
 
 
 def _day(typed: str) -> date:
@@ -320,21 +234,17 @@ def _state(row: Reconciliation, counts: Mapping[str, int]) -> str:
     return "DIFFERS" if counts.get("OPEN") else "EXPLAINED" if counts.get("EXPLAINED") else "RECONCILED"
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
-
-
 def _said(row: Reconciliation, counts: Mapping[str, int]) -> str | None:
     """What the comparison came to, in a sentence; None before there was one."""
     if row.compared_at is None or row.status != "DONE":
         return None
     so_far = " so far" if row.compared_at.date() == row.day else ""
-    movements = _counted(row.matched + row.differing, "movement", "movements")
+    movements = counted(row.matched + row.differing, "movement", "movements")
     if not row.matched + row.differing:
         return f"Neither Stripe nor the ledger has any movement{so_far}."
     if not row.differing:
         return f"Stripe and the ledger agree on {movements}{so_far}."
-    return f"{_counted(row.differing, 'difference', 'differences')} in {movements}{so_far}, {_dealt_with(counts)}."
+    return f"{counted(row.differing, 'difference', 'differences')} in {movements}{so_far}, {_dealt_with(counts)}."
 
 
 def _dealt_with(counts: Mapping[str, int]) -> str:
@@ -351,19 +261,13 @@ def _sub(row: Reconciliation) -> tuple[Phrase, ...]:
     return (asked, Phrase(at=row.begun_at), *([Phrase("compared", at=row.compared_at)] if row.compared_at else []))
 
 
-def _what(booked_as: str, *, many: bool = False) -> str:
-    """What moved; of a type that the ledger has no posting for, Stripe's own word."""
-    words = booked_as.replace("_", " ").capitalize()
-    return _BOOKED_AS.get(booked_as, (words, words))[many]
-
-
 def _sum(found: Mapping[str, Any]) -> dict[str, Any]:
     amounts: dict[str, Any] = {
         name: Money(found[f"{name}_minor"], found["currency"]).json()
         for name in ("there", "here", "there_fee", "here_fee")
     }
     return line(
-        what=_what(found["booked_as"], many=True),
+        what=what_moved(found["booked_as"], many=True),
         movements=found["movements"],
         differing=found["differing"] or None,
         **amounts,
@@ -399,128 +303,34 @@ def _differences(row: Reconciliation) -> dict[str, Any]:
 
 def _difference_line(row: Difference, references: Mapping[int, str]) -> dict[str, Any]:
     return line(
-        _href(row.id),
+        difference_href(row.id),
         source=row.source_id,
         status=row.status,
-        what=_what(row.booked_as),
+        what=what_moved(row.booked_as),
         booking=references.get(row.booking_id) if row.booking_id else None,
         assigned=row.assigned_to.name if row.assigned_to else None,
-        **_amounts(row),
+        **amounts_of(row),
     )
 
 
-def _amounts(row: Difference) -> dict[str, Any]:
-    """The four amounts, without those of a side that has nothing of it."""
-
-    def money(minor: int) -> dict[str, Any]:
-        return Money(minor, row.currency).json()
-
-    there, here = row.kind != "missing_there", row.kind != "missing_here" or row.status == "FIXED"
-    return {
-        "there": money(row.there_minor) if there else None,
-        "there_fee": money(row.there_fee_minor) if there else None,
-        "here": money(row.here_minor) if here else None,
-        "here_fee": money(row.here_fee_minor) if here else None,
-    }
-
-
-def _difference_sub(row: Difference) -> tuple[Phrase, ...]:
-    day = db.session.get_one(Reconciliation, row.reconciliation_id).day
-    sub = [Phrase("of", day_in_words(day), href=_day_href(row.reconciliation_id))]
-    if row.booking_id:
-        reference = references_of([row.booking_id])[row.booking_id]
-        sub.append(Phrase("for", reference, href=f"/console/bookings/{row.booking_id}/"))
-    return (*sub, Phrase("found", at=row.found_at))
-
-
-def _facts(row: Difference) -> tuple[Group, ...]:
-    amounts = _amounts(row)
-    return (
-        Group(
-            "At Stripe",
-            (
-                Fact("Amount", amounts["there"], "money"),
-                Fact("Fee", amounts["there_fee"], "money"),
-                Fact("About", row.source_id, "mono"),
-                Fact("Balance transaction", row.transaction_id, "mono"),
-                Fact("Intent", row.stripe_payment_intent_id, "mono"),
-            ),
-        ),
-        Group(
-            "In the ledger",
-            (
-                Fact("Amount", amounts["here"], "money"),
-                Fact("Fee", amounts["here_fee"], "money"),
-                Fact(
-                    "Payment",
-                    f"Payment {row.payment_id}" if row.payment_id else None,
-                    href=payment_href(row.payment_id) if row.payment_id else None,
-                ),
-                Fact(
-                    "Fixed by",
-                    f"Entry {row.entry_id}" if row.entry_id else None,
-                    href=f"/console/ledger/{row.entry_id}/" if row.entry_id else None,
-                ),
-            ),
-        ),
-    )
-
-
-def _actions(row: Difference, proposal: proposals.Proposal | None, person_id: int | None) -> list[Action]:
-    href, offered = _href(row.id), []
-    if proposal is not None:
-        what = (
-            f"Asks Stripe about {row.source_id} and books it, as the event that never arrived would have."
-            if proposal.asks_stripe
-            else f"Posts {_counted(len(proposal.entries), 'entry', 'entries')} for the difference. Entries stay."
-        )
-        offered.append(Action("fix", "Fix", f"{href}fix", what, key="f", needs_reason=True))
-    if row.status == "OPEN":
-        what = "Leaves both as they are. The day counts as explained."
-        offered.append(Action("explain", "Explain", f"{href}explain", what, key="e", needs_reason=True))
-    if row.status == "EXPLAINED":
-        what = "The difference has to be dealt with again."
-        offered.append(Action("reopen", "Take the explanation back", f"{href}reopen", what, needs_reason=True))
-    return offered
-
-
-def _entries(row: Difference, proposal: proposals.Proposal) -> list[dict[str, Any]]:
-    names = account_names()
-    return [
-        line(
-            kind=kind_in_words(kind),
-            debit=names[ledger.POSTINGS[kind][0]],
-            credit=names[ledger.POSTINGS[kind][1]],
-            amount=Money(minor, row.currency).json(),
-        )
-        for kind, minor in proposal.entries.items()
-    ]
-
-
-def _month(first: date, today: date) -> dict[str, Any]:
-    """How far a month is, in words: closed once every day of it was compared and nothing is open."""
-    days = monthrange(first.year, first.month)[1]
-    last = first + timedelta(days=days - 1)
-    compared = db.session.execute(
-        select(Reconciliation.id, Reconciliation.differing).where(
-            _in_month(f"{first:%Y-%m}"), Reconciliation.status == "DONE", Reconciliation.day < today
-        )
-    ).all()
-    counts = _counts([row.id for row in compared])
-    still_open = sum(of.get("OPEN", 0) for of in counts.values())
-    explained = sum(of.get("EXPLAINED", 0) for of in counts.values())
-    name, left = f"{first:%B %Y}", max(0, (min(last, today - timedelta(days=1)) - first).days + 1 - len(compared))
-    if last < today and not left and not still_open:
-        said = f"{explained:,} explained" if explained else "no differences"
-        return {"said": f"{name} is closed with {said}: all {days} days were compared.", "tone": "good"}
+def _month(month: Month) -> dict[str, Any]:
+    """How far a month is, in words, and what is left to be done at once."""
+    name = f"{month.first:%B %Y}"
+    if month.is_closed and month.compared_at:
+        said = f"{month.explained:,} explained" if month.explained else "no differences"
+        since = f"the last on {day_in_words(month.compared_at.date())}"
+        return {"said": f"{name} is closed with {said}: all {month.days} days were compared, {since}.", "tone": "good"}
     open_points = [
-        *([f"{_counted(still_open, 'difference is', 'differences are')} open"] if still_open else []),
-        *([f"{_counted(left, 'day was', 'days were')} not compared"] if left else []),
-        *(["it is not over"] if last >= today else []),
+        *([f"{counted(month.open, 'difference is', 'differences are')} open"] if month.open else []),
+        *([f"{counted(month.running, 'day is', 'days are')} being compared"] if month.running else []),
+        *([f"{counted(month.left, 'day was', 'days were')} not compared"] if month.left else []),
+        *(["it is not over"] if not month.is_over else []),
     ]
     return {
         "said": f"{name} is not closed: {', '.join(open_points)}.",
-        "tone": "warn" if still_open or left else "info",
+        "tone": "warn" if month.open or month.left else "info",
+        "label": f"Compare what is left of {month.first:%B}" if month.open or month.left else None,
+        "is_running": month.running > 0,
     }
 
 

@@ -9,21 +9,25 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 
 from app.audit.actor import STRIPE, SYSTEM, Actor
+from app.bookings.cancellation import REASONS
 from app.bookings.models import Booking
-from app.bookings.service import REFERENCE_ALPHABET
+from app.bookings.service import CANCELLED_BY, REFERENCE_ALPHABET
+from app.catalog import policies
 from app.catalog.policies import POLICIES, terms
 from app.demo import vocabulary
 from app.demo.catalogue import Offer, Stock
 from app.demo.copying import Loading, TableCopy
+from app.demo.disputing import Disputing
+from app.demo.events import Events
 from app.demo.ids import new_stripe_id, ordered_id
 from app.demo.journal import Journal, change
 from app.demo.people import Person
 from app.demo.places import zone
+from app.demo.refunding import Refunding, commission_share
 from app.demo.reviews import Stayed
-from app.demo.stripe_objects import StripeLoading, event_payload, intent_object, refund_object
+from app.demo.stripe_objects import StripeLoading, intent_object
 from app.money import share
-from app.payments.models import Payment, Refund
-from app.payments.refunds import ALL_REASONS
+from app.payments.models import Payment
 
 Plot = Literal[
     "paid",  # confirmed, and completed once the stay is over
@@ -36,18 +40,19 @@ Plot = Literal[
     "cancelled_by_support",
     "cancelled_by_provider",
     "held",  # right now
+    "cancelled_when_paid",
+    "refund_failed",  # as "refunded", and the bank sent it back
+    "refund_waits",  # goodwill that somebody has to approve
+    "disputed",  # and nobody has answered yet
+    "dispute_won",
+    "dispute_lost",
 ]
 Row = dict[str, Any]
 
 _TERMS = {code: terms(code, tiers) for code, tiers in POLICIES.items()}
-_PAID = ("paid", "declined_then_paid", "paid_late", "refunded")
+_LET_GO = ("expired", "declined", "cancelled_by_guest", "cancelled_by_support", "cancelled_by_provider", "held")
+_TOO_LATE = ("refunded", "refund_failed")
 _LATE_PAYMENT_GRACE = timedelta(hours=1)
-# What a refund has that somebody asked for.
-_NOT_ASKED_FOR = {
-    **dict.fromkeys(("note", "client_key", "requested_by_id", "decided_by_id", "expires_at", "held_status")),
-    **dict.fromkeys(("provider_minor", "commission_minor", "goodwill_minor", "submission"), 0),
-    "kind": "owed_back",
-}
 _COMPLETED_FROM = time(12)
 # How often somebody who lets a booking go had asked for its payment intent before.
 _STARTED_PAYING = 0.6
@@ -67,10 +72,13 @@ class Stay:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the product's settings say: the minutes a hold lasts, and our share of a payment."""
+    """What the product's settings say: the minutes a hold lasts, our share of a payment, and the days in which a refund
+    is approved.
+    """
 
     hold_minutes: int
     commission_basis_points: int
+    approval_days: int
 
 
 class Lives:
@@ -96,23 +104,25 @@ class Lives:
         self._business = business
         self._hold_time = timedelta(minutes=business.hold_minutes)
         self._now = now
+        # The same on every run of a day: what happens to a payment later happens before its midnight.
+        self._midnight = datetime.combine(now.date(), time(), now.tzinfo)
         self._booking_ids: Iterator[int] = loading.ids(Booking)
         self._payment_ids: Iterator[int] = loading.ids(Payment)
-        self._refund_ids: Iterator[int] = loading.ids(Refund)
-        self._tables = TableCopy(Booking, loading), TableCopy(Payment, loading), TableCopy(Refund, loading)
-        # Of the life that is being told.
-        self._refunds: list[Row] = []
-        self._events: list[Row] = []
+        self._tables = TableCopy(Booking, loading), TableCopy(Payment, loading)
+        self._events = Events(rng, journal)
+        self._refunding = Refunding(rng, loading, journal, self._events)
+        self._disputing = Disputing(rng, loading, journal, self._events, self._midnight)
 
     def send(self) -> None:
         """Copy the lives told so far."""
-        for table in self._tables:
+        for table in (*self._tables, self._refunding, self._disputing):
             table.send()
 
     def tell(self, plot: Plot, at: datetime, person: Person, stay: Stay) -> None:
         """One booking, held at that moment."""
-        bookings, payments, refunds = self._tables
-        self._refunds, self._events = [], []
+        bookings, payments = self._tables
+        for part in (self._events, self._refunding, self._disputing):
+            part.of_life = []
         booking = self._hold(at, person, stay)
         payment = self._plots(plot, at, person, booking)
         taken = {"PENDING_PAYMENT": "held", "CONFIRMED": "booked", "COMPLETED": "booked"}.get(booking["status"])
@@ -122,31 +132,33 @@ class Lives:
             self.over.note(booking)
         if payment is not None:
             payments.add(payment)
-            self._stripe.add(payment, booking["reference"], self._refunds, self._events)
-        for refund in self._refunds:
-            refunds.add(refund)
+            refunds, disputes = self._refunding.of_life, self._disputing.of_life
+            self._stripe.add(payment, booking["reference"], refunds, disputes, self._events.of_life)
+        self._refunding.write()
+        self._disputing.write()
 
     def _plots(self, plot: Plot, at: datetime, person: Person, booking: Row) -> Row | None:
-        if plot not in _PAID and plot != "declined" and self._rng.random() > _STARTED_PAYING:
+        if plot in _LET_GO and plot != "declined" and self._rng.random() > _STARTED_PAYING:
             payment = None
         else:
             payment = self._open_payment(at + self._hold_time * self._rng.uniform(0.02, 0.1), person, booking)
         if payment is not None and plot in ("declined_then_paid", "declined"):
             self._decline(at + self._hold_time * self._rng.uniform(0.15, 0.35), booking, payment)
 
-        if plot in ("paid_late", "refunded", "expired", "declined"):
+        if plot in ("paid_late", "expired", "declined", *_TOO_LATE):
             over_at = self._expire(booking, payment)
-        elif plot.startswith("cancelled"):
+        elif plot.startswith("cancelled_by"):
             over_at = at + self._hold_time * self._rng.uniform(0.4, 0.8)
             self._cancel(over_at, plot, person, booking, payment)
         else:
             over_at = None
-        if payment is not None and plot in _PAID:
+        if payment is not None and plot not in _LET_GO:
             if over_at is None:
                 paid_at = at + self._hold_time * self._rng.uniform(0.4, 0.8)
             else:
                 paid_at = over_at + timedelta(minutes=self._rng.uniform(2, 25))
-            self._pay(paid_at, booking, payment, seats=plot != "refunded")
+            self._pay(paid_at, booking, payment, seats=plot not in _TOO_LATE)
+            self._afterwards(plot, person, booking, payment)
         if payment is not None and payment["due_at"] is not None:
             self._close_intent(booking, payment)
         if booking["status"] == "CONFIRMED":
@@ -278,64 +290,81 @@ class Lives:
             processed_at, STRIPE, "payment.captured", _subject(Payment, payment), captured, request_id=request_id
         )
         if not seats:
-            self._refund(processed_at, booking, payment, request_id)
+            self._refunding.owed_back(processed_at, payment, request_id)
 
-    def _refund(self, at: datetime, booking: Row, payment: Row, request_id: str) -> None:
-        """All of a payment goes back at once."""
-        submitted_at = at + timedelta(seconds=self._rng.uniform(0.1, 0.8))
-        paid_at = submitted_at + timedelta(seconds=self._rng.uniform(0.3, 1.5))
-        refund: Row = {
-            "id": next(self._refund_ids),
-            "payment_id": payment["id"],
-            "status": "APPROVED",
-            "amount_minor": payment["amount_minor"],
-            "currency": payment["currency"],
-            "reason": "late_payment",
-            **_NOT_ASKED_FOR,
-            "decided_at": at,
-            "idempotency_key": f"refund_{ordered_id(self._rng, at, 32)}",
-            "stripe_refund_id": None,
-            "failure_reason": None,
-            "created_at": at,
-            "submitted_at": None,
-            "succeeded_at": None,
-            "failed_at": None,
-            "due_at": at,
-            "leased_until": at + timedelta(seconds=30),
-            "attempts": 0,
-            "last_error": None,
-            "request_id": request_id,
+    def _afterwards(self, plot: Plot, person: Person, booking: Row, payment: Row) -> None:
+        """What happened to a payment once it was captured."""
+        paid_at: datetime = payment["succeeded_at"]
+        if plot == "refund_failed":
+            self._refunding.fails(
+                paid_at + timedelta(hours=self._rng.uniform(3, 20)), payment, self._refunding.of_life[0]
+            )
+        elif plot == "refund_waits":
+            asked_at = paid_at + timedelta(hours=self._rng.uniform(3, 20))
+            amount = payment["amount_minor"] * self._rng.choice((30, 40, 50, 60)) // 100 // 100 * 100
+            note = self._rng.choice(vocabulary.GOODWILL)
+            self._refunding.waits(
+                asked_at, payment, amount, "goodwill", note, self._support, days=self._business.approval_days
+            )
+        elif plot == "disputed":
+            due_day = self._midnight.date() + timedelta(days=self._rng.choice((1, 3, 7)))
+            due_by = datetime.combine(due_day, time(23, 59, 59), self._midnight.tzinfo)
+            opened_at = paid_at + timedelta(hours=self._rng.uniform(3, 20))
+            self._disputing.opens(opened_at, booking, payment, person, due_by)
+        elif plot in ("dispute_won", "dispute_lost"):
+            self._dispute(paid_at + timedelta(days=self._rng.uniform(2, 12)), plot, person, booking, payment)
+        elif plot == "cancelled_when_paid":
+            self._cancel_paid(person, booking, payment)
+
+    def _dispute(self, at: datetime, plot: Plot, person: Person, booking: Row, payment: Row) -> None:
+        # Whoever paid a few days ago has not disputed it and had an answer yet.
+        if at >= self._midnight - timedelta(days=6):
+            return
+        self._disputing.opens(at, booking, payment, person)
+        self._disputing.is_answered(payment)
+        self._disputing.is_decided(payment, won=plot == "dispute_won")
+
+    def _cancel_paid(self, person: Person, booking: Row, payment: Row) -> None:
+        """Some time before it begins the guest, support or the provider cancels; what the policy gives goes back."""
+        begins = datetime.combine(booking["starts_on"], time(), zone(booking["time_zone"]))
+        latest = min(begins - timedelta(hours=1), self._midnight - timedelta(hours=3))
+        first = booking["confirmed_at"] + timedelta(minutes=20)
+        if first >= latest:
+            return
+        at = first + (latest - first) * self._rng.random()
+        side = self._rng.choices(("guest", "support", "provider"), (75, 15, 10))[0]
+        by, reason = self._who_cancels(side, person)
+        quote = policies.quote(
+            booking["policy"],
+            booking["total_minor"],
+            starts_on=booking["starts_on"],
+            time_zone=booking["time_zone"],
+            at=at,
+        )
+        minor = payment["amount_minor"] if side == "provider" else quote.refund_minor
+        request_id = self._journal.new_request_id(at)
+        if minor:
+            self._refunding.by_policy(at, payment, minor, REASONS[side], by, request_id)
+        before, after = change(Booking, booking, status=CANCELLED_BY[side], cancelled_at=at, cancel_reason=reason)
+        commission = commission_share(payment, minor)
+        kept = {
+            "refund_minor": minor,
+            "provider_keeps_minor": payment["amount_minor"] - payment["commission_minor"] - (minor - commission),
+            "commission_kept_minor": payment["commission_minor"] - commission,
+            "policy_percent": quote.percent,
+            "days_before": quote.days_before,
         }
-        subject = _subject(Refund, refund)
         self._journal.audit(
-            at,
-            SYSTEM,
-            "refund.approve",
-            subject,
-            (None, dict(refund)),
+            *(at, by, "booking.cancel", _subject(Booking, booking), (before, after | kept)),
+            reason=reason,
             request_id=request_id,
-            reason=ALL_REASONS["late_payment"],
         )
-        submitted = change(Refund, refund, status="SUBMITTED", submission=1, submitted_at=submitted_at)
-        self._journal.audit(submitted_at, SYSTEM, "refund.submit", subject, submitted, request_id=request_id)
-        succeeded = change(
-            Refund,
-            refund,
-            status="SUCCEEDED",
-            stripe_refund_id=new_stripe_id(self._rng, "re", submitted_at),
-            succeeded_at=paid_at,
-            due_at=None,
-            leased_until=None,
-        )
-        amounts = {"refund.paid": refund["amount_minor"]}
-        self._journal.post(paid_at, payment, amounts, source_id=refund["stripe_refund_id"])
-        returned = change(Payment, payment, status="REFUNDED", refunded_minor=refund["amount_minor"])
-        self._journal.audit(
-            paid_at, STRIPE, "payment.refunded", _subject(Payment, payment), returned, request_id=request_id
-        )
-        self._journal.audit(paid_at, STRIPE, "refund.succeeded", subject, succeeded, request_id=request_id)
-        self._told("refund.created", submitted_at.replace(microsecond=0), booking, payment, refund)
-        self._refunds.append(refund)
+
+    def _who_cancels(self, side: str, person: Person) -> tuple[Actor, str | None]:
+        if side == "guest":
+            return person.actor, None
+        said = vocabulary.CANCELLED_BY_SUPPORT if side == "support" else vocabulary.CANCELLED_BY_PROVIDER
+        return self._support, self._rng.choice(said)
 
     def _expire(self, booking: Row, payment: Row | None) -> datetime:
         expired_at: datetime = booking["expires_at"] + timedelta(seconds=self._rng.uniform(0.5, 12))
@@ -349,13 +378,7 @@ class Lives:
         return expired_at
 
     def _cancel(self, at: datetime, plot: Plot, person: Person, booking: Row, payment: Row | None) -> None:
-        by, reason = self._support, None
-        if plot == "cancelled_by_guest":
-            by = person.actor
-        elif plot == "cancelled_by_support":
-            reason = self._rng.choice(vocabulary.CANCELLED_BY_SUPPORT)
-        else:
-            reason = self._rng.choice(vocabulary.CANCELLED_BY_PROVIDER)
+        by, reason = self._who_cancels(plot.removeprefix("cancelled_by_"), person)
         changed = change(Booking, booking, status=plot.upper(), cancelled_at=at, cancel_reason=reason)
         request_id = self._journal.new_request_id(at)
         self._journal.audit(
@@ -390,25 +413,8 @@ class Lives:
             changed = {"status": "CONFIRMED"}, {"status": "COMPLETED"}
             self._journal.audit(completed_at, SYSTEM, "booking.complete", _subject(Booking, booking), changed)
 
-    def _told(
-        self, kind: str, at: datetime, booking: Row, payment: Row, refund: Row | None = None
-    ) -> tuple[datetime, str]:
-        """Stripe's event of a payment arrives and is worked through; returns when, and under which request id."""
-        request_id = self._journal.new_request_id(at)
-        received_at = at + timedelta(seconds=self._rng.uniform(1, 2.5))
-        processed_at = received_at + timedelta(seconds=self._rng.uniform(0.05, 0.6))
-        subject = refund_object(refund, payment) if refund else intent_object(payment, booking["reference"])
-        event = event_payload(new_stripe_id(self._rng, "evt", at), kind, at, subject)
-        self._events.append(event)
-        self._journal.event(
-            event,
-            happened_at=at,
-            received_at=received_at,
-            processed_at=processed_at,
-            intent_id=payment["stripe_payment_intent_id"],
-            request_id=request_id,
-        )
-        return processed_at, request_id
+    def _told(self, kind: str, at: datetime, booking: Row, payment: Row) -> tuple[datetime, str]:
+        return self._events.told(kind, at, payment, intent_object(payment, booking["reference"]))
 
 
 def _close_later(payment: Row, at: datetime, request_id: str) -> None:

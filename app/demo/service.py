@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import accumulate, chain
+from datetime import UTC, datetime, time, timedelta
+from itertools import chain
 
 from sqlalchemy import Connection, func, select, text
 
@@ -23,20 +22,23 @@ from app.catalog.models import Availability, Package, Provider, ProviderCheck, P
 from app.config import settings
 from app.db import keep_before, leave_database, owner_engine, transaction, utcnow
 from app.demo import catalogue, people
-from app.demo.catalogue import Offer, Stock, season
+from app.demo.catalogue import Offer, Stock
 from app.demo.copying import Loading, TableCopy
 from app.demo.journal import Journal
-from app.demo.lives import Lives, Plot, Stay, Terms
+from app.demo.lives import Lives, Terms
 from app.demo.papers import Papers
 from app.demo.people import Person
-from app.demo.places import zone
 from app.demo.reviews import count_ratings, write_reviews
 from app.demo.set_aside import SetAside
+from app.demo.story import ANYTHING, STAYED, WISHES, Story, Wish
 from app.demo.stripe_objects import StripeLoading
+from app.disputes.models import Dispute
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
-from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
+from app.payments.models import LedgerEntry, Payment, PaymentHold, Refund, WebhookEvent
+from app.reports import reconciliation
 from app.reports import service as reports
+from app.reports.models import Reconciliation
 from app.reports.service import SUMS
 from app.reviews.models import RatingCount, Review, ReviewText
 
@@ -49,37 +51,32 @@ _SEEDING_LOCK = 7_202
 _LOCK_TIMEOUT_MS = 10_000
 _BLOCK = 2_000
 _SEALED_BETWEEN_LINES = 200_000
+_RECONCILED_DAYS = 3
 # A year in full, and before it a year of which only the stays are left: what lapsed then is cleared away.
 _YEAR = timedelta(days=365)
-_USUAL_LEAD_DAYS, _LONGEST_LEAD_DAYS = 32, 170
-# How many book on a weekday, Monday first.
-_BY_WEEKDAY = (125, 100, 95, 95, 85, 80, 120)
-_TRIES = 60
 
 # Every table that rows go into, parents first.
 _FILLED = (
-    *(User, StaffRole, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund),
+    *(
+        User,
+        StaffRole,
+        Provider,
+        ProviderCheck,
+        ProviderDocument,
+        Package,
+        Booking,
+        Payment,
+        Refund,
+        Dispute,
+        PaymentHold,
+    ),
     *(WebhookEvent, LedgerEntry, AuditEntry, AuditSeal, Review, RatingCount, ReviewText, Availability),
 )
 # Those whose ids others refer to, or the chain of the audit trail.
-_NUMBERED = (User, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund, AuditEntry, Review)
+_NUMBERED = (
+    *(User, Provider, ProviderCheck, ProviderDocument, Package, Booking, Payment, Refund, Dispute, AuditEntry, Review),
+)
 _ANYTHING_THERE = tuple(select(model.id).limit(1) for model in (Booking, Package))
-
-_PLOTS: dict[Plot, int] = {
-    "paid": 800,
-    "declined_then_paid": 40,
-    "paid_late": 4,
-    "refunded": 4,
-    "expired": 80,
-    "declined": 12,
-    "cancelled_by_guest": 45,
-    "cancelled_by_support": 8,
-    "cancelled_by_provider": 7,
-}
-# Drawn from with equal chances.
-_NIGHTS = (1,) * 18 + (2,) * 30 + (3,) * 22 + (4,) * 12 + (5,) * 8 + (7,) * 8 + (10,) * 2
-_UNITS = (1,) * 84 + (2,) * 13 + (3,) * 3
-_SEATS = (1,) * 20 + (2,) * 55 + (3,) * 10 + (4,) * 15
 
 
 @dataclass(frozen=True)
@@ -110,36 +107,9 @@ class Scale:
             travellers=60 if name == "small" else max(60, bookings // 5),
             # Three of four bookings of a year are stays that are over by its end, and a stay has at most one review:
             # with these there are as many reviews as bookings, of nine stays in ten.
-            earlier_stays=bookings * 37 // 100,
+            earlier_stays=bookings * 40 // 100,
             reviews=bookings,
         )
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A booking that has to be there, made so many days ago: `lead_days` before the stay, the demo login's if `own`."""
-
-    days_ago: int
-    plot: Plot | None
-    own: bool = False
-    lead_days: int | None = None
-
-
-_STAYED, _ANYTHING = Wish(0, "paid"), Wish(0, None)
-
-# Every sort of life is there however small the scale, and for the demo login stays that are over and stays to come.
-_WISHES = (
-    *(Wish(days_ago, "paid", own=True, lead_days=8) for days_ago in (320, 280, 230, 180, 140, 100, 60)),
-    *(Wish(3 * number + 2, "paid", own=True, lead_days=40 + 15 * number) for number in range(8)),
-    *(Wish(days_ago, "refunded") for days_ago in (9, 75)),
-    *(Wish(days_ago, "paid_late") for days_ago in (5, 48)),
-    *(Wish(days_ago, "declined_then_paid") for days_ago in (1, 6, 60)),
-    *(Wish(days_ago, "expired") for days_ago in (1, 3, 90)),
-    *(Wish(days_ago, "declined") for days_ago in (2, 33)),
-    *(Wish(days_ago, "cancelled_by_guest") for days_ago in (2, 4, 120)),
-    *(Wish(days_ago, "cancelled_by_support") for days_ago in (7, 150)),
-    *(Wish(days_ago, "cancelled_by_provider") for days_ago in (11, 200)),
-)
 
 
 @dataclass(frozen=True)
@@ -182,8 +152,19 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
         engine.dispose()
     tell("Adding up the days")
     reports.add_up()
+    tell("Comparing the last days with Stripe")
+    _reconcile(by)
     sealed = _seal(tell)
     return replace(made, audit_entries_sealed=made.audit_entries_sealed + sealed)
+
+
+def _reconcile(by: Actor) -> None:
+    """Have the last days that are over compared with the local Stripe, as each night does."""
+    today = utcnow().date()
+    for days_ago in range(_RECONCILED_DAYS, 0, -1):
+        day_id = reconciliation.reconcile(today - timedelta(days=days_ago), by=by).id
+        while db.session.get_one(Reconciliation, day_id, populate_existing=True).status == "RUNNING":
+            reconciliation.go_on(day_id)
 
 
 def _seal(tell: Callable[[str], None]) -> int:
@@ -281,16 +262,16 @@ def _load(
     registrations = _Registrations(journal, travellers)
     offers = _make_catalogue(rng, loading, scale, end, Papers(loading, journal, staff["admin"], today))
     stock = Stock(offers, today)
-    business = Terms(settings().hold_minutes, settings().commission_basis_points)
+    business = Terms(settings().hold_minutes, settings().commission_basis_points, settings().refund_approval_days)
     lives = Lives(rng, loading, journal, stripe, stock, staff["support"], business, now)
-    story = _Story(rng, [offer for offer in offers if offer.on_sale], stock, travellers)
+    story = Story(rng, [offer for offer in offers if offer.on_sale], stock, travellers)
 
     tell("Making bookings")
     bookings = scale.earlier_stays + scale.bookings
     holds = min(20, max(4, scale.bookings // 100))
     moments = chain(
-        story.moments(start - _YEAR, start, scale.earlier_stays, wishes=(), otherwise=_STAYED, growth=0),
-        story.moments(start, end, scale.bookings - holds, wishes=_WISHES, otherwise=_ANYTHING, growth=100),
+        story.moments(start - _YEAR, start, scale.earlier_stays, wishes=(), otherwise=STAYED, growth=0),
+        story.moments(start, end, scale.bookings - holds, wishes=WISHES, otherwise=ANYTHING, growth=100),
     )
     for told, (at, wish) in enumerate(moments, start=1):
         lives.tell(*story.next(at, wish))
@@ -397,79 +378,3 @@ def _make_catalogue(rng: random.Random, loading: Loading, scale: Scale, end: dat
     papers.write(sellers, {offer.provider_id for offer in offers if offer.is_tour})
     papers.save()
     return offers
-
-
-class _Story:
-    """Decides who books what, and when: few packages sell most, and people travel in season and at weekends."""
-
-    def __init__(self, rng: random.Random, offers: Sequence[Offer], stock: Stock, travellers: Sequence[Person]) -> None:
-        self._rng = rng
-        self._offers = offers
-        self._weights = list(accumulate(offer.weight for offer in offers))
-        self._stock = stock
-        self._travellers = travellers
-        self._registered = [person.registered_at for person in travellers]
-        self._plots, self._plots_upto = list(_PLOTS), list(accumulate(_PLOTS.values()))
-
-    def moments(
-        self, start: datetime, end: datetime, count: int, *, wishes: Sequence[Wish], otherwise: Wish, growth: int
-    ) -> Iterator[tuple[datetime, Wish]]:
-        """When `count` bookings are made, in order: the `wishes` on their days, the others more and more by `growth`
-        per cent until the end, most on Sundays and Mondays and some weeks ahead of the season.
-        """
-        days = (end - start).days
-        wished: dict[int, list[Wish]] = {}
-        for wish in wishes:
-            wished.setdefault(days - wish.days_ago, []).append(wish)
-        left = count - len(wishes)
-        reached = list(
-            accumulate(self._busy(start + timedelta(days=n)) * (100 + growth * n // days) for n in range(days))
-        )
-        done = 0
-        for day in range(days):
-            upto = left * reached[day] // reached[-1]
-            wanted = [*wished.get(day, []), *[otherwise] * (upto - done)]
-            done = upto
-            times = sorted(self._rng.random() for _ in wanted)
-            self._rng.shuffle(wanted)
-            for moment, booked in zip(times, wanted, strict=True):
-                yield start + timedelta(days=day, seconds=86_400 * moment), booked
-
-    @staticmethod
-    def _busy(at: datetime) -> int:
-        return _BY_WEEKDAY[at.weekday()] * season((at + timedelta(days=_USUAL_LEAD_DAYS)).date())
-
-    def next(self, at: datetime, wish: Wish) -> tuple[Plot, datetime, Person, Stay]:
-        """Everything a life needs to begin at that moment."""
-        plot = wish.plot or self._rng.choices(self._plots, cum_weights=self._plots_upto)[0]
-        person = self._travellers[0] if wish.own else self._somebody(at)
-        return plot, at, person, self._stay(at, wish.lead_days)
-
-    def _somebody(self, at: datetime) -> Person:
-        registered = bisect_right(self._registered, at)
-        # Some travel often. The first one's bookings are wishes.
-        return self._travellers[1 + int((registered - 1) * self._rng.random() ** 1.25)]
-
-    def _stay(self, at: datetime, lead_days: int | None) -> Stay:
-        for _ in range(_TRIES):
-            offer = self._rng.choices(self._offers, cum_weights=self._weights)[0]
-            stay = self._wanted(offer, at.astimezone(zone(offer.time_zone)).date(), lead_days)
-            if self._stock.has(offer, stay.stock_days, stay.units):
-                return stay
-        raise RuntimeError(f"nothing was left to book in {_TRIES} tries: too few packages for so many bookings")
-
-    def _wanted(self, offer: Offer, today: date, lead_days: int | None) -> Stay:
-        rng = self._rng
-        if lead_days is None:
-            leads = [min(_LONGEST_LEAD_DAYS, int(rng.expovariate(1 / _USUAL_LEAD_DAYS))) for _ in range(3)]
-            lead_days = rng.choices(leads, [offer.demand_on(today + timedelta(days=lead)) for lead in leads])[0]
-        first = today + timedelta(days=lead_days)
-        if offer.is_tour:
-            first = next(day for day in (first + timedelta(days=n) for n in range(7)) if offer.offered_on(day))
-            seats = min(offer.units, rng.choice(_SEATS))
-            return Stay(offer, first, first + timedelta(days=offer.duration_days), (first,), seats, seats)
-        nights = max(offer.min_nights, rng.choice(_NIGHTS))
-        units = min(offer.units, rng.choice(_UNITS))
-        days = tuple(first + timedelta(days=n) for n in range(nights))
-        guests = rng.randint(1, units * offer.capacity)
-        return Stay(offer, first, first + timedelta(days=nights), days, units, guests)

@@ -91,8 +91,69 @@ def refund_object(refund: dict[str, Any], payment: dict[str, Any]) -> dict[str, 
     }
 
 
+def dispute_object(dispute: dict[str, Any], payment: dict[str, Any]) -> dict[str, Any]:
+    """A dispute in Stripe's words (https://docs.stripe.com/api/disputes/object)."""
+    return {
+        "id": dispute["stripe_dispute_id"],
+        "object": "dispute",
+        "amount": dispute["amount_minor"],
+        "charge": payment["stripe_charge_id"],
+        "created": int(dispute["opened_at"].timestamp()),
+        "currency": dispute["currency"].lower(),
+        "evidence": dispute["evidence_at_stripe"],
+        "evidence_details": {"due_by": int(dispute["evidence_due_by"].timestamp())},
+        "is_charge_refundable": dispute["stripe_status"] == "won",
+        "payment_intent": payment["stripe_payment_intent_id"],
+        "reason": dispute["reason"],
+        "status": dispute["stripe_status"],
+    }
+
+
 def _transaction_of(object_id: str) -> str:
     return f"txn_{object_id.partition('_')[2]}"
+
+
+def _way_back_of(object_id: str) -> str:
+    return f"txn_back_{object_id.partition('_')[2]}"
+
+
+def _refund_line(refund: dict[str, Any]) -> dict[str, Any]:
+    line = {
+        "id": refund["stripe_refund_id"],
+        "balance_transaction": _transaction_of(refund["stripe_refund_id"]),
+        "amount": refund["amount_minor"],
+        "created": int(refund["submitted_at"].timestamp()),
+        "metadata": {"refund_id": str(refund["id"]), "submission": str(refund["submission"])},
+    }
+    if refund["status"] == "FAILED":
+        line |= {
+            "status": "failed",
+            "failure_reason": refund["failure_reason"],
+            "failure_balance_transaction": _way_back_of(refund["stripe_refund_id"]),
+            "failed_at": int(refund["failed_at"].timestamp()),
+        }
+    return line
+
+
+def _dispute_line(dispute: dict[str, Any]) -> dict[str, Any]:
+    line = {
+        "id": dispute["stripe_dispute_id"],
+        "amount": dispute["amount_minor"],
+        "reason": dispute["reason"],
+        "created": int(dispute["opened_at"].timestamp()),
+        "due_by": int(dispute["evidence_due_by"].timestamp()),
+        "status": dispute["stripe_status"],
+        "balance_transaction": _transaction_of(dispute["stripe_dispute_id"]),
+        "fee": dispute["fee_minor"],
+        "evidence": dispute["evidence_at_stripe"],
+        "submission_count": 1 if dispute["submitted_at"] else 0,
+    }
+    if dispute["status"] == "WON":
+        line |= {
+            "reversal_balance_transaction": _way_back_of(dispute["stripe_dispute_id"]),
+            "closed_at": int(dispute["closed_at"].timestamp()),
+        }
+    return line
 
 
 class StripeLoading:
@@ -123,12 +184,17 @@ class StripeLoading:
             self._sent.result()
 
     def add(
-        self, payment: dict[str, Any], reference: str, refunds: list[dict[str, Any]], events: list[dict[str, Any]]
+        self,
+        payment: dict[str, Any],
+        reference: str,
+        refunds: list[dict[str, Any]],
+        disputes: list[dict[str, Any]],
+        events: list[dict[str, Any]],
     ) -> None:
-        """Take one payment with the refunds and events that it has come to. Raises Unavailable when the local Stripe
-        didn't answer, or refused an earlier one.
+        """Take one payment with the refunds, disputes and events that it has come to. Raises Unavailable when the local
+        Stripe didn't answer, or refused an earlier one.
         """
-        self._waiting.append(orjson.dumps(_line(payment, reference, refunds, events)))
+        self._waiting.append(orjson.dumps(_line(payment, reference, refunds, disputes, events)))
         self.loaded += 1
         if len(self._waiting) == _LINES_A_REQUEST:
             self._send()
@@ -141,7 +207,11 @@ class StripeLoading:
 
 
 def _line(
-    payment: dict[str, Any], reference: str, refunds: list[dict[str, Any]], events: list[dict[str, Any]]
+    payment: dict[str, Any],
+    reference: str,
+    refunds: list[dict[str, Any]],
+    disputes: list[dict[str, Any]],
+    events: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """What the local Stripe's bulk load takes, a payment a line. A declined attempt's event is left out: there, an
     event shows its object as it is loaded.
@@ -169,16 +239,9 @@ def _line(
             "charge": payment["stripe_charge_id"],
             "balance_transaction": _transaction_of(payment["stripe_charge_id"]),
             "fee": payment["fee_minor"],
-            "refunds": [
-                {
-                    "id": refund["stripe_refund_id"],
-                    "balance_transaction": _transaction_of(refund["stripe_refund_id"]),
-                    "amount": refund["amount_minor"],
-                    "created": int(refund["submitted_at"].timestamp()),
-                    "metadata": {"refund_id": str(refund["id"]), "submission": str(refund["submission"])},
-                }
-                for refund in refunds
-            ],
+            # What only waits here is not known there.
+            "refunds": [_refund_line(refund) for refund in refunds if refund["stripe_refund_id"]],
+            "disputes": [_dispute_line(dispute) for dispute in disputes],
         }
     return line
 

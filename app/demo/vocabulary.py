@@ -107,6 +107,12 @@ TOUR_AMENITIES = (
 # What staff note when they cancel a booking that isn't paid yet.
 CANCELLED_BY_SUPPORT = ("Traveller asked on the phone or by mail", "Booked by mistake or twice")
 CANCELLED_BY_PROVIDER = ("Provider can't offer these days",)
+GOODWILL = (
+    "No hot water for two days, and the front desk was rude about it.",
+    "The room was above the loading dock. They left early and wrote to us twice.",
+    "The guide came an hour late, and the best part was skipped.",
+    "Their child fell ill, and the policy gives nothing. Guest of many years.",
+)
 
 
 @dataclass(frozen=True)

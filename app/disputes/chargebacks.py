@@ -16,7 +16,7 @@ from app.logs import request_id
 from app.payments import disputed, holds
 from app.payments.disputed import Movements
 from app.payments.models import Payment
-from app.payments.stripe_gateway import StripeDispute
+from app.payments.stripe_objects import StripeDispute
 from app.states import move
 
 MAY_ACT = ("finance", "admin")

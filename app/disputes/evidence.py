@@ -16,7 +16,8 @@ from app.disputes.models import UNDECIDED, Dispute
 from app.errors import Conflict, Invalid
 from app.extensions import db
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import KeptFailure, StripeDispute
+from app.payments.stripe_gateway import KeptFailure
+from app.payments.stripe_objects import StripeDispute
 from app.states import in_words
 
 # Stripe takes 20,000 characters a field and 150,000 of all (https://docs.stripe.com/api/disputes/update).

@@ -25,7 +25,7 @@ def of(payment: Payment) -> dict[str, str]:
         .where(Booking.id == payment.booking_id)
         .options(joinedload(Booking.traveller), joinedload(Booking.package).joinedload(Package.provider))
     ).one()
-    policy = _policy(booking.policy)
+    policy = terms_in_words(booking.policy)
     return {
         "customer_name": booking.traveller.name,
         "customer_email_address": booking.traveller.email,
@@ -39,7 +39,8 @@ def of(payment: Payment) -> dict[str, str]:
     }
 
 
-def _policy(policy: dict[str, Any]) -> str:
+def terms_in_words(policy: dict[str, Any]) -> str:
+    """The cancellation policy that a booking was sold under, as sentences."""
     tiers = [
         f"{tier['refundPercent']} % is paid back when cancelled at least {tier['daysBefore']}"
         f" {'day' if tier['daysBefore'] == 1 else 'days'} before the start"

@@ -12,7 +12,6 @@ from datetime import datetime
 from time import monotonic
 from typing import BinaryIO
 
-from rq.timeouts import BaseTimeoutException
 from sqlalchemy import insert
 
 from app import storage
@@ -23,20 +22,16 @@ from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.catalog.importing import CatalogImport, ImportReport, Progress
 from app.db import leave_database, lock, transaction, utcnow
-from app.errors import Conflict, NotAllowed, NotFound, TripdeskError, Unavailable
+from app.errors import Conflict, NotAllowed, NotFound
 from app.extensions import db
 from app.imports.mappings import MAY_IMPORT
 from app.imports.models import UNDER_WAY, Import, ImportRejection
-from app.queue import LEASE
+from app.queue import LEASE, GaveWay, one_turn
 
 log = logging.getLogger(__name__)
 
 # Others share the worker: after so long they have their turn. Reading again up to where it stands comes on top.
 TURN_SECONDS = 10.0
-
-
-class _NoMore(Exception):
-    """Somebody stopped this, or another job goes on with it: nothing of the batch may be kept."""
 
 
 def go_on(import_id: int) -> None:
@@ -48,17 +43,8 @@ def go_on(import_id: int) -> None:
     found = db.session.get(Import, import_id, populate_existing=True)
     if found is None or found.due_at is None:
         return
-    try:
+    with one_turn(import_id, give_up=fail):
         _take_turn(found)
-    except _NoMore:
-        return
-    except (Unavailable, BaseTimeoutException):
-        raise
-    except TripdeskError as refusal:
-        fail(import_id, refusal.detail)
-    except Exception:
-        log.exception("an import failed", extra={"import": import_id})
-        fail(import_id, "Something unexpected went wrong; it is in the log.")
 
 
 def fail(import_id: int, because: str) -> None:
@@ -97,9 +83,9 @@ def _take_turn(found: Import) -> None:
 
 
 def _keep(found: Import, *, was: ImportReport, progress: Progress) -> None:
-    """Write how far it is, in the transaction of the batch that brought it there. Raises _NoMore, NotAllowed."""
+    """Write how far it is, in the transaction of the batch that brought it there. Raises GaveWay, NotAllowed."""
     if found.report != was:
-        raise _NoMore
+        raise GaveWay
     _who_works(found)
     found.report = progress.report
     found.attempts, found.last_error = 0, None
@@ -131,10 +117,10 @@ def _at_hand(key: str) -> Iterator[BinaryIO]:
 
 
 def _still(import_id: int, status: str, begun_at: datetime | None) -> Import:
-    """The import, locked, if what was begun then is still under way. Raises _NoMore."""
+    """The import, locked, if what was begun then is still under way. Raises GaveWay."""
     found = lock(Import, import_id)
     if (found.status, found.begun_at) != (status, begun_at):
-        raise _NoMore
+        raise GaveWay
     return found
 
 

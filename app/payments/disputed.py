@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, or_, select
 
 from app.audit import service as audit
-from app.audit.actor import STRIPE
+from app.audit.actor import STRIPE, Actor
 from app.db import require_transaction
 from app.errors import Conflict
 from app.extensions import db
@@ -52,10 +52,15 @@ def book(payment: Payment, movements: Movements, *, stripe_dispute_id: str, is_l
         ledger.reverse_losses(payment.id)
         for dispute_id, minor in (borne | {stripe_dispute_id: rest}).items():
             _bear(payment, dispute_id, minor)
+    follow(payment, by=STRIPE)
+
+
+def follow(payment: Payment, *, by: Actor) -> None:
+    """Have `disputed_minor` be what all disputes of a locked payment have taken and not given back, as posted."""
     disputed_minor = min(_withdrawn(payment), payment.amount_minor)
     if payment.disputed_minor != disputed_minor:
         payment.disputed_minor = disputed_minor
-        audit.record(STRIPE, "payment.disputed", payment)
+        audit.record(by, "payment.disputed", payment)
 
 
 def _refuse_more(payment: Payment, amounts: dict[str, int], stripe_dispute_id: str) -> None:
@@ -63,15 +68,9 @@ def _refuse_more(payment: Payment, amounts: dict[str, int], stripe_dispute_id: s
 
     https://docs.stripe.com/api/disputes/object#dispute_object-balance_transactions
     """
-    posted: dict[str, int] = dict(
-        db.session.execute(
-            select(LedgerEntry.kind, LedgerEntry.amount_minor).where(
-                LedgerEntry.source_id == stripe_dispute_id, LedgerEntry.kind.in_(amounts)
-            )
-        ).all()
-    )
+    posted = dict.fromkeys(amounts, 0) | ledger.posted_of(stripe_dispute_id)
     for kind, minor in amounts.items():
-        if posted.get(kind, 0) != minor:
+        if posted[kind] != minor:
             raise Conflict(
                 f"Stripe has moved {written(minor, payment.currency)} for {stripe_dispute_id}, but"
                 f" {written(posted[kind], payment.currency)} is booked as {kind}: it moved money twice, which the books"

@@ -90,6 +90,16 @@ def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str
     _post(payment, amounts, source_id=source_id)
 
 
+def posted_of(source_id: str) -> dict[str, int]:
+    """What the entries of an object at Stripe come to, by kind in minor units, each with its corrections."""
+    posted: dict[str, int] = {}
+    entries = select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == source_id)
+    for kind, amount in db.session.execute(entries):
+        of = kind.removesuffix(".more").removesuffix(".less")
+        posted[of] = posted.get(of, 0) + (-amount if kind.endswith(".less") else amount)
+    return posted
+
+
 def refund_lines(*, provider_minor: int, commission_minor: int, goodwill_minor: int) -> dict[str, int]:
     """What a refund of these shares posts when it is submitted: amounts in minor units by entry kind."""
     return dict(zip(_SHARES, (provider_minor, commission_minor, goodwill_minor), strict=True))

@@ -15,10 +15,13 @@ from app.logs import request_id
 from app.payments import disputed, holds, ledger, refundable, stripe_gateway
 from app.payments.models import Payment, Refund
 from app.payments.refunds import new_key
-from app.payments.stripe_gateway import KeptFailure, StripeRefund
+from app.payments.stripe_gateway import KeptFailure
+from app.payments.stripe_objects import StripeRefund
 from app.states import may_move, move
 
 _PENDING_CHECK = timedelta(hours=6)
+# https://docs.stripe.com/api/refunds/object#refund_object-status
+_FAILED = ("failed", "canceled")
 
 
 def submit(refund_id: int) -> None:
@@ -109,7 +112,9 @@ def _row_of(payment: Payment, answer: StripeRefund) -> Refund | None:
 
 def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
     because = "Refunded in Stripe's dashboard meanwhile."
-    if not refundable.make_room_at_stripe(payment, answer.amount_minor, because=because):
+    # What has failed by now needs no room, and is borne by nobody.
+    stands = answer.status not in _FAILED
+    if stands and not refundable.make_room_at_stripe(payment, answer.amount_minor, because=because):
         raise Unavailable("Other refunds of this payment are still under way at Stripe.")
     now = utcnow()
     refund = Refund(
@@ -128,10 +133,12 @@ def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
     )
     db.session.add(refund)
     db.session.flush()
-    with disputed.borne_anew(payment):
-        refundable.submit_shares(payment, refund)
+    if stands:
+        with disputed.borne_anew(payment):
+            refundable.submit_shares(payment, refund)
     audit.record(STRIPE, "refund.dashboard", refund)
-    holds.give_way(payment, because=because)
+    if stands:
+        holds.give_way(payment, because=because)
     return refund
 
 
@@ -152,7 +159,7 @@ def settle(refund_id: int, answer: StripeRefund) -> None:
         ledger.post_refund_paid(payment, refund)
         _follow(payment)
         audit.record(STRIPE, "refund.succeeded", refund)
-    elif answer.status in ("failed", "canceled") and refund.status in ("SUBMITTED", "SUCCEEDED"):
+    elif answer.status in _FAILED and refund.status in ("SUBMITTED", "SUCCEEDED"):
         _fail(payment, refund, answer)
     elif answer.status in ("pending", "requires_action") and refund.status == "SUBMITTED":
         if answer.has_left:

@@ -17,7 +17,8 @@ from app.logs import request_id
 from app.money import share
 from app.payments import ledger, refunds, stripe_gateway
 from app.payments.models import Payment
-from app.payments.stripe_gateway import Intent, KeptFailure
+from app.payments.stripe_gateway import KeptFailure
+from app.payments.stripe_objects import Intent
 from app.states import may_move, move
 
 # Somebody may be in the middle of paying when the hold runs out: their money is taken, and placed or given back. Later

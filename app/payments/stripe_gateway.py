@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from flask import Flask, current_app
 from app.config import Settings
 from app.db import leave_database
 from app.errors import Conflict, Invalid, NotFound, Unavailable
+from app.payments.stripe_objects import BalanceTransaction, Intent, StripeDispute, StripeRefund
 
 # What this code was written against; pin the webhook endpoint in Stripe's dashboard to the same.
 API_VERSION = "2026-10-28.endive"
@@ -29,84 +29,6 @@ Answer = TypeVar("Answer")
 
 class KeptFailure(Unavailable):
     """Stripe answered with a 5xx, which it keeps under our key: asking again with that key can only give it again."""
-
-
-@dataclass(frozen=True)
-class Intent:
-    """A payment intent as Stripe sees it now. `fee_minor` is known once it succeeded."""
-
-    id: str
-    status: str
-    amount_minor: int
-    currency: str
-    client_secret: str | None
-    payment_id: int | None
-    charge_id: str | None = None
-    fee_minor: int | None = None
-    captured_at: datetime | None = None
-    failure_code: str | None = None
-    failure_message: str | None = None
-
-
-@dataclass(frozen=True)
-class StripeRefund:
-    """A refund as Stripe sees it now. `refund_id` and `submission` are our marks, which one made in Stripe's dashboard
-    lacks; `came_back` says that the money is on our balance again.
-    """
-
-    id: str
-    status: str
-    failure_reason: str | None
-    refund_id: int | None = None
-    submission: int = 0
-    intent_id: str | None = None
-    amount_minor: int = 0
-    has_left: bool = False
-    came_back: bool = False
-
-
-@dataclass(frozen=True)
-class BalanceTransaction:
-    """What one object (a charge, a refund, a dispute) moved on our Stripe balance; an amount going out is negative.
-
-    `intent_id` is the payment intent of that object, where it was asked for.
-    """
-
-    id: str
-    type: str
-    source_id: str | None
-    amount_minor: int
-    fee_minor: int
-    currency: str
-    created_at: datetime
-    intent_id: str | None = None
-
-
-@dataclass(frozen=True)
-class StripeDispute:
-    """A dispute as Stripe sees it now (https://docs.stripe.com/api/disputes/object).
-
-    `case_type` is chargeback, inquiry, resolution and so on, and may change: an inquiry becomes a chargeback.
-    `movements` are what it took from our balance (negative, with the fee) and gave back, oldest first; a lost inquiry
-    has none. `evidence` is what was staged or submitted, without the empty fields. Without `due_by` the bank takes no
-    answer.
-    """
-
-    id: str
-    status: str
-    reason: str
-    case_type: str | None
-    amount_minor: int
-    currency: str
-    charge_id: str
-    intent_id: str | None
-    is_charge_refundable: bool
-    due_by: datetime | None
-    submission_count: int
-    past_due: bool
-    evidence: dict[str, str]
-    movements: tuple[BalanceTransaction, ...]
-    created_at: datetime
 
 
 def configure(app: Flask, settings: Settings) -> None:
@@ -132,7 +54,7 @@ def create_intent(*, amount_minor: int, currency: str, key: str, payment_id: int
     Raises Unavailable, KeptFailure, Conflict.
     """
     return _ask(
-        lambda client: _intent(
+        lambda client: Intent.of(
             client.v1.payment_intents.create(
                 {
                     "amount": amount_minor,
@@ -143,7 +65,7 @@ def create_intent(*, amount_minor: int, currency: str, key: str, payment_id: int
                     "metadata": {"payment_id": str(payment_id), "booking": booking_reference},
                 },
                 {"idempotency_key": key},
-            )
+            ).to_dict()
         )
     )
 
@@ -151,8 +73,8 @@ def create_intent(*, amount_minor: int, currency: str, key: str, payment_id: int
 def retrieve_intent(intent_id: str) -> Intent:
     """The payment intent as it is now, with its charge and Stripe's fee. Raises Unavailable, NotFound."""
     return _ask(
-        lambda client: _intent(
-            client.v1.payment_intents.retrieve(intent_id, {"expand": ["latest_charge.balance_transaction"]})
+        lambda client: Intent.of(
+            client.v1.payment_intents.retrieve(intent_id, {"expand": ["latest_charge.balance_transaction"]}).to_dict()
         )
     )
 
@@ -162,13 +84,15 @@ def confirm_intent(intent_id: str, payment_method: str) -> Intent:
     Conflict when declined.
     """
     return _ask(
-        lambda client: _intent(client.v1.payment_intents.confirm(intent_id, {"payment_method": payment_method}))
+        lambda client: Intent.of(
+            client.v1.payment_intents.confirm(intent_id, {"payment_method": payment_method}).to_dict()
+        )
     )
 
 
 def cancel_intent(intent_id: str) -> Intent:
     """Make sure nobody pays this intent any more. Raises Conflict when it can't be cancelled: it was paid."""
-    return _ask(lambda client: _intent(client.v1.payment_intents.cancel(intent_id)))
+    return _ask(lambda client: Intent.of(client.v1.payment_intents.cancel(intent_id).to_dict()))
 
 
 def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int, submission: int) -> StripeRefund:
@@ -178,7 +102,9 @@ def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int
     """
     marks = {"refund_id": str(refund_id), "submission": str(submission)}
     parameters: Any = {"payment_intent": intent_id, "amount": amount_minor, "metadata": marks}
-    return _ask(lambda client: _refund(client.v1.refunds.create(parameters, {"idempotency_key": key})))
+    return _ask(
+        lambda client: StripeRefund.of(client.v1.refunds.create(parameters, {"idempotency_key": key}).to_dict())
+    )
 
 
 def find_refund(*, intent_id: str, refund_id: int, submission: int) -> StripeRefund | None:
@@ -186,7 +112,7 @@ def find_refund(*, intent_id: str, refund_id: int, submission: int) -> StripeRef
 
     def look(client: stripe.StripeClient) -> StripeRefund | None:
         for found in client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}).auto_paging_iter():
-            refund = _refund(found)
+            refund = StripeRefund.of(found.to_dict())
             if (refund.refund_id, refund.submission) == (refund_id, submission):
                 return refund
         return None
@@ -196,7 +122,7 @@ def find_refund(*, intent_id: str, refund_id: int, submission: int) -> StripeRef
 
 def retrieve_refund(refund_id: str) -> StripeRefund:
     """The refund as it is now. Raises Unavailable, NotFound."""
-    return _ask(lambda client: _refund(client.v1.refunds.retrieve(refund_id)))
+    return _ask(lambda client: StripeRefund.of(client.v1.refunds.retrieve(refund_id).to_dict()))
 
 
 def list_refunds(*, since: datetime | None = None, until: datetime | None = None) -> Iterator[list[StripeRefund]]:
@@ -204,7 +130,7 @@ def list_refunds(*, since: datetime | None = None, until: datetime | None = None
 
     Raises Unavailable.
     """
-    return _pages("/v1/refunds", _created(since, until), _refund_in_list)
+    return _pages("/v1/refunds", _created(since, until), StripeRefund.of)
 
 
 def balance_transactions(
@@ -214,7 +140,7 @@ def balance_transactions(
 
     Raises Unavailable. https://docs.stripe.com/api/balance_transactions/list
     """
-    return _pages("/v1/balance_transactions", _created(since, until), _balance_transaction)
+    return _pages("/v1/balance_transactions", _created(since, until), BalanceTransaction.of)
 
 
 def balance_transactions_after(
@@ -227,23 +153,23 @@ def balance_transactions_after(
     if after is not None:
         parameters["starting_after"] = after
     rows, more = _ask(partial(_page, "/v1/balance_transactions", parameters))
-    return [_balance_transaction(row) for row in rows], more
+    return [BalanceTransaction.of(row) for row in rows], more
 
 
 def balance_transactions_of(source_id: str) -> list[BalanceTransaction]:
     """What one object ever moved; nothing for one that Stripe doesn't know. Raises Unavailable."""
     parameters = {"source": source_id, "expand": ["data.source"]}
-    return [row for page in _pages("/v1/balance_transactions", parameters, _balance_transaction) for row in page]
+    return [row for page in _pages("/v1/balance_transactions", parameters, BalanceTransaction.of) for row in page]
 
 
 def list_disputes(*, since: datetime | None = None, until: datetime | None = None) -> Iterator[list[StripeDispute]]:
     """The disputes opened from `since` on and before `until`, newest first and a page at a time. Raises Unavailable."""
-    return _pages("/v1/disputes", _created(since, until), _dispute)
+    return _pages("/v1/disputes", _created(since, until), StripeDispute.of)
 
 
 def retrieve_dispute(dispute_id: str) -> StripeDispute:
     """The dispute as it is now, with what it moved. Raises Unavailable, NotFound."""
-    return _ask(lambda client: _dispute(client.v1.disputes.retrieve(dispute_id).to_dict()))
+    return _ask(lambda client: StripeDispute.of(client.v1.disputes.retrieve(dispute_id).to_dict()))
 
 
 def stage_evidence(dispute_id: str, evidence: Mapping[str, str], *, key: str) -> StripeDispute:
@@ -266,12 +192,14 @@ def close_dispute(dispute_id: str, *, key: str) -> StripeDispute:
     """Accept a dispute, which is lost from then on. Raises Unavailable, KeptFailure, NotFound, and Conflict when it is
     closed already.
     """
-    return _ask(lambda client: _dispute(client.v1.disputes.close(dispute_id, {}, {"idempotency_key": key}).to_dict()))
+    return _ask(
+        lambda client: StripeDispute.of(client.v1.disputes.close(dispute_id, {}, {"idempotency_key": key}).to_dict())
+    )
 
 
 def _answer(dispute_id: str, parameters: Any, key: str) -> StripeDispute:
     return _ask(
-        lambda client: _dispute(
+        lambda client: StripeDispute.of(
             client.v1.disputes.update(dispute_id, parameters, {"idempotency_key": key}).to_dict(),
         )
     )
@@ -339,89 +267,3 @@ def _ask(call: Callable[[stripe.StripeClient], Answer]) -> Answer:
         if (error.http_status or 0) >= 500:
             raise KeptFailure("Stripe had an error of its own. Try again in a moment.") from error
         raise Unavailable(f"Stripe could not answer: {error.user_message or type(error).__name__}") from error
-
-
-def _refund_in_list(row: dict[str, Any]) -> StripeRefund:
-    return _refund(stripe.Refund.construct_from(row, None))
-
-
-def _balance_transaction(row: dict[str, Any]) -> BalanceTransaction:
-    source = row["source"]
-    about: dict[str, Any] = source if isinstance(source, dict) else {"id": source}
-    return BalanceTransaction(
-        id=row["id"],
-        type=row["type"],
-        source_id=about["id"],
-        amount_minor=row["amount"],
-        fee_minor=row["fee"],
-        currency=row["currency"].upper(),
-        created_at=datetime.fromtimestamp(row["created"], UTC),
-        intent_id=about.get("payment_intent"),
-    )
-
-
-def _dispute(row: dict[str, Any]) -> StripeDispute:
-    details = row["evidence_details"]
-    method = row.get("payment_method_details") or {}
-    return StripeDispute(
-        id=row["id"],
-        status=row["status"],
-        reason=row["reason"],
-        case_type=(method.get("card") or {}).get("case_type"),
-        amount_minor=row["amount"],
-        currency=row["currency"].upper(),
-        charge_id=row["charge"],
-        intent_id=row["payment_intent"],
-        is_charge_refundable=row["is_charge_refundable"],
-        due_by=datetime.fromtimestamp(details["due_by"], UTC) if details["due_by"] else None,
-        submission_count=details["submission_count"],
-        past_due=details["past_due"],
-        evidence={name: value for name, value in row["evidence"].items() if value and isinstance(value, str)},
-        movements=tuple(_balance_transaction(one) for one in row["balance_transactions"]),
-        created_at=datetime.fromtimestamp(row["created"], UTC),
-    )
-
-
-def _intent(found: stripe.PaymentIntent) -> Intent:
-    charge = found.latest_charge
-    fee_minor = charged_at = None
-    if isinstance(charge, stripe.Charge):
-        charged_at = datetime.fromtimestamp(charge.created, UTC)
-        if isinstance(charge.balance_transaction, stripe.BalanceTransaction):
-            fee_minor = charge.balance_transaction.fee
-    failure = found.last_payment_error
-    our_id = found.metadata.to_dict().get("payment_id")
-    return Intent(
-        id=found.id,
-        status=found.status,
-        amount_minor=found.amount,
-        currency=found.currency.upper(),
-        client_secret=found.client_secret,
-        payment_id=int(our_id) if our_id and our_id.isdigit() else None,
-        charge_id=charge.id if isinstance(charge, stripe.Charge) else charge,
-        fee_minor=fee_minor,
-        captured_at=charged_at,
-        failure_code=(failure.decline_code or failure.code) if failure else None,
-        failure_message=failure.message if failure else None,
-    )
-
-
-def _refund(found: stripe.Refund) -> StripeRefund:
-    marks = found.metadata.to_dict() if found.metadata else {}
-    intent = found.payment_intent
-    return StripeRefund(
-        id=found.id,
-        status=found.status or "pending",
-        failure_reason=getattr(found, "failure_reason", None),
-        refund_id=_number(marks.get("refund_id")),
-        # What was made before submissions were numbered has none.
-        submission=_number(marks.get("submission")) or 0,
-        intent_id=intent.id if isinstance(intent, stripe.PaymentIntent) else intent,
-        amount_minor=found.amount,
-        has_left=found.balance_transaction is not None,
-        came_back=getattr(found, "failure_balance_transaction", None) is not None,
-    )
-
-
-def _number(mark: str | None) -> int | None:
-    return int(mark) if mark and mark.isascii() and mark.isdigit() else None

@@ -13,7 +13,7 @@ from app.audit.actor import Actor
 from app.db import lock, transaction
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
-from app.payments import ledger
+from app.payments import disputed, ledger
 from app.payments.models import LedgerEntry, Payment
 from app.reports.models import Difference
 from app.reports.movements import BOOKED
@@ -125,6 +125,8 @@ def _post(row: Difference, entries: dict[str, int], *, by: Actor) -> None:
         payment.fee_minor = row.there_fee_minor
         audit.record(by, "payment.fee_corrected", payment)
     ledger.post_correction(payment, entries, source_id=row.source_id)
+    if row.booked_as.startswith("dispute."):
+        disputed.follow(payment, by=by)
     db.session.flush()
     if broken := ledger.contradictions_of(payment.id) - wrong:
         raise Conflict(

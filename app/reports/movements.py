@@ -4,7 +4,7 @@ of a day compare.
 
 from __future__ import annotations
 
-from app.payments.stripe_gateway import BalanceTransaction
+from app.payments.stripe_objects import BalanceTransaction
 
 # Stripe's types of balance transactions, and what each is booked as.
 # https://docs.stripe.com/reports/balance-transaction-types

@@ -13,8 +13,8 @@ from app.disputes import chargebacks
 from app.errors import Conflict
 from app.extensions import db
 from app.money import written
-from app.payments import refund_submission, stripe_gateway
-from app.payments.models import LedgerEntry, Payment, Refund
+from app.payments import ledger, refund_submission, stripe_gateway
+from app.payments.models import Payment, Refund
 from app.reports.models import Difference
 from app.reports.movements import ENTRIES
 
@@ -53,10 +53,10 @@ def propose(row: Difference) -> Proposal:
         raise Conflict(refusal)
     if row.kind == "missing_here" and not _is_known(row):
         return Proposal({}, asks_stripe=True)
-    posted = _posted(row)
+    posted = ledger.posted_of(row.source_id)
     entries = {}
     for kind, due in _due(row).items():
-        short = due - (posted.get(kind, 0) + posted.get(f"{kind}.more", 0) - posted.get(f"{kind}.less", 0))
+        short = due - posted.get(kind, 0)
         if short > 0:
             entries[f"{kind}.more" if kind in posted else kind] = short
         elif short < 0:
@@ -118,11 +118,6 @@ def _is_owed_back(payment: Payment) -> bool:
     """Whether no booking could take it. Then all of it was refunded at once, whatever the ledger has of it now."""
     late = select(Refund.id).where(Refund.payment_id == payment.id, Refund.kind == "owed_back")
     return db.session.scalar(late.limit(1)) is not None
-
-
-def _posted(row: Difference) -> dict[str, int]:
-    mine = select(LedgerEntry.kind, LedgerEntry.amount_minor).where(LedgerEntry.source_id == row.source_id)
-    return dict(db.session.execute(mine).all())
 
 
 def _take_over_payment(row: Difference) -> Callable[[], None]:

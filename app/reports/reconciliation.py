@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 
-from rq.timeouts import BaseTimeoutException
 from sqlalchemy import DateTime, cast, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 
@@ -16,12 +15,12 @@ from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.db import lock, transaction, utcnow
-from app.errors import Conflict, Invalid, TripdeskError, Unavailable
+from app.errors import Conflict, Invalid
 from app.extensions import db
 from app.logs import request_id
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import BalanceTransaction
-from app.queue import JOB_TIMEOUT_SECONDS, LEASE
+from app.payments.stripe_objects import BalanceTransaction
+from app.queue import JOB_TIMEOUT_SECONDS, LEASE, GaveWay, one_turn
 from app.reports import comparison
 from app.reports.models import Difference, Reconciliation, StripeMovement
 from app.reports.movements import KINDS, booked_as
@@ -49,10 +48,6 @@ _UNKNOWN_THERE = text(
     ORDER BY e.source_id LIMIT :most
     """  # noqa: S608  # nosec B608 - constants of the program
 )
-
-
-class _NoMore(Exception):
-    """It is over, or another job goes on with it: nothing that was read may be kept."""
 
 
 @dataclass(frozen=True)
@@ -150,21 +145,12 @@ def go_on(row_id: int) -> None:
     Unavailable.
     """
     ends_at = monotonic() + TURN_SECONDS
-    try:
+    with one_turn(row_id, give_up=fail):
         while (place := _place(row_id)) is not None:
             if monotonic() >= ends_at:
                 _hand_on(place)
                 return
             _STEPS[place.step](place)
-    except _NoMore:
-        return
-    except (Unavailable, BaseTimeoutException):
-        raise
-    except TripdeskError as refusal:
-        fail(row_id, refusal.detail)
-    except Exception:
-        log.exception("a reconciliation failed", extra={"reconciliation": row_id})
-        fail(row_id, "Something unexpected went wrong; it is in the log.")
 
 
 def fail(row_id: int, because: str) -> None:
@@ -188,14 +174,14 @@ def _place(row_id: int) -> _Place | None:
 
 
 def _still(place: _Place) -> Reconciliation:
-    """The day, locked, if it still stands there. Raises _NoMore."""
+    """The day, locked, if it still stands there. Raises GaveWay."""
     found = lock(Reconciliation, place.row_id)
     if found.due_at is None or (found.begun_at, found.step, found.reached) != (
         place.begun_at,
         place.step,
         place.reached,
     ):
-        raise _NoMore
+        raise GaveWay
     return found
 
 

@@ -13,7 +13,7 @@ from app.errors import TripdeskError
 from app.extensions import db
 from app.money import Money
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import BalanceTransaction
+from app.payments.stripe_objects import BalanceTransaction
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
 from app.reports.movements import BOOKED, KINDS, booked_as
 

@@ -20,6 +20,7 @@ from app.extensions import db
 from app.notifications.models import Notification
 from app.notifications.rendering import Rendered, render
 from app.payments import stripe_gateway
+from app.payments.stripe_objects import Intent
 from tests import factories
 from tests.concurrency import at_once
 
@@ -44,7 +45,7 @@ def run_out(booking: Booking) -> None:
         lock(Booking, booking.id).expires_at = utcnow() - timedelta(seconds=1)
 
 
-def declined(booking: Booking) -> stripe_gateway.Intent:
+def declined(booking: Booking) -> Intent:
     intent = factories.intent_of(booking)
     factories.confirm(intent.id, "pm_card_chargeDeclinedInsufficientFunds")
     return stripe_gateway.retrieve_intent(intent.id)

@@ -20,7 +20,7 @@ from app.extensions import db
 from app.payments import inbox, ledger, stripe_gateway
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.payments.stripe_gateway import Intent
+from app.payments.stripe_objects import Intent
 from tests import factories, queued
 from tests.concurrency import at_once
 

@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from app.console.formatting import day as day_in_words
 from app.db import transaction, utcnow
 from app.extensions import db
 from app.payments.models import LedgerEntry
@@ -112,10 +113,14 @@ def test_a_month_says_whether_it_is_closed(empty_app: Flask) -> None:
         if day.day != 3:
             compared(day)
         day, days = day + timedelta(days=1), days + 1
-    assert f"{first:%B %Y} is not closed: 1 day was not compared." in text_of(browser.get(asked))
+    page = text_of(browser.get(asked))
+    assert f"{first:%B %Y} is not closed: 1 day was not compared." in page
+    assert f"Compare what is left of {first:%B}" in page
     compared(first + timedelta(days=2))
-    said = f"{first:%B %Y} is closed with no differences: all {days} days were compared."
-    assert said in text_of(browser.get(asked))
+    on = day_in_words(utcnow().date())
+    page = text_of(browser.get(asked))
+    assert f"{first:%B %Y} is closed with no differences: all {days} days were compared, the last on {on}." in page
+    assert "Compare what is left" not in page
     with transaction():
         db.session.add(a_difference(first))
     assert f"{first:%B %Y} is not closed: 1 difference is open." in text_of(browser.get(asked))
@@ -124,6 +129,22 @@ def test_a_month_says_whether_it_is_closed(empty_app: Flask) -> None:
     assert f"{first:%B %Y} is closed with 1 explained" in text_of(browser.get(asked))
     this = utcnow().date()
     assert "it is not over" in text_of(browser.get(f"/console/reconciliation/?month={this:%Y-%m}"))
+
+
+def test_what_is_left_of_a_month_is_compared_at_once(empty_app: Flask) -> None:
+    browser = signed_in(empty_app, "finance")
+    one = paid(date(2013, 2, 14)).told()
+    answer = browser.post("/console/reconciliation/reconcile-month", {"month": "2013-02"})
+    assert answer.location == "/console/reconciliation/?month=2013-02"
+    page = text_of(browser.get(answer.location))
+    assert "28 days are being compared." in page
+    assert "February 2013 is not closed: 28 days are being compared." in page
+    assert queued.work_off() == []
+    assert "February 2013 is closed with no differences: all 28 days" in text_of(browser.get(answer.location))
+    assert one.charge_id not in page
+    again = browser.post("/console/reconciliation/reconcile-month", {"month": "2013-02"})
+    assert again.status_code == 409
+    assert "No day of February 2013 is left to compare." in again.text
 
 
 def compared(day: date) -> None:
@@ -138,6 +159,19 @@ def compared(day: date) -> None:
                 request_id="-",
             )
         )
+
+
+def test_a_difference_has_a_history_of_its_own(browser: Browser) -> None:
+    day = a_day()
+    paid(day)
+    reconciled(day)
+    (found,) = differences(day)
+    href = f"/console/reconciliation/differences/{found.id}/"
+    browser.post(f"{href}explain", {"reason": "Agreed by phone."})
+    assert "?tab=history" in browser.get(href).text
+    page = text_of(browser.get(f"{href}?tab=history"))
+    for said in ("Found", "Explained", "Agreed by phone.", "Explanation"):
+        assert said in page
 
 
 def a_difference(day: date) -> Difference:

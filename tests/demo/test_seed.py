@@ -27,19 +27,22 @@ from app.audit import service as audit
 from app.audit.actor import SYSTEM
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
-from app.catalog import checklist
+from app.catalog import checklist, policies
 from app.catalog.models import Package, Provider, ProviderDocument
 from app.db import utcnow
 from app.demo import people
 from app.demo import service as demo
 from app.demo.catalogue import Stock
 from app.demo.journal import change
+from app.demo.story import Story
+from app.disputes.models import Dispute
 from app.errors import Conflict, Invalid, NotAllowed, TripdeskError, Unavailable
 from app.extensions import db
 from app.notifications.models import Notification
 from app.payments import ledger, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants, stripe_balance
+from app.reports.models import Reconciliation
 from app.reviews.models import Review
 from dev.stripe import charges
 from tests import factories
@@ -179,7 +182,7 @@ def test_people_travel_at_weekends_and_in_season(skewed: Flask) -> None:
 
 
 def test_people_book_some_weeks_ahead_of_the_season() -> None:
-    story = demo._Story(random.Random(1), [], Stock([], date(2026, 1, 1)), [])
+    story = Story(random.Random(1), [], Stock([], date(2026, 1, 1)), [])
     start = datetime(2025, 1, 1, tzinfo=UTC)
     flat = story.moments(start, start + timedelta(days=365), 20_000, wishes=(), otherwise=demo.Wish(0, None), growth=0)
     months = Counter((at + timedelta(days=32)).month for at, _ in flat)
@@ -234,8 +237,50 @@ def test_what_is_held_right_now_can_still_be_paid(seeded: Flask) -> None:
 
 
 def test_nothing_is_left_to_do_for_a_worker(seeded: Flask) -> None:
-    for model in (Payment, Refund, WebhookEvent):
+    for model in (Payment, Refund, WebhookEvent, Dispute, Reconciliation):
         assert db.session.scalars(select(model.id).where(model.due_at.is_not(None))).all() == []
+
+
+def test_every_queue_of_finance_has_something_in_it(seeded: Flask) -> None:
+    waiting = db.session.scalars(select(Refund).where(Refund.status == "PENDING_APPROVAL")).all()
+    support = db.session.scalars(select(User.id).where(User.email.like("support@%"))).one()
+    assert len(waiting) >= 4
+    assert {(refund.kind, refund.requested_by_id, refund.held_status) for refund in waiting} == {
+        ("goodwill", support, None)
+    }
+    assert all(refund.note and refund.expires_at and refund.expires_at > utcnow() for refund in waiting)
+    failed = db.session.scalars(select(Refund).where(Refund.status == "FAILED")).all()
+    assert {refund.failure_reason for refund in failed} == {"expired_or_canceled_card"}
+    disputes = Counter(db.session.scalars(select(Dispute.status)))
+    assert disputes["OPEN"] >= 3
+    assert min(disputes["WON"], disputes["LOST"]) >= 1
+    due = db.session.scalars(select(Dispute.answer_by).where(Dispute.status == "OPEN")).all()
+    assert all(utcnow() < by < utcnow() + timedelta(days=9) for by in due)
+
+
+def test_paid_bookings_that_were_cancelled_gave_back_what_their_policy_gives(seeded: Flask) -> None:
+    cancelled = select(Booking, Payment).join(Payment, Payment.booking_id == Booking.id)
+    cancelled = cancelled.where(Booking.status.like("CANCELLED%"), Payment.succeeded_at.is_not(None))
+    rows = db.session.execute(cancelled).all()
+    assert len(rows) >= 8
+    for booking, payment in rows:
+        assert booking.cancelled_at is not None
+        policy = policies.quote(
+            booking.policy,
+            booking.total_minor,
+            starts_on=booking.starts_on,
+            time_zone=booking.time_zone,
+            at=booking.cancelled_at,
+        )
+        by_provider = booking.status == "CANCELLED_BY_PROVIDER"
+        assert payment.refunded_minor == (booking.total_minor if by_provider else policy.refund_minor)
+
+
+def test_the_last_days_are_reconciled_without_a_difference(seeded: Flask) -> None:
+    days = db.session.scalars(select(Reconciliation).order_by(Reconciliation.day)).all()
+    assert [(day.status, day.differing) for day in days] == [("DONE", 0)] * 3
+    assert days[-1].day == seeded.config["SEEDED_ON"] - timedelta(days=1)
+    assert sum(day.matched for day in days) > 3
 
 
 def test_nobody_who_is_made_up_is_sent_mail(seeded: Flask) -> None:
@@ -439,17 +484,17 @@ def test_a_scale_that_makes_no_sense_is_named(wrong: str) -> None:
 
 
 def test_the_named_scales() -> None:
-    assert demo.Scale.named("small") == demo.Scale(400, 80, 14, 60, earlier_stays=148, reviews=400)
+    assert demo.Scale.named("small") == demo.Scale(400, 80, 14, 60, earlier_stays=160, reviews=400)
     assert demo.Scale.named("medium").bookings == 50_000
     assert demo.Scale.named("large") == demo.Scale(
-        1_000_000, 20_000, 2_000, 200_000, earlier_stays=370_000, reviews=1_000_000
+        1_000_000, 20_000, 2_000, 200_000, earlier_stays=400_000, reviews=1_000_000
     )
     assert demo.Scale.named("100").bookings == 100
 
 
 def test_the_smallest_scale_holds_together(fresh: Flask) -> None:
     demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
-    assert counts()["bookings"] == 137
+    assert counts()["bookings"] == 140
     assert [finding for finding in invariants.check_database() if finding.wrong] == []
 
 

@@ -267,10 +267,29 @@ def test_requests_that_nothing_is_left_for_give_way_though_we_hear_of_the_disput
     decide(dispute_id, "lost")
     told(dispute_id)
     assert holds.of(payment.id) == []
-    assert [factories.reread(refund).status for refund in (waiting, approved)] == ["REJECTED", "FAILED"]
+    rows = [factories.reread(refund) for refund in (waiting, approved)]
+    assert [(row.status, row.due_at) for row in rows] == [("REJECTED", None), ("FAILED", None)]
     assert queued.work_off() == []
     assert at_stripe(payment) == []
     assert books_agree(payment, dispute_id)
+
+
+def test_one_made_in_the_dashboard_that_failed_before_we_heard_of_it_needs_no_room(app: Flask) -> None:
+    payment = paid()
+    first = refunded_in_dashboard(payment, 10_000)
+    ask_stripe("POST", f"/_local/refunds/{first}/settle", data={"outcome": "failed"})
+    second = refunded_in_dashboard(payment, 9_000)
+    tell_of_refund(second)
+    waiting = ask(payment, 1_000, by=support())
+    tell_of_refund(first)
+    assert [(row.status, row.amount_minor, shares(row)) for row in refunds_of(payment)] == [
+        ("SUCCEEDED", 9_000, (7_650, 1_350, 0)),
+        ("PENDING_APPROVAL", 1_000, (0, 0, 0)),
+        ("FAILED", 10_000, (0, 0, 0)),
+    ]
+    assert factories.reread(waiting).status == "PENDING_APPROVAL"
+    assert factories.reread(payment).refunded_minor == 9_000
+    assert books_agree(payment)
 
 
 def test_what_is_on_hold_stays_though_the_dashboard_was_quicker_and_goes_out_when_the_dispute_is_won(

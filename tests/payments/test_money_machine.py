@@ -34,11 +34,11 @@ from app.disputes.models import Dispute
 from app.errors import Conflict
 from app.extensions import db
 from app.payments import inbox, ledger, refund_approval, refunds, stripe_gateway
-from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.reports.statements import INVARIANTS
+from app.payments.models import Payment, Refund, WebhookEvent
 from jobs import payments as payment_jobs
 from jobs import webhooks
 from tests import factories
+from tests.payments import settled
 from tests.payments.refunding import ask_stripe, finance, support
 
 # `make test-long` asks for more, other ones each time; MONEY_SEED repeats those of a time before.
@@ -54,17 +54,6 @@ CARDS = (
     *("pm_card_visa",) * 3,
     *("pm_card_chargeDeclined", "pm_card_authenticationRequired"),
     *("pm_card_createDispute", "pm_card_createDisputeInquiry"),
-)
-# Of the statements about all rows, those about money; each line of theirs begins with what it is about.
-STATEMENTS = (
-    "A confirmed or completed booking has",
-    "Captured money has",
-    "What a payment has given back",
-    "No refund waits",
-    "What a dispute has moved",
-    "A payment is held while",
-    "A refund is on hold exactly",
-    "A row that waits for work",
 )
 
 
@@ -253,7 +242,7 @@ class Money(RuleBasedStateMachine):
         """Also one that nobody has told us of, and one that is lost already, of which the bank thinks better."""
         self._each(
             at,
-            [dispute for payment in self._captured() for dispute in self._disputes_at_stripe(payment)],
+            [dispute for payment in self._captured() for dispute in settled.disputes_at_stripe(payment)],
             lambda dispute: self._try_stripe(f"/_local/disputes/{dispute['id']}/decide", data={"outcome": outcome}),
         )
 
@@ -320,83 +309,15 @@ class Money(RuleBasedStateMachine):
                 payment_jobs.submit_refund(refund.id)
         self.the_books_balance()
         for booking_id in self.bookings:
-            self._agrees_with_stripe(self._payment(booking_id))
-        assert self._unapplied() == []
+            settled.agrees_with_stripe(self._payment(booking_id))
+        waiting = [db.session.get_one(WebhookEvent, event_id) for event_id in self._unapplied()]
+        assert [(event.type, event.object_id, event.last_error) for event in waiting] == []
         assert self._refunds("APPROVED") == []
         assert all(refund.stripe_refund_id for refund in self._refunds("SUBMITTED"))
         assert ledger.verify() == []
-        assert self._contradictions() == []
+        assert settled.contradictions(self.bookings, [event["id"] for event in self.delivered]) == []
 
     # ---- how ----
-
-    def _agrees_with_stripe(self, payment: Payment) -> None:
-        charge = payment.stripe_charge_id
-        if charge is None:
-            return
-        found = ask_stripe(
-            "GET", "/v1/refunds", params={"payment_intent": payment.stripe_payment_intent_id, "limit": 100}
-        )["data"]
-        disputes = self._disputes_at_stripe(payment)
-        sources = [charge, *(row["id"] for row in found), *(row["id"] for row in disputes)]
-        moved = sum(
-            transaction["net"]
-            for source in sources
-            for transaction in ask_stripe("GET", "/v1/balance_transactions", params={"source": source})["data"]
-        )
-        assert ledger.balance_of(payment.id, ledger.STRIPE_BALANCE) == moved, payment.id
-        # One effect per cause: each refund at Stripe has one row here, and one posting while it stands.
-        ours = db.session.scalars(
-            select(LedgerEntry.source_id).where(LedgerEntry.payment_id == payment.id, LedgerEntry.kind == "refund.paid")
-        ).all()
-        assert len(ours) == len(set(ours))
-        assert {row["id"] for row in found if row["status"] == "succeeded"} <= set(ours)
-        assert {row["id"] for row in disputes} == {
-            row.stripe_dispute_id for row in self._disputes() if row.payment_id == payment.id
-        }
-        self._is_borne_as_if_refunds_came_first(payment, disputes)
-
-    def _is_borne_as_if_refunds_came_first(self, payment: Payment, disputes: list[dict[str, Any]]) -> None:
-        """Whatever was told first: lost disputes take what refunds have left, and what is beyond that is our loss."""
-        found = select(Refund).where(Refund.payment_id == payment.id, Refund.status.in_(("SUBMITTED", "SUCCEEDED")))
-        refunded = sum(refund.amount_minor for refund in db.session.scalars(found) if refund.kind != "goodwill")
-        lost = -sum(
-            moved["amount"]
-            for dispute in disputes
-            if dispute["status"] in ("lost", "prevented")
-            for moved in dispute["balance_transactions"]
-        )
-        left = payment.amount_minor - refunded
-        assert ledger.balance_of(payment.id, ledger.DISPUTE_LOSSES) == max(lost - left, 0), payment.id
-        sides = ledger.sides_of(payment.id)
-        if not sides.owed_back:
-            assert sides.provider_minor + sides.commission_minor == max(left - lost, 0), payment.id
-
-    def _contradictions(self) -> list[str]:
-        """What the statements about all rows find of this story's; other tests leave rows of their own."""
-        db.session.rollback()
-        disputes = self._disputes()
-        about = [
-            *(f"payment {self._payment(booking_id).id}" for booking_id in self.bookings),
-            *(db.session.get_one(Booking, booking_id).reference for booking_id in self.bookings),
-            *(f"refund {refund.id}" for refund in self._refunds(*Refund.MOVES)),
-            *(f"dispute {dispute.id}" for dispute in disputes),
-            *(str(dispute.stripe_dispute_id) for dispute in disputes),
-            *(f"event {event['id']}" for event in self.delivered),
-        ]
-        ours = re.compile(f"({'|'.join(about)})\\b")
-        return [
-            line
-            for invariant in INVARIANTS
-            if invariant.statement.startswith(STATEMENTS)
-            for line in db.session.scalars(text(invariant.select))
-            if ours.match(line)
-        ]
-
-    def _disputes_at_stripe(self, payment: Payment) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = ask_stripe(
-            "GET", "/v1/disputes", params={"charge": payment.stripe_charge_id, "limit": 100}
-        )["data"]
-        return found
 
     @contextmanager
     def _tolerating(self, what: str) -> Iterator[None]:

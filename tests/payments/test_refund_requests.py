@@ -12,9 +12,9 @@ from sqlalchemy import text
 from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
-from app.payments import refund_submission, refunds
+from app.payments import refund_submission, refundable, refunds
 from app.payments.models import Payment
-from app.payments.stripe_gateway import StripeRefund
+from app.payments.stripe_objects import StripeRefund
 from tests import factories, queued
 from tests.payments.refunding import (
     actions,
@@ -71,6 +71,34 @@ def test_however_a_payment_is_split_the_shares_add_up_to_what_each_side_got(app:
     posted = postings(payment)
     assert (posted["refund.provider_share"], posted["refund.commission"]) == (8_500, 1_500)
     assert books_are_whole(payment)
+
+
+def test_half_a_cent_and_more_of_the_commission_is_rounded_up_and_less_is_not(app: Flask) -> None:
+    payment = paid()
+    # 15 % of which is 0.45, 0.75 and 1.5 cents.
+    assert [refundable.shares_of(payment, minor, "standard")["commission_minor"] for minor in (3, 5, 10)] == [0, 1, 2]
+
+
+def test_a_commission_that_was_taken_before_what_failed_is_never_given_back_by_a_refund(app: Flask) -> None:
+    payment, by = paid(), finance()
+    first, second = ask(payment, 3, by=by), ask(payment, 1, by=by)
+    assert queued.work_off() == []
+    assert (shares(first), shares(second)) == ((3, 0, 0), (0, 1, 0))
+    with transaction():
+        row = factories.reread(first)
+        refund_submission.settle(
+            row.id, StripeRefund(row.stripe_refund_id, "failed", "lost_or_stolen_card", row.id, row.submission)
+        )
+    # Of two cents our share is 0.3, and we gave one already.
+    third = ask(payment, 1, by=by)
+    assert queued.work_off() == []
+    assert shares(third) == (1, 0, 0)
+
+
+def test_the_sides_never_bear_more_than_they_have(app: Flask) -> None:
+    payment = paid()
+    with pytest.raises(Conflict, match=r"only \$100\.00 left"):
+        refundable.shares_of(payment, 10_001, "standard")
 
 
 def test_no_cent_is_lost_when_one_in_the_middle_fails(app: Flask) -> None:

@@ -18,7 +18,7 @@ from app.errors import Unavailable
 from app.extensions import db
 from app.payments import inbox, refund_submission, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.payments.stripe_gateway import StripeRefund
+from app.payments.stripe_objects import StripeRefund
 from app.queue import BACKOFF_SECONDS, MAX_ATTEMPTS, sweep
 from tests import factories, queued
 from tests.concurrency import at_once

@@ -160,6 +160,19 @@ def test_one_that_got_no_answer_in_all_its_tries_is_looked_up_before_it_is_asked
     assert books_are_whole(payment)
 
 
+def test_what_is_not_due_is_not_asked_for(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    with transaction():
+        lock(Refund, refund.id).due_at = None
+    refund_submission.submit(refund.id)
+    assert (factories.reread(refund).status, at_stripe(payment)) == ("APPROVED", [])
+    with transaction():
+        lock(Refund, refund.id).hand_out()
+    assert queued.work_off() == []
+    assert factories.reread(refund).status == "SUCCEEDED"
+
+
 def test_a_worker_killed_between_its_commit_and_the_call_leaves_one_refund_at_stripe(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

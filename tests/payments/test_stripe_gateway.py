@@ -13,7 +13,8 @@ from flask import Flask, current_app
 
 from app.errors import Conflict, NotFound
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import Intent, KeptFailure, StripeDispute
+from app.payments.stripe_gateway import KeptFailure
+from app.payments.stripe_objects import Intent, StripeDispute
 from tests import factories
 
 Switch = Callable[..., None]

@@ -224,6 +224,27 @@ def test_a_chargeback_booked_with_another_amount_is_corrected(tamper: Tamper) ->
     assert moved.wrong == []
 
 
+def test_what_a_dispute_took_a_second_time_is_booked_and_what_is_left_of_the_payment_follows(tamper: Tamper) -> None:
+    day = a_day()
+    one, dispute_id = disputed(day)
+    chargebacks.changed(stripe_gateway.retrieve_dispute(dispute_id))
+    # As if it had taken half at first, and nobody could book the rest.
+    tamper(
+        "UPDATE ledger_entries SET amount_minor = 450 WHERE source_id = %s AND kind = 'dispute.withdrawn'",
+        (dispute_id,),
+    )
+    tamper("UPDATE payments SET disputed_minor = 450 WHERE id = %s", (one.payment_id,))
+    with pytest.raises(Conflict, match="moved money twice"):
+        chargebacks.changed(stripe_gateway.retrieve_dispute(dispute_id))
+    reconciled(day)
+    (found,) = differences(day)
+    verbs.fix(found.id, "The bank took the rest later.", by=finance())
+    assert posted(dispute_id) == {"dispute.withdrawn": 450, "dispute.withdrawn.more": 450, "dispute.fee": 1_500}
+    assert one.payment.disputed_minor == 900
+    assert ledger.verify() == []
+    assert chargebacks.changed(stripe_gateway.retrieve_dispute(dispute_id)).withdrawn_minor == 900
+
+
 def test_what_stripe_does_not_know_is_found_and_taken_back(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()

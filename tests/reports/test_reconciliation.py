@@ -13,7 +13,7 @@ from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, Unavailable
 from app.extensions import db
 from app.payments import stripe_gateway
-from app.payments.stripe_gateway import BalanceTransaction
+from app.payments.stripe_objects import BalanceTransaction
 from app.queue import MAX_ATTEMPTS, note_failure
 from app.reports import movements, reconciliation
 from app.reports.models import Difference, Reconciliation, StripeMovement

@@ -139,6 +139,40 @@ def test_the_period_before_has_as_many_days_and_ends_the_day_before() -> None:
     assert (march.days, march.before) == (31, Period(date(2026, 1, 29), date(2026, 2, 28)))
 
 
+def test_a_period_is_its_whole_months_and_the_days_beside_them() -> None:
+    months, days = Period(date(2025, 12, 30), date(2026, 3, 1)).in_months()
+    assert months == [date(2026, 1, 1), date(2026, 2, 1)]
+    assert days == [date(2025, 12, 30), date(2025, 12, 31), date(2026, 3, 1)]
+    assert Period(date(2026, 2, 1), date(2026, 2, 28)).in_months() == ([date(2026, 2, 1)], [])
+    assert Period(date(2026, 2, 2), date(2026, 2, 28)).in_months()[0] == []
+
+
+@pytest.mark.parametrize("is_added_up", [True, False])
+def test_months_are_read_as_their_days_come_to(empty_app: Flask, is_added_up: bool) -> None:
+    booking = factories.paid_booking()
+    with tampering(empty_app) as cursor:
+        cursor.execute(
+            "INSERT INTO ledger_entries (posted_at, kind, debit_account, credit_account, amount_minor, currency,"
+            " source_id, payment_id, booking_id, provider_id)"
+            " SELECT timestamptz '2024-03-15 12:00Z' + n * interval '9 days', kind, debit_account, credit_account,"
+            " amount_minor + n, currency, source_id || '-' || n, payment_id, booking_id, provider_id"
+            " FROM ledger_entries CROSS JOIN generate_series(0, 60) n WHERE kind LIKE 'capture.%'"
+        )
+    if is_added_up:
+        reports.add_up()
+    scope = Scope("provider", str(booking.provider_id))
+    for first, last in (
+        (date(2024, 8, 1), date(2025, 1, 31)),  # whole months, and the part of one before
+        (date(2024, 7, 20), date(2024, 11, 3)),
+        (date(2024, 9, 10), date(2024, 9, 20)),
+    ):
+        period = Period(first, last)
+        now, before = queries.takings_by("provider", period, "USD")[scope.key]
+        assert now == queries.total(queries.takings(period, "USD", scope).values())
+        assert before == queries.total(queries.takings(period.before, "USD", scope).values())
+        assert now.captures > 0
+
+
 @pytest.mark.parametrize(
     ("step", "firsts"),
     [
