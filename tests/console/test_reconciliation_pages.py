@@ -73,7 +73,7 @@ def test_the_entries_of_a_proposal_are_shown_before_they_are_posted(empty_app: F
     reconciled(day)
     (found,) = differences(day)
     page = text_of(browser.get(f"/console/reconciliation/differences/{found.id}/"))
-    for said in ("Payment, provider's share: corrected, more", "Provider payable", "$12.34"):
+    for said in ("share: corrected, more", "Provider payable", "$12.34"):
         assert said in page
 
 
