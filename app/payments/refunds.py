@@ -116,7 +116,13 @@ def lines_of(refund: Refund) -> list[Line]:
     payment = db.session.get_one(Payment, refund.payment_id)
     if refund.status in OVER or refundable.left_of(payment) < 0:
         return []
-    return _lines(refundable.shares_of(payment, refund.amount_minor, refund.kind), refund.amount_minor)
+    try:
+        shares = refundable.shares_of(payment, refund.amount_minor, refund.kind)
+    except Conflict:
+        # A worker has sent it to Stripe since it was read, and the books have its shares already.
+        db.session.refresh(refund)
+        return lines_of(refund) if refund.submission else []
+    return _lines(shares, refund.amount_minor)
 
 
 def _lines(shares: Mapping[str, int], amount_minor: int) -> list[Line]:

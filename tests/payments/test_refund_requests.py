@@ -16,6 +16,7 @@ from app.payments import refund_submission, refundable, refunds
 from app.payments.models import Payment
 from app.payments.stripe_objects import StripeRefund
 from tests import factories, queued
+from tests.concurrency import at_once
 from tests.payments.refunding import (
     actions,
     ask,
@@ -42,6 +43,17 @@ def test_a_refund_within_the_limit_is_approved_by_asking_and_paid_by_a_job(app: 
     assert factories.reread(payment).status == "PARTIALLY_REFUNDED"
     assert actions(refund) == ["refund.approve", "refund.submit", "refund.succeeded"]
     assert books_are_whole(payment)
+
+
+def test_what_a_refund_posts_is_told_though_it_is_sent_to_stripe_meanwhile(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 10_000)
+    refund_id, waiting = refund.id, refunds.lines_of(refund)
+    assert (refund.status, [line.amount_minor for line in waiting]) == ("APPROVED", [8_500, 1_500, 10_000])
+    assert at_once(app, lambda: refund_submission.submit(refund_id)) == [None]
+    assert (refund.status, refunds.lines_of(refund)) == ("APPROVED", waiting), "as a page has read it before"
+    assert refund.submission == 1
+    assert queued.work_off() == []
 
 
 def test_goodwill_is_borne_by_us_alone(app: Flask) -> None:
