@@ -17,7 +17,7 @@ from app.bulk import spreadsheet
 from app.catalog.models import Provider
 from app.console.base import FINANCE, Column, Page, find, line
 from app.console.exports import ask_for_export
-from app.console.listing import Listing
+from app.console.listing import Listing, Rows
 from app.console.ordering import Order
 from app.console.record import Fact, Group
 from app.errors import Invalid
@@ -103,11 +103,7 @@ class PayablesView(Page):
         provider = find(Provider, provider_id, "provider")
         state = _state()
         listing = _listing(provider, state)
-        page = listing.page(_PAGE_SIZE, is_place=False)
-        for name in ("after", "before"):
-            if name in request.args:
-                beyond = _ORDER.beyond(_ORDER.place(name, request.args[name]), greater=name == "after")
-                page = listing.page(_PAGE_SIZE, beyond, backwards=name == "after")
+        page = _page(listing)
         return str(
             self.render(
                 "console/payables/show.html",
@@ -175,6 +171,14 @@ def _page_number() -> int:
 def _listing(provider: Provider, state: str) -> Listing:
     query = payables.bookings_with_something_kept(provider.id)
     return Listing(query.where(payables.in_state(state)) if state else query, _ORDER)
+
+
+def _page(listing: Listing) -> Rows:
+    for name in ("after", "before"):
+        if name in request.args:
+            beyond = _ORDER.beyond(_ORDER.place(name, request.args[name]), greater=name == "after")
+            return listing.page(_PAGE_SIZE, beyond, backwards=name == "after")
+    return listing.page(_PAGE_SIZE, is_place=False)
 
 
 def _cards(found: Sequence[Payable]) -> list[dict[str, Any]]:

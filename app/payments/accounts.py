@@ -62,7 +62,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Account:
-    """One account in one currency; `adds` says which side makes it larger."""
+    """One account in one currency; `kind` is asset, liability, revenue or expense."""
 
     code: str
     name: str
