@@ -91,19 +91,9 @@ def upgrade() -> None:
     op.execute(f"GRANT SELECT, INSERT ON cancellation_policy_tiers TO {app_role}")
     op.execute(f"GRANT USAGE ON SEQUENCE cancellation_policies_id_seq TO {app_role}")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON provider_sums TO {app_role}")
-    with op.get_context().autocommit_block():
-        rule = "fk_packages_cancellation_policy"
-        op.execute(f"-- squawk-ignore ban-drop-constraint\nALTER TABLE packages DROP CONSTRAINT IF EXISTS {rule}")
-        op.execute(
-            f"ALTER TABLE packages ADD CONSTRAINT {rule} FOREIGN KEY (cancellation_policy)"
-            " REFERENCES cancellation_policies (code) NOT VALID"
-        )
-        op.execute(f"ALTER TABLE packages VALIDATE CONSTRAINT {rule}")
 
 
 def downgrade() -> None:
-    rule = "fk_packages_cancellation_policy"
-    op.execute(f"-- squawk-ignore ban-drop-constraint\nALTER TABLE packages DROP CONSTRAINT {rule}")
     # The version before this one knows these three.
     custom = "cancellation_policy NOT IN ('flexible', 'moderate', 'strict')"
     op.execute(f"UPDATE packages SET cancellation_policy = 'moderate' WHERE {custom}")
