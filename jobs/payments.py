@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.errors import TripdeskError
-from app.payments import ledger, refund_approval, refund_submission
+from app.payments import ledger_checks, refund_approval, refund_submission
 from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from app.queue import note_failure
@@ -42,4 +42,4 @@ def expire_refunds() -> None:
 @job
 def check_books() -> None:
     """Check every posting, and keep what was found for the ledger's page."""
-    note_check("ledger", ledger.verify(patient=True))
+    note_check("ledger", ledger_checks.verify(patient=True))

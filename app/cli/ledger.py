@@ -6,7 +6,7 @@ import click
 
 from app.cli.door import DoorGroup
 from app.money import Money
-from app.payments import ledger
+from app.payments import ledger, ledger_checks
 
 group = DoorGroup("ledger", help="The double-entry ledger.")
 
@@ -17,7 +17,7 @@ def verify() -> None:
     for balance in ledger.trial_balance():
         debit, credit = Money(balance.debit_minor, balance.currency), Money(balance.credit_minor, balance.currency)
         click.echo(f"{balance.name:<24} debit {debit!s:>22}   credit {credit!s:>22}")
-    wrong = ledger.verify()
+    wrong = ledger_checks.verify()
     for line in wrong:
         click.echo(line, err=True)
     if wrong:

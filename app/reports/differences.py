@@ -13,7 +13,7 @@ from app.audit.actor import Actor
 from app.db import lock, transaction
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
-from app.payments import disputed, ledger
+from app.payments import disputed, ledger, ledger_checks
 from app.payments.models import LedgerEntry, Payment
 from app.reports.models import Difference
 from app.reports.movements import BOOKED
@@ -120,7 +120,7 @@ def fix(difference_id: int, reason: str | None, *, by: Actor) -> Difference:
 def _post(row: Difference, entries: dict[str, int], *, by: Actor) -> None:
     """Post what is proposed. Raises Conflict where that would mend one thing and break another."""
     payment = lock(Payment, row.payment_id or 0)
-    wrong = ledger.contradictions_of(payment.id)
+    wrong = ledger_checks.contradictions_of(payment.id)
     if row.booked_as == "capture" and payment.fee_minor not in (None, row.there_fee_minor):
         payment.fee_minor = row.there_fee_minor
         audit.record(by, "payment.fee_corrected", payment)
@@ -128,7 +128,7 @@ def _post(row: Difference, entries: dict[str, int], *, by: Actor) -> None:
     if row.booked_as.startswith("dispute."):
         disputed.follow(payment, by=by)
     db.session.flush()
-    if broken := ledger.contradictions_of(payment.id) - wrong:
+    if broken := ledger_checks.contradictions_of(payment.id) - wrong:
         raise Conflict(
             f"Nothing was changed: the books would have {' and '.join(sorted(broken))}. Find out why, and explain it."
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import text
 
 from app.extensions import db
-from app.payments import ledger
+from app.payments import ledger_checks
 from app.reports import stripe_balance
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
 from app.reports.service import SUMS
@@ -38,5 +38,5 @@ def check_database() -> Iterator[Finding]:
             rows.close()
         yield Finding(ADDED_UP.format(sums.name), at_most(found))
     with at_leisure():
-        found = ledger.verify(most=MOST_LINES)
+        found = ledger_checks.verify(most=MOST_LINES)
     yield Finding(LEDGER, at_most(found))

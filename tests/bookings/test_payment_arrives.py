@@ -17,7 +17,7 @@ from app.bookings.models import Booking
 from app.db import transaction
 from app.errors import Conflict, NotFound, Unavailable
 from app.extensions import db
-from app.payments import inbox, ledger, stripe_gateway
+from app.payments import inbox, ledger_checks, stripe_gateway
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.payments.stripe_objects import Intent
@@ -356,4 +356,4 @@ def test_an_event_replayed_after_its_effect_does_nothing_more(app: Flask) -> Non
     assert queued.work_off() == []
     assert factories.reread(event).status == "PROCESSED"
     assert postings(booking) == CAPTURED
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []

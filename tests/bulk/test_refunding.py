@@ -19,7 +19,7 @@ from app.bulk.models import Bulk
 from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
-from app.payments import holds, ledger, refund_approval, refunds
+from app.payments import holds, ledger_checks, refund_approval, refunds
 from tests import factories, queued
 from tests.bulk.paid import PAID_MINOR, Paid, finance, prepared, stripe_paid, why
 from tests.bulk.runs import asked, reread
@@ -68,7 +68,7 @@ def test_three_hundred_bookings_of_a_provider_are_refunded_but_for_two_that_were
         ("SUCCEEDED", 298, 298 * PAID_MINOR)
     ]
     assert paid.states() == {"CONFIRMED": 300}
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
 
 
 def test_the_rest_of_a_payment_goes_back_where_a_part_did_before(app: Flask) -> None:
@@ -233,7 +233,7 @@ def test_bookings_are_cancelled_for_their_provider_with_all_that_is_left_of_each
         assert began == [("ON_HOLD", 1, 10_000), ("SUCCEEDED", 4, 37_500)]
     assert queued.work_off() == []
     assert sorted(stripe_paid(paid).values()) == [PAID_MINOR] * 5
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
 
 
 def test_what_is_cancelled_or_over_already_is_skipped_and_one_by_one_for_finance_alone_refused(app: Flask) -> None:

@@ -39,7 +39,7 @@ from app.disputes.models import Dispute
 from app.errors import Conflict, Invalid, NotAllowed, TripdeskError, Unavailable
 from app.extensions import db
 from app.notifications.models import Notification
-from app.payments import ledger, stripe_gateway
+from app.payments import ledger_checks, stripe_gateway
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants, stripe_balance
 from app.reports.models import Reconciliation
@@ -58,7 +58,7 @@ def quiet(_: str) -> None:
 
 def test_nothing_in_the_demo_breaks_an_invariant(seeded: Flask) -> None:
     assert {finding.statement: finding.wrong for finding in invariants.check() if finding.wrong} == {}
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     # What was done after the load is sealed once no other transaction of this server could still come before it.
     wait_for(lambda: audit.seal() == 0 and audit.verify().unsealed == 0, "the last entries to be sealed")
     report = audit.verify()

@@ -11,7 +11,7 @@ from sqlalchemy import select, text
 from app.disputes import chargebacks
 from app.disputes.models import Dispute
 from app.extensions import db
-from app.payments import ledger, stripe_gateway
+from app.payments import ledger, ledger_checks, stripe_gateway
 from app.payments.models import LedgerEntry, Payment
 from app.reports.statements import INVARIANTS
 from tests import factories, queued
@@ -75,7 +75,7 @@ def entries(payment: Payment) -> dict[str, int]:
 def books_agree(payment: Payment, *dispute_ids: str) -> bool:
     """Whether ledger and rows contradict nothing, and a payment's entries are its movements at Stripe."""
     db.session.rollback()
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     ours = db.session.scalars(select(Dispute.id).where(Dispute.payment_id == payment.id))
     about = (*dispute_ids, f"payment {payment.id} ", *(f"dispute {dispute_id} " for dispute_id in ours))
     for invariant in INVARIANTS:

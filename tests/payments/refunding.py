@@ -15,7 +15,7 @@ from app.bookings import service as bookings
 from app.bookings.models import Booking
 from app.db import lock, transaction
 from app.extensions import db
-from app.payments import disputed, ledger, refunds, stripe_gateway
+from app.payments import disputed, ledger_checks, refunds, stripe_gateway
 from app.payments.disputed import Movements
 from app.payments.models import LedgerEntry, Payment, Refund
 from tests import factories
@@ -109,7 +109,7 @@ def at_stripe(payment: Payment) -> list[dict[str, Any]]:
 def books_are_whole(payment: Payment) -> bool:
     """Whether nothing is wrong in the ledger, and of this payment it has what is on Stripe's balance."""
     db.session.rollback()
-    wrong = ledger.verify()
+    wrong = ledger_checks.verify()
     assert wrong == [], wrong
     rows = db.session.execute(
         select(LedgerEntry.debit_account, LedgerEntry.credit_account, LedgerEntry.amount_minor).where(

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from app.bookings.models import Booking
 from app.db import transaction
 from app.extensions import db
-from app.payments import ledger
+from app.payments import ledger, ledger_checks
 from app.payments.models import LedgerEntry, Payment
 from tests import factories
 from tests.conftest import tampering
@@ -229,10 +229,10 @@ PLANTED |= {
 def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) -> None:
     factories.paid_booking()
     factories.booking()
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     with tampering(empty_app) as thief:
         thief.execute(fault)
-    found = ledger.verify()
+    found = ledger_checks.verify()
     assert any(words in line for line in found), found
     outcome = empty_app.test_cli_runner().invoke(args=["ledger", "verify"])
     assert outcome.exit_code == 1
@@ -241,18 +241,18 @@ def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) 
 
 def test_verify_notices_that_the_guards_are_off(empty_app: Flask) -> None:
     with tampering(empty_app):
-        assert ledger.verify() == [
+        assert ledger_checks.verify() == [
             "the database no longer guards the ledger: trigger ledger_entries_no_change is missing or off",
             "the database no longer guards the ledger: trigger ledger_entries_no_truncate is missing or off",
         ]
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
 
 
 @pytest.mark.parametrize("privilege", ["UPDATE", "DELETE", "TRUNCATE"])
 def test_verify_notices_that_the_apps_role_may_change_the_books(empty_app: Flask, privilege: str) -> None:
     with tampering(empty_app) as thief:
         thief.execute(f"GRANT {privilege} ON ledger_entries TO tripdesk_app")
-    assert ledger.verify() == [
+    assert ledger_checks.verify() == [
         f"the database no longer guards the ledger: the role tripdesk_app may {privilege} ledger_entries"
     ]
 
@@ -262,7 +262,9 @@ def test_verify_notices_that_the_apps_role_owns_the_books(empty_app: Flask) -> N
         thief.execute("ALTER TABLE ledger_entries OWNER TO tripdesk_app")
         thief.execute("REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries FROM tripdesk_app")
     # It has none of these rights, and could give them to itself.
-    assert ledger.verify() == ["the database no longer guards the ledger: the role tripdesk_app owns ledger_entries"]
+    assert ledger_checks.verify() == [
+        "the database no longer guards the ledger: the role tripdesk_app owns ledger_entries"
+    ]
 
 
 def test_the_command_says_that_the_books_are_in_order(empty_app: Flask) -> None:

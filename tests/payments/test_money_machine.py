@@ -33,7 +33,7 @@ from app.disputes import chargebacks
 from app.disputes.models import Dispute
 from app.errors import Conflict
 from app.extensions import db
-from app.payments import inbox, ledger, refund_approval, refunds, stripe_gateway
+from app.payments import inbox, ledger_checks, refund_approval, refunds, stripe_gateway
 from app.payments.models import Payment, Refund, WebhookEvent
 from jobs import payments as payment_jobs
 from jobs import webhooks
@@ -314,7 +314,7 @@ class Money(RuleBasedStateMachine):
         assert [(event.type, event.object_id, event.last_error) for event in waiting] == []
         assert self._refunds("APPROVED") == []
         assert all(refund.stripe_refund_id for refund in self._refunds("SUBMITTED"))
-        assert ledger.verify() == []
+        assert ledger_checks.verify() == []
         assert settled.contradictions(self.bookings, [event["id"] for event in self.delivered]) == []
 
     # ---- how ----

@@ -9,7 +9,7 @@ from app.bookings.models import Booking
 from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
-from app.payments import ledger
+from app.payments import ledger, ledger_checks
 from app.reports import differences as verbs
 from app.reports import proposals, reconciliation
 from app.reports.comparison import VANISHED
@@ -69,7 +69,7 @@ def test_what_differs_no_more_is_closed_by_itself_and_what_differs_again_is_open
     assert trail(again) == ["difference.find", "difference.vanish", "difference.find"]
     verbs.fix(again.id, "Posted in error.", by=finance())
     assert posted(one.charge_id)["capture.commission.less"] == 5
-    assert ledger.contradictions_of(one.payment_id) == set()
+    assert ledger_checks.contradictions_of(one.payment_id) == set()
 
 
 # ---- who may, and what is refused ----

@@ -12,7 +12,7 @@ from app.db import utcnow
 from app.disputes import chargebacks
 from app.errors import Conflict
 from app.extensions import db
-from app.payments import ledger, refund_submission, stripe_gateway
+from app.payments import ledger, ledger_checks, refund_submission, stripe_gateway
 from app.payments.models import LedgerEntry
 from app.reports import differences as verbs
 from app.reports import invariants, proposals, stripe_balance
@@ -99,7 +99,7 @@ def test_a_wrong_amount_is_found_and_corrected_between_the_accounts_it_is_of(
     one = paid(day).told()
     right = ledger.sides_of(one.payment_id)
     tamper(WRONG, (by, one.charge_id, kind))
-    assert ledger.verify() != []
+    assert ledger_checks.verify() != []
     reconciled(day)
     (found,) = differences(day)
     assert found.kind == ("fee" if kind == "capture.stripe_fee" else "amount")
@@ -110,7 +110,7 @@ def test_a_wrong_amount_is_found_and_corrected_between_the_accounts_it_is_of(
     entry = db.session.get_one(LedgerEntry, fixed.entry_id)
     assert (entry.kind, entry.booking_id) == (*corrected, one.booking.id)
     assert ledger.sides_of(one.payment_id) == right
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     assert reconciled(day).differing == 0
 
 
@@ -124,7 +124,7 @@ def test_a_fee_that_was_not_booked_is_found_and_posted_as_it_should_have_been(ta
     assert (found.kind, found.there_fee_minor, found.here_fee_minor) == ("fee", fee, 0)
     verbs.fix(found.id, "It was left out.", by=finance())
     assert posted(one.charge_id)["capture.stripe_fee"] == fee
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     assert reconciled(day).differing == 0
 
 
@@ -140,7 +140,7 @@ def test_a_fee_that_the_payment_has_wrong_too_is_corrected_in_both(tamper: Tampe
     assert one.payment.fee_minor == fee
     assert trail(one.payment)[-1] == "payment.fee_corrected"
     assert posted(one.charge_id)["capture.stripe_fee.less"] == 7
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
 
 
 @pytest.mark.parametrize("is_late", [False, True])
@@ -159,7 +159,7 @@ def test_a_capture_whose_entries_are_gone_is_posted_again(tamper: Tamper, is_lat
     assert proposals.propose(found) == Proposal(before)
     verbs.fix(found.id, "They were lost with a disk.", by=finance())
     assert posted(one.charge_id) == before
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     assert reconciled(day).differing == 0
 
 
@@ -176,7 +176,7 @@ def test_a_refund_that_is_paid_and_has_no_entry_is_posted_again(tamper: Tamper) 
     verbs.fix(found.id, "It was lost.", by=finance())
     assert posted(refund_id) == {"refund.paid": 700}
     assert one.payment.refunded_minor == 700
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
 
 
 def test_a_refund_booked_with_another_amount_is_corrected(tamper: Tamper) -> None:
@@ -190,7 +190,7 @@ def test_a_refund_booked_with_another_amount_is_corrected(tamper: Tamper) -> Non
     (found,) = differences(day)
     verbs.fix(found.id, "Typed wrong.", by=finance())
     assert posted(refund_id) == {"refund.paid": 500, "refund.paid.more": 200}
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     assert reconciled(day).differing == 0
 
 
@@ -210,7 +210,7 @@ def test_a_chargeback_booked_with_another_amount_is_corrected(tamper: Tamper) ->
         "dispute.fee.less": 25,
     }
     assert one.payment.disputed_minor == 900
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     (moved,) = [
         found for found in invariants.check_database() if found.statement.startswith("What a dispute has moved")
     ]
@@ -234,7 +234,7 @@ def test_what_a_dispute_took_a_second_time_is_booked_and_what_is_left_of_the_pay
     verbs.fix(found.id, "The bank took the rest later.", by=finance())
     assert posted(dispute_id) == {"dispute.withdrawn": 450, "dispute.withdrawn.more": 450, "dispute.fee": 1_500}
     assert one.payment.disputed_minor == 900
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     assert chargebacks.changed(stripe_gateway.retrieve_dispute(dispute_id)).withdrawn_minor == 900
 
 
@@ -247,7 +247,7 @@ def test_what_stripe_does_not_know_is_found_and_taken_back(tamper: Tamper) -> No
     assert (found.kind, found.transaction_id, found.there_minor, found.here_minor) == ("missing_there", None, 0, -300)
     verbs.fix(found.id, "It never left.", by=finance())
     assert posted(source) == {"refund.paid": 300, "refund.paid.less": 300}
-    assert ledger.verify() == []
+    assert ledger_checks.verify() == []
     assert reconciled(day).differing == 0
     known = {row.source for row in db.session.execute(stripe_balance._POSTED, {"until": utcnow()})}
     assert known == {one.charge_id}  # what was taken back is not said to be unknown to Stripe
