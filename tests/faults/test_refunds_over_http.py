@@ -39,7 +39,7 @@ def everybody_asks(
         payment = paid()
         headers = factories.bearer(factories.staff("finance"))
         if held:
-            holds.place(payment.id, source=f"dispute:{payment.id}", reason="Disputed", until=None, by=STRIPE)
+            holds.place(payment.id, source=f"test:{payment.id}", reason="Disputed", until=None, by=STRIPE)
     together = Barrier(count)
     url, wish = f"{stack.url}/v1/bookings/{payment.booking_id}/refunds", {"amount": 3_000, "reason": "stay_problem"}
 

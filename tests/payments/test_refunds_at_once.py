@@ -62,7 +62,7 @@ def test_of_50_clicks_of_one_button_one_refund_is_made(app: Flask) -> None:
 
 def test_of_a_payment_on_hold_none_is_made(app: Flask) -> None:
     payment, by = paid(), finance()
-    holds.place(payment.id, source=f"dispute:{payment.id}", reason="Disputed", until=None, by=STRIPE)
+    holds.place(payment.id, source=f"test:{payment.id}", reason="Disputed", until=None, by=STRIPE)
     outcomes = at_once(app, *(asking(payment, 3_000, by=by, key=uuid4().hex) for _ in range(MANY)))
     assert outcome(payment, outcomes) == (set(), MANY)
 
@@ -81,7 +81,7 @@ def test_whichever_comes_first_a_hold_and_a_refund_agree(app: Flask) -> None:
 
     def hold() -> None:
         with transaction():
-            holds.place(payment_id, source=f"dispute:{payment_id}", reason="Disputed", until=None, by=STRIPE)
+            holds.place(payment_id, source=f"test:{payment.id}", reason="Disputed", until=None, by=STRIPE)
 
     asked, _ = at_once(app, asking(payment, 3_000, by=by, key=uuid4().hex), hold)
     statuses = [refund.status for refund in refunds_of(payment)]
