@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,7 +20,7 @@ from app.states import in_words
 # Bookkeeping of the rows themselves: no news to a reader of a timeline.
 _QUIET_COLUMNS = {
     *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
-    *("answer_by", "reminded_hours", "asked", "asked_by_id", "evidence_at_stripe"),
+    *("answer_by", "reminded_hours", "asked", "asked_by_id", "assigned_to_id", "evidence_at_stripe"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
     *("sums", "step", "reached", "explanation", "entry_id"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
@@ -28,6 +29,8 @@ _QUIET_COLUMNS = {
 _MOST = 500
 # A timeline shows how a longer text begins; the history has all of it.
 _LONG_TEXT = 300
+# As the trail keeps a time, which is in UTC.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00")
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ def changes(entry: AuditEntry) -> list[dict[str, Any]]:
 
 
 def _failure(after: dict[str, Any]) -> str | None:
-    words = after.get("failure_message") or after.get("failure_reason")
-    return str(words) if words else None
+    words = str(after.get("failure_message") or after.get("failure_reason") or "")
+    # Where Stripe has no words for it, it has a code.
+    return (words if " " in words else words.replace("_", " ").capitalize()) or None
 
 
 def _news(entry: AuditEntry, currency: str) -> list[dict[str, Any]]:
@@ -110,6 +114,9 @@ def _shown(column: str, value: Any, currency: str) -> Any:
         return in_words(value).capitalize()
     if column.endswith("_minor") and isinstance(value, int):
         return Money(value, currency).json()
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        at = datetime.fromisoformat(value)
+        return f"{at.day} {at:%b %Y at %H:%M} UTC"
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return ", ".join(value)
     if isinstance(value, str) and len(value) > _LONG_TEXT:

@@ -13,7 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.accounts import service as accounts
 from app.accounts import sessions, tokens
+from app.accounts.models import User
 from app.audit import service as audit
+from app.audit import trail
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry, AuditSeal
 from app.bookings import service as bookings
@@ -393,3 +395,21 @@ def test_a_cancelled_booking_names_who_cancelled_it_and_why(app: Flask) -> None:
     bookings.cancel(booking.id, by=by, on_behalf_of="support", reason="Looks like fraud")
     entry = entry_of("booking.cancel", booking.id)
     assert (entry.actor_id, entry.reason) == (by.id, "Looks like fraud")
+
+
+def test_a_timeline_writes_times_and_codes_as_people_read_them(app: Flask) -> None:
+    person = factories.traveller()
+    with transaction():
+        audit.record_many(
+            SYSTEM,
+            "user.tried",
+            User,
+            [person.id],
+            before={"due_by": None, "assigned_to_id": None},
+            after={"due_by": "2026-11-30T23:59:59+00:00", "assigned_to_id": 5, "failure_reason": "expired_card"},
+        )
+    *_, told = trail.moments({"users": [person.id]})
+    assert told.detail == "Expired card"
+    assert [(field["name"], field["after"]) for field in told.fields if field["name"] != "Failure reason"] == [
+        ("Due by", "30 Nov 2026 at 23:59 UTC")
+    ]
