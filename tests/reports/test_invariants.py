@@ -105,7 +105,7 @@ FAULTS = {
     ),
     "on its way back in full": (
         "UPDATE bookings SET confirmed_at = NULL, status = 'EXPIRED', expired_at = now() WHERE status = 'CONFIRMED'",
-        "UPDATE refunds SET amount_minor = amount_minor - 1",
+        "UPDATE refunds SET amount_minor = amount_minor - 1 WHERE kind = 'owed_back'",
         "UPDATE refunds SET status = 'REJECTED'",
         "UPDATE refunds SET status = 'EXPIRED'",
     ),
@@ -125,7 +125,7 @@ FAULTS = {
     ),
     "waits to go out for which nothing is left": (
         "UPDATE refunds SET status = 'APPROVED', due_at = now(), leased_until = NULL, succeeded_at = NULL,"
-        " amount_minor = (SELECT amount_minor + 1 FROM payments WHERE id = payment_id)",
+        " amount_minor = (SELECT amount_minor + 1 FROM payments WHERE id = payment_id) WHERE kind = 'owed_back'",
     ),
     "what its refunds have paid": (
         "UPDATE payments SET refunded_minor = 1 WHERE status = 'SUCCEEDED'",
@@ -134,7 +134,7 @@ FAULTS = {
         "INSERT INTO refunds (payment_id, amount_minor, currency, reason, idempotency_key, status, due_at)"
         " SELECT payment_id, 1, currency, reason, 'planted_' || id, 'APPROVED', now() FROM refunds",
         # A refund of what was never captured, with everything else about it in order.
-        "WITH moved AS (UPDATE refunds SET status = 'REJECTED',"
+        "WITH moved AS (UPDATE refunds SET status = 'REJECTED', client_key = NULL,"
         " payment_id = (SELECT min(id) FROM payments WHERE status = 'CANCELLED'))"
         " UPDATE payments SET status = 'SUCCEEDED', refunded_minor = 0 WHERE status = 'REFUNDED'",
     ),

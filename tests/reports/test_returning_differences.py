@@ -11,12 +11,13 @@ from flask import Flask
 
 from app.accounts import staff
 from app.db import transaction
-from app.errors import Conflict, Unavailable
+from app.errors import Conflict
 from app.extensions import db
 from app.payments import stripe_gateway
+from app.queue import note_failure
 from app.reports import differences as verbs
 from app.reports import reconciliation
-from app.reports.models import StripeMovement
+from app.reports.models import Reconciliation, StripeMovement
 from app.reports.proposals import Proposal
 from tests import factories
 from tests.conftest import tampering
@@ -250,7 +251,7 @@ def test_a_job_of_before_keeps_nothing_of_a_day_that_was_begun_anew(monkeypatch:
 def test_a_failure_that_is_told_late_undoes_no_comparison() -> None:
     day = a_day()
     row = reconciled(day)
-    reconciliation.note_failure(row.id, Unavailable("Stripe can't be reached right now."))
+    note_failure(Reconciliation, row.id, "Stripe can't be reached right now.", give_up=reconciliation.fail)
     same = reread(day)
     assert (same.status, same.attempts, same.last_error, same.due_at) == ("DONE", 0, None, None)
     reconciliation.fail(row.id, "Too late")
