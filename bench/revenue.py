@@ -92,7 +92,8 @@ _SUMS = (
     f"SELECT key, day >= %(since)s AS is_now, {_AMOUNTS} FROM revenue_days WHERE dimension = 'type'"  # nosec B608 - our own names
     " AND currency = 'USD' AND day BETWEEN %(first)s AND %(last)s GROUP BY 1, 2",
 )
-_BY_PROVIDER = _SUMS[2].replace("'type'", "'provider'")
+# As the page would without the sums by month, with what came since the mark.
+_BY_PROVIDER = _SUMS[2].replace("'type'", "'provider'").replace("FROM revenue_days", f"FROM ({REVENUE_DAYS.all}) AS d")
 
 
 @contextmanager
