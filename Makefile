@@ -22,9 +22,10 @@ demo: $(INSTALLED) ## The whole product with demo data on http://127.0.0.1:8000;
 test: $(INSTALLED) ## Every test, on services of its own (ARGS="-k refund" passes options to pytest)
 	@$(RUN) pytest -n auto --dist loadfile $(ARGS)
 
-test-long: $(INSTALLED) ## 1,000 stories of money, other ones each time, and what happened in them (STORIES=, SEED=)
+test-long: $(INSTALLED) ## 1,000 stories of money, other ones each time; a storm over 2,000 payments (STORIES=, SEED=, STORM=)
 	@MONEY_RUNS=$(or $(STORIES),1000) MONEY_SEED=$(SEED) $(RUN) pytest -n 4 --dist load $(ARGS) \
 	  tests/payments/test_money_machine.py
+	@MONEY_STORM=$(or $(STORM),2000) $(RUN) pytest -n 0 -s tests/faults/test_money_storm.py
 
 check: $(INSTALLED) ## Format, lint, types, templates, migrations, security
 	$(RUN) ruff format --check .
