@@ -139,6 +139,7 @@ def test_lines_are_picked_in_a_range_rejected_together_and_put_back_by_u(sign_in
     keys.press("r")
     expect(page.get_by_role("heading", level=1)).to_have_text("Reject 3 reviews")
     expect(page.get_by_label("Insults, threats or hatred")).to_be_focused()
+    page.wait_for_load_state()
     keys.press("5")
     expect(page.get_by_label("Not by somebody who stayed there")).to_be_checked()
     keys.press("Enter")
