@@ -19,6 +19,7 @@ from app.console.formatting import day as day_in_words
 from app.console.formatting import exact
 from app.console.listing import Listing, Rows
 from app.console.ordering import Order, Sort
+from app.console.page import EARLIEST, asked_day
 from app.console.payments import references_of
 from app.db import utcnow
 from app.errors import Invalid, NotFound
@@ -29,7 +30,6 @@ from app.payments.accounts import Account, Totals
 from app.payments.ledger_names import ACCOUNTS, kind_in_words
 from app.payments.models import LedgerAccount, LedgerEntry
 
-_EARLIEST = date(2000, 1, 1)
 _PAGE_SIZE = 50
 _ORDER = Order(LedgerEntry.__table__.c.id, Sort(LedgerEntry.posted_at), descending=False)
 COLUMNS = (
@@ -170,8 +170,8 @@ def _asked(code: str) -> Asked:
     row = db.session.get(LedgerAccount, code)
     if row is None:
         raise NotFound("There is no account with this code.")
-    last = _day("to", utcnow().date())
-    first = _day("from", last.replace(day=1))
+    last = asked_day("to", utcnow().date())
+    first = asked_day("from", last.replace(day=1))
     if first > last:
         raise Invalid.field("from", "The statement begins after it ends.")
     currencies = accounts.currencies_of(code) or ["USD"]
@@ -179,17 +179,6 @@ def _asked(code: str) -> Asked:
     if currency not in currencies:
         raise Invalid.field("currency", "This account has nothing in that currency.")
     return Asked(Account(row.code, row.name, row.kind, currency), first, last, currencies)
-
-
-def _day(name: str, usual: date) -> date:
-    typed = request.values.get(name, "").strip()
-    try:
-        found = date.fromisoformat(typed) if typed else usual
-    except ValueError:
-        found = date.max
-    if not _EARLIEST <= found <= utcnow().date() + timedelta(days=366):
-        raise Invalid.field(name, "Give a day such as 2026-11-22.")
-    return found
 
 
 def _moment() -> datetime | None:
@@ -201,7 +190,7 @@ def _moment() -> datetime | None:
         at = datetime.fromisoformat(typed)
     except ValueError:
         at = utcnow().replace(year=1, day=1)
-    if not _EARLIEST.year < at.year <= utcnow().year + 1:
+    if not EARLIEST.year < at.year <= utcnow().year + 1:
         raise Invalid.field("at", "Give a day and a time such as 2026-11-22T14:00.")
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar, Literal
 
 from flask import request
@@ -17,6 +17,7 @@ from werkzeug.wrappers import Response
 from app.accounts.models import ROLES
 from app.console import session
 from app.console.ordering import Sort
+from app.db import utcnow
 from app.errors import Invalid, NotAllowed
 from app.extensions import Model
 
@@ -25,6 +26,8 @@ ADMIN = frozenset({"admin"})
 FINANCE = frozenset({"finance", "admin"})
 # PostgreSQL's bigint: what can't be an id isn't looked for.
 MAX_ID = 2**63 - 1
+# Nothing was sold before.
+EARLIEST = date(2000, 1, 1)
 
 
 class Page(BaseView):  # type: ignore[misc]  # Flask-Admin is not typed
@@ -173,6 +176,18 @@ class ListPage(Page):
 
     def _counted(self, count: int) -> str:
         return f"{count:,} {self._nouns()[count != 1]}"
+
+
+def asked_day(name: str, usual: date) -> date:
+    """The day that the address or form names, the usual one without any. Raises Invalid by field."""
+    typed = request.values.get(name, "").strip()
+    try:
+        found = date.fromisoformat(typed) if typed else usual
+    except ValueError:
+        found = date.max
+    if not EARLIEST <= found <= utcnow().date() + timedelta(days=366):
+        raise Invalid.field(name, "Give a day such as 2026-11-22.")
+    return found
 
 
 def _number(name: str, value: str, refusal: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from urllib.parse import urlencode
 
 from flask import request
@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from app.catalog.models import Provider
 from app.console.formatting import day as day_in_words
+from app.console.page import asked_day
 from app.db import utcnow
 from app.errors import Invalid
 from app.extensions import db
@@ -23,7 +24,6 @@ from app.reports.revenue_days import DIMENSIONS
 SPLITS = {"type": "Type", "place": "Place", "provider": "Provider"}
 PRESETS = {"7 days": 7, "30 days": 30, "90 days": 90, "12 months": 365}
 _USUAL_DAYS = 30
-_EARLIEST = date(2000, 1, 1)
 _MOST_DAYS = 3_660
 # A bar for each day of more than this is no longer seen.
 _MOST_BARS = 740
@@ -56,8 +56,8 @@ class Asked:
 def read() -> Asked:
     """What the address asks for. Raises Invalid by field."""
     today = utcnow().date()
-    last = _day("to", today)
-    first = _day("from", last - timedelta(days=_USUAL_DAYS - 1))
+    last = asked_day("to", today)
+    first = asked_day("from", last - timedelta(days=_USUAL_DAYS - 1))
     if first > last:
         raise Invalid.field("from", "The period begins after it ends.")
     period = Period(first, last)
@@ -76,17 +76,6 @@ def read() -> Asked:
     if currency not in (*found, "USD"):
         raise Invalid.field("currency", "Nothing was paid in this currency then.")
     return Asked(period, step, split, _scope(), currency, found)
-
-
-def _day(name: str, usual: date) -> date:
-    typed = request.args.get(name, "").strip()
-    try:
-        found = date.fromisoformat(typed) if typed else usual
-    except ValueError:
-        found = date.max
-    if not _EARLIEST <= found <= utcnow().date() + timedelta(days=366):
-        raise Invalid.field(name, "Give a day such as 2026-11-22.")
-    return found
 
 
 def _scope() -> Scope:
