@@ -218,20 +218,6 @@ def _dispute_of(entry: LedgerEntry) -> str:
     return entry.source_id.partition(".")[0]
 
 
-def balance_of(payment_id: int, account: str) -> int:
-    """What a payment's entries leave on an account, debits less credits, in minor units."""
-    found: int = db.session.execute(
-        text(
-            """
-            SELECT coalesce(sum(CASE debit_account WHEN :account THEN amount_minor ELSE -amount_minor END), 0)::bigint
-            FROM ledger_entries WHERE payment_id = :payment_id AND :account IN (debit_account, credit_account)
-            """
-        ),
-        {"payment_id": payment_id, "account": account},
-    ).scalar_one()
-    return found
-
-
 def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
     require_transaction()
     _insert(

@@ -15,7 +15,7 @@ from app.payments import ledger, ledger_checks, stripe_gateway
 from app.payments.models import LedgerEntry, Payment
 from app.reports.statements import INVARIANTS
 from tests import factories, queued
-from tests.payments.refunding import ask_stripe
+from tests.payments.refunding import ask_stripe, balance_of
 
 ABOUT_DISPUTES = ("What a dispute has moved", "A payment is held while", "What a payment has given back")
 
@@ -83,7 +83,7 @@ def books_agree(payment: Payment, *dispute_ids: str) -> bool:
             # Other tests make postings of disputes that they have no rows for.
             found = db.session.scalars(text(invariant.select)).all()
             assert [line for line in found if line.startswith(about)] == []
-    booked = ledger.balance_of(payment.id, ledger.STRIPE_BALANCE)
+    booked = balance_of(payment.id, ledger.STRIPE_BALANCE)
     row = db.session.get_one(Payment, payment.id)
     refunds = ask_stripe("GET", "/v1/refunds", params={"payment_intent": row.stripe_payment_intent_id})["data"]
     sources = [row.stripe_charge_id, *(refund["id"] for refund in refunds), *dispute_ids]

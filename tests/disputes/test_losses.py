@@ -15,13 +15,13 @@ from app.disputes.models import Dispute
 from app.errors import Conflict
 from app.extensions import db
 from app.payments import disputed as disputed_money
-from app.payments import holds, ledger, refund_submission, refundable, stripe_gateway
+from app.payments import holds, refund_submission, refundable, stripe_gateway
 from app.payments.disputed import Movements
 from app.payments.models import LedgerEntry, Payment, Refund
 from app.reports.revenue_days import MEASURES
 from tests import factories, queued
 from tests.disputes.disputing import books_agree, decide, disputed, disputed_at_stripe, entries, told
-from tests.payments.refunding import ask, ask_stripe, at_stripe, paid, refunds_of, shares, support
+from tests.payments.refunding import ask, ask_stripe, at_stripe, balance_of, paid, refunds_of, shares, support
 from tests.payments.test_refunds import owed_back
 
 NOTHING_BORNE = {"provider_payable": 0, "commission_revenue": 0, "refunds_payable": 0, "disputes_held": 0}
@@ -30,7 +30,7 @@ NOTHING_BORNE = {"provider_payable": 0, "commission_revenue": 0, "refunds_payabl
 def left_on(payment: Payment, *accounts: str) -> dict[str, int]:
     """What a payment has on each account, debits less credits."""
     db.session.rollback()
-    return {account: ledger.balance_of(payment.id, account) for account in (accounts or NOTHING_BORNE)}
+    return {account: balance_of(payment.id, account) for account in (accounts or NOTHING_BORNE)}
 
 
 def loss_of(payment: Payment) -> int:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import requests
 from flask import current_app
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry
@@ -103,6 +103,20 @@ def at_stripe(payment: Payment) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ask_stripe("GET", "/v1/refunds", params={"payment_intent": intent_id, "limit": 100})[
         "data"
     ]
+    return found
+
+
+def balance_of(payment_id: int, account: str) -> int:
+    """What a payment's entries leave on an account, debits less credits, in minor units."""
+    found: int = db.session.execute(
+        text(
+            """
+            SELECT coalesce(sum(CASE debit_account WHEN :account THEN amount_minor ELSE -amount_minor END), 0)::bigint
+            FROM ledger_entries WHERE payment_id = :payment_id AND :account IN (debit_account, credit_account)
+            """
+        ),
+        {"payment_id": payment_id, "account": account},
+    ).scalar_one()
     return found
 
 

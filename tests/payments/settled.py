@@ -13,7 +13,7 @@ from app.extensions import db
 from app.payments import ledger
 from app.payments.models import LedgerEntry, Payment, Refund
 from app.reports.statements import INVARIANTS
-from tests.payments.refunding import ask_stripe, at_stripe
+from tests.payments.refunding import ask_stripe, at_stripe, balance_of
 
 # Of the statements about all rows, those about money; each line of theirs begins with what it is about.
 STATEMENTS = (
@@ -48,7 +48,7 @@ def agrees_with_stripe(payment: Payment) -> None:
         for source in sources
         for transaction in ask_stripe("GET", "/v1/balance_transactions", params={"source": source})["data"]
     )
-    assert ledger.balance_of(payment.id, ledger.STRIPE_BALANCE) == moved, payment.id
+    assert balance_of(payment.id, ledger.STRIPE_BALANCE) == moved, payment.id
     ours = db.session.scalars(
         select(LedgerEntry.source_id).where(LedgerEntry.payment_id == payment.id, LedgerEntry.kind == "refund.paid")
     ).all()
@@ -70,7 +70,7 @@ def _is_borne_as_if_refunds_came_first(payment: Payment, disputes: list[dict[str
         for moved in dispute["balance_transactions"]
     )
     left = payment.amount_minor - refunded
-    assert ledger.balance_of(payment.id, ledger.DISPUTE_LOSSES) == max(lost - left, 0), payment.id
+    assert balance_of(payment.id, ledger.DISPUTE_LOSSES) == max(lost - left, 0), payment.id
     sides = ledger.sides_of(payment.id)
     if not sides.owed_back:
         assert sides.provider_minor + sides.commission_minor == max(left - lost, 0), payment.id
