@@ -41,6 +41,8 @@ from app.bulk import service as bulk
 from app.db import transaction, utcnow
 from app.extensions import db
 from app.imports import service as imports
+from app.payments.models import Payment, WebhookEvent
+from app.reports.models import Difference, Reconciliation
 from app.reviews.models import Review
 from dev import environment
 from dev.children import last_lines, spawn, stop
@@ -71,15 +73,17 @@ class Walk:
     routes: MapAdapter
     found: dict[str, str] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, page: Page) -> None:
-        """Note where the links of the page that is shown lead, the first of each route."""
+        """Note where the links of the page that is shown lead: of each route the `chosen` record, or else the first."""
         links: list[str] = page.eval_on_selector_all("a[href]", "links => links.map((link) => link.href)")
         for link in links:
             parts = urlsplit(link)
             endpoint = endpoint_of(self.routes, parts.path)
             if endpoint and parts.netloc == urlsplit(page.url).netloc:
-                self.found.setdefault(endpoint, parts._replace(scheme="", netloc="", fragment="").geturl())
+                address = parts._replace(scheme="", netloc="", fragment="").geturl()
+                self.found.setdefault(endpoint, self.chosen.get(endpoint, address))
 
 
 def endpoint_of(routes: MapAdapter, path: str) -> str | None:
@@ -103,14 +107,18 @@ def main(arguments: list[str]) -> int:
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="tripdesk-screenshots-"))
     with demo() as (settings, is_ours), sync_playwright() as playwright:
         app = create_app(**{name.lower(): value for name, value in settings.items()})
-        outside = people_at_the_door(app, settings["DEMO_PASSWORD"]) if is_ours else {}
+        outside: dict[str, str] = {}
+        chosen_records: dict[str, str] = {}
         if is_ours:
+            outside = people_at_the_door(app, settings["DEMO_PASSWORD"])
             prepare_bulk_run(app)
             prepare_import(app)
+            prepare_failed_event(app)
+            chosen_records = {**a_difference(app), **a_refundable_payment(app)}
         routes = app.url_map.bind(urlsplit(settings["PUBLIC_URL"]).netloc)
         program = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = playwright.chromium.launch(executable_path=program, args=list(OPTIONS))
-        walks = [Walk(role, routes) for role in chosen.role or ROLES]
+        walks = [Walk(role, routes, chosen=chosen_records) for role in chosen.role or ROLES]
         for walk in walks:
             photograph(browser, walk, settings, folder, chosen.page)
         walks.append(Walk("nobody", routes, outside))
@@ -170,6 +178,52 @@ def prepare_import(app: Flask) -> None:
         person = db.session.scalars(select(User).where(User.email == "admin@demo.tripdesk.example")).one()
         file = io.BytesIO(f"id,name,price,guests\n{rows}\n".encode())
         imports.upload(file, "cabins.csv", by=accounts.actor_of(person))
+
+
+def prepare_failed_event(app: Flask) -> None:
+    """An event of Stripe's has used up its tries."""
+    now = utcnow()
+    with app.app_context(), transaction():
+        event = WebhookEvent(
+            stripe_event_id="evt_1RdK2v4fQhXbJm7sTn0LwYpC",
+            type="charge.dispute.created",
+            object_id="du_1RdK2u4fQhXbJm7sEw9VaZtB",
+            payload={"id": "evt_1RdK2v4fQhXbJm7sTn0LwYpC", "type": "charge.dispute.created"},
+            status="FAILED",
+            happened_at=now - timedelta(hours=9),
+            received_at=now - timedelta(hours=9),
+            attempts=12,
+            last_error="Unavailable: Stripe did not answer within 10 seconds.",
+        )
+        db.session.add(event)
+
+
+def a_difference(app: Flask) -> dict[str, str]:
+    """A reconciled day has a payment that the ledger doesn't know; returns that day's page."""
+    with app.app_context(), transaction():
+        day = db.session.scalars(select(Reconciliation).order_by(Reconciliation.day.desc()).limit(1)).one()
+        nothing = {"there_fee_minor": 0, "here_minor": 0, "here_fee_minor": 0}
+        difference = Difference(
+            reconciliation_id=day.id,
+            kind="missing_here",
+            booked_as="charge",
+            source_id="ch_3RdJ9x4fQhXbJm7s1kPqUuVe",
+            transaction_id="txn_3RdJ9x4fQhXbJm7s1vHs2GnA",
+            currency="USD",
+            there_minor=41_250,
+            **nothing,
+        )
+        db.session.add(difference)
+        day.differing += 1
+        return {"reconciliation.show": f"/console/reconciliation/{day.id}/"}
+
+
+def a_refundable_payment(app: Flask) -> dict[str, str]:
+    """The page of a payment that can be refunded."""
+    with app.app_context():
+        whole = select(Payment.id).where(Payment.status == "SUCCEEDED", Payment.disputed_minor == 0)
+        payment_id = db.session.scalars(whole.order_by(Payment.id.desc()).limit(1)).one()
+        return {"payments.show": f"/console/payments/{payment_id}/"}
 
 
 def photograph(browser: Browser, walk: Walk, settings: Mapping[str, str], folder: Path, only: str) -> None:

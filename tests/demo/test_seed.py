@@ -56,6 +56,16 @@ def quiet(_: str) -> None:
     """Nobody listens to the progress."""
 
 
+def everything_sealed() -> audit.AuditReport | None:
+    """What the chain says once it has all entries. A transaction of another test in this cluster may be older than the
+    last entry, and keeps it unsealed.
+    """
+    while audit.seal():
+        pass
+    report = audit.verify()
+    return report if report.unsealed == 0 else None
+
+
 def test_nothing_in_the_demo_breaks_an_invariant(seeded: Flask) -> None:
     assert {finding.statement: finding.wrong for finding in invariants.check() if finding.wrong} == {}
     assert ledger_checks.verify() == []
@@ -591,11 +601,15 @@ def test_nothing_is_sealed_that_somebody_could_still_get_in_front_of(
         made = demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
     assert (took[0] is None) == waits
     entries = counts()["audit_entries"]
-    assert made.audit_entries_sealed == (0 if waits else entries)
-    while audit.seal():
-        pass
-    report = audit.verify()
-    assert (report.sealed, report.unsealed, report.problem) == (entries, 0, None)
+    # Those about the days that were reconciled come after it, one by one: another test may keep them unsealed.
+    loaded = entries - (db.session.scalar(select(func.count()).where(AuditEntry.action.like("reconciliation.%"))) or 0)
+    assert loaded < entries
+    if waits:
+        assert made.audit_entries_sealed == 0
+    else:
+        assert loaded <= made.audit_entries_sealed <= entries
+    report = wait_for(everything_sealed, "every entry to be sealed")
+    assert (report.sealed, report.problem) == (entries, None)
 
 
 def test_the_chain_goes_on_from_what_was_sealed_before(fresh: Flask) -> None:
@@ -604,13 +618,5 @@ def test_the_chain_goes_on_from_what_was_sealed_before(fresh: Flask) -> None:
     )
     demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
     staff.create_staff(email="else@example.org", name="Else", password="a long one", roles=("admin",), by=SYSTEM)
-
-    def sealed() -> audit.AuditReport | None:
-        # A transaction of another test in this cluster may be older than the last entry, and keeps it unsealed.
-        while audit.seal():
-            pass
-        report = audit.verify()
-        return report if report.unsealed == 0 else None
-
-    report = wait_for(sealed, "every entry to be sealed")
+    report = wait_for(everything_sealed, "every entry to be sealed")
     assert (report.sealed, report.problem) == (counts()["audit_entries"], None)
