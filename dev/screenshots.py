@@ -194,6 +194,7 @@ def prepare_failed_event(app: Flask) -> None:
             received_at=now - timedelta(hours=9),
             attempts=12,
             last_error="Unavailable: Stripe did not answer within 10 seconds.",
+            request_id="req_2f64c0a18be9d7530f41",
         )
         db.session.add(event)
 
