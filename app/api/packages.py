@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from app.api.blueprint import api
 from app.api.endpoint import endpoint
 from app.api.schemas import Day, Id, MoneyOut, PageQuery, Schema, Wish, decode_cursor, page
 from app.catalog import queries
-from app.catalog.policies import in_words
+from app.catalog.policies import in_words, terms
 from app.db import utcnow
 from app.errors import Invalid, NotFound
 from app.reviews import ratings
@@ -45,13 +45,11 @@ class PolicyOut(Schema):
     )
 
     @classmethod
-    def of(cls, kept: Mapping[str, Any]) -> PolicyOut:
-        """From the policy's terms."""
-        tiers = [
-            TierOut.model_construct(days_before=tier["daysBefore"], refund_percent=tier["refundPercent"])
-            for tier in kept["tiers"]
-        ]
-        return cls.model_construct(name=kept["name"], tiers=tiers, words=in_words(kept))
+    @lru_cache
+    def of(cls, name: str, tiers: tuple[tuple[int, int], ...]) -> PolicyOut:
+        """From its name and tiers; kept, as thousands of packages have the same few."""
+        rows = [TierOut.model_construct(days_before=days, refund_percent=percent) for days, percent in tiers]
+        return cls.model_construct(name=name, tiers=rows, words=in_words(terms(name, tiers)))
 
 
 class RatingOut(Schema):
@@ -115,7 +113,7 @@ class PackageOut(Schema):
             min_nights=row.min_nights,
             duration_days=row.duration_days,
             amenities=row.amenities,
-            cancellation_policy=PolicyOut.of(row.terms),
+            cancellation_policy=PolicyOut.of(row.policy, tuple(map(tuple, row.tiers))),
             rating=RatingOut.of(ratings.from_column(row.stars)),
         )
 

@@ -22,14 +22,11 @@ POLICIES: dict[str, Tiers] = {
 # What a package has that says nothing else.
 USUAL = "moderate"
 
-# The terms of the policy that the package `p` has now, as a column of a read: what `terms` gives.
-TERMS = """(
-    SELECT jsonb_build_object('name', c.code, 'tiers', jsonb_agg(
-               jsonb_build_object('daysBefore', t.days_before, 'refundPercent', t.refund_percent)
-               ORDER BY t.days_before DESC))
-    FROM cancellation_policies c
+# The policy that the package `p` has now, as two columns of a read: what `terms` takes.
+POLICY = """p.cancellation_policy AS policy, ARRAY(
+    SELECT ARRAY[t.days_before, t.refund_percent] FROM cancellation_policies c
     JOIN cancellation_policy_tiers t ON t.policy_id = c.id AND t.version = c.version
-    WHERE c.code = p.cancellation_policy GROUP BY c.id) AS terms"""
+    WHERE c.code = p.cancellation_policy ORDER BY t.days_before DESC) AS tiers"""
 
 
 def terms(code: str, tiers: Tiers) -> dict[str, Any]:

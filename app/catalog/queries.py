@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from app.catalog.policies import TERMS
+from app.catalog.policies import POLICY
 from app.db import read
 
 _PACKAGE = """
 SELECT p.id, p.type, p.name, p.description, p.place, p.city, p.country, p.latitude, p.longitude, p.time_zone,
-       p.price_minor, p.currency, p.capacity, p.min_nights, p.duration_days, p.amenities, {terms},
+       p.price_minor, p.currency, p.capacity, p.min_nights, p.duration_days, p.amenities, {policy},
        r.id AS provider_id, r.name AS provider_name{more}
 FROM packages p JOIN providers r ON r.id = p.provider_id
 WHERE p.status = 'PUBLISHED' AND r.status = 'VERIFIED'
@@ -20,7 +20,7 @@ WHERE p.status = 'PUBLISHED' AND r.status = 'VERIFIED'
 
 def package(package_id: int, *, more: str = "") -> Any:
     """One package on sale, with its provider. `more` are columns that another subject knows of the package `p`."""
-    rows = read(_PACKAGE.format(more=more, terms=TERMS) + " AND p.id = %(id)s", {"id": package_id})
+    rows = read(_PACKAGE.format(more=more, policy=POLICY) + " AND p.id = %(id)s", {"id": package_id})
     return rows[0] if rows else None
 
 
@@ -28,7 +28,7 @@ def packages(
     *, type_: str | None, provider_id: int | None, after_id: int | None, limit: int, more: str = ""
 ) -> Sequence[Any]:
     """Packages on sale in order of id, one more than `limit` when there is a next page; `more` as for one."""
-    sql = _PACKAGE.format(more=more, terms=TERMS)
+    sql = _PACKAGE.format(more=more, policy=POLICY)
     parameters = {"limit": limit + 1, "after": after_id or 0, "type": type_, "provider": provider_id}
     if type_ is not None:
         sql += " AND p.type = %(type)s"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from app.catalog.policies import TERMS
+from app.catalog.policies import POLICY, terms
 from app.db import read
 from app.errors import NotFound
 
@@ -36,7 +36,7 @@ def on_sale(package_id: int, starts_on: date | None) -> Offer:
     rows = read(
         f"""
         SELECT p.id, p.provider_id, p.type, p.name, p.time_zone, p.currency, p.capacity,
-               COALESCE(a.min_nights, p.min_nights) AS min_nights, p.duration_days, {TERMS}
+               COALESCE(a.min_nights, p.min_nights) AS min_nights, p.duration_days, {POLICY}
         FROM packages p JOIN providers r ON r.id = p.provider_id
         LEFT JOIN availability a ON a.package_id = p.id AND a.day = %(starts_on)s
         WHERE p.id = %(id)s AND p.status = 'PUBLISHED' AND r.status = 'VERIFIED'
@@ -45,4 +45,6 @@ def on_sale(package_id: int, starts_on: date | None) -> Offer:
     )
     if not rows:
         raise NotFound("There is no package with this id on sale.")
-    return Offer(*rows[0])
+    offer = rows[0]._asdict()
+    kept = terms(offer.pop("policy"), offer.pop("tiers"))
+    return Offer(**offer, terms=kept)

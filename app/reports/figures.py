@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 from app.money import minor_digits, written
@@ -56,9 +57,10 @@ class Unit:
             return {"rangemode": "tozero", "tickformat": ",~r", "minallowed": 0}
         return {"rangemode": "tozero", "tickformat": "~s", "tickprefix": self.written("").partition("%")[0]}
 
-    def marks(self, count: int, most: float) -> Figure:
+    def marks(self, count: int, *amounts: Iterable[float]) -> Figure:
         """About how many marks the axis has; where things are counted, none between two whole numbers."""
-        return {"dtick": 1} if self.currency is None and most < count else {"nticks": count}
+        is_few = self.currency is None and max(chain(*amounts), default=0) < count
+        return {"dtick": 1} if is_few else {"nticks": count}
 
 
 class Bar(NamedTuple):
@@ -112,7 +114,7 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
             "yaxis": {
                 **_AXIS,
                 **(unit.axis if any(now) or any(before) else _NOTHING),
-                **unit.marks(5, max((*now, *before, 0))),
+                **unit.marks(5, now, before),
             },
         },
     }
@@ -156,7 +158,7 @@ def ranked(bars: Sequence[Bar], unit: Unit) -> Figure:
             "xaxis": {
                 **_AXIS,
                 **({**unit.axis, "range": [least, most]} if most or least else _NOTHING),
-                **unit.marks(4, most),
+                **unit.marks(4, now, before),
             },
             "yaxis": {**_AXIS, "type": "category", "autorange": "reversed", "showgrid": False, "ticklabelstandoff": 8},
         },

@@ -198,7 +198,7 @@ def test_the_database_keeps_percents_days_versions_and_what_packages_name(app: F
 
 
 def test_the_api_says_a_policy_in_words_beside_its_tiers() -> None:
-    shown = PolicyOut.of(terms("own", ((2, 30), (0, 10))))
+    shown = PolicyOut.of("own", ((2, 30), (0, 10)))
     assert shown.model_dump(by_alias=True) == {
         "name": "own",
         "tiers": [{"daysBefore": 2, "refundPercent": 30}, {"daysBefore": 0, "refundPercent": 10}],
