@@ -1,0 +1,226 @@
+"""What has changed among the documents goes to Meilisearch here, after the transaction that changed it, in order.
+
+One sender at a time: a newer document never stands behind an older one in Meilisearch's queue, and `sent_version` says
+no more than what Meilisearch has confirmed. What is lost on the way is found again by `compare`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Connection, func, select, text
+
+from app import workers
+from app.db import read, write_alone
+from app.errors import Conflict
+from app.extensions import db
+from app.search.index_settings import document_of, settings_of
+from app.search.meilisearch import Meilisearch, NotAnswering, server
+from app.search.models import SearchSynonyms
+
+log = logging.getLogger(__name__)
+
+BATCH = 1_000
+# Numbers of our own among the database's advisory locks.
+_SENDING_LOCK, _REBUILDING_LOCK = 7_211, 7_212
+# A job has a minute; what is left is sent by the next.
+_TURN_SECONDS = 20.0
+_WAIT_MS = 60_000
+CHECK = "meilisearch"
+
+_COLUMNS = (
+    "package_id, listed, version, type, provider_id, provider, name, description, place, place_keys, city, country,"
+    " price_minor, capacity, amenities, rating, reviews, latitude, longitude, added_at"
+)
+_UNSENT = f"SELECT {_COLUMNS} FROM search_documents WHERE version > sent_version ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
+_LISTED = (
+    f"SELECT {_COLUMNS} FROM search_documents WHERE listed AND package_id > %(after)s ORDER BY package_id"  # noqa: S608  # nosec B608 - our own names
+    " LIMIT %(most)s"
+)
+_NEWER = (
+    f"SELECT {_COLUMNS} FROM search_documents WHERE version > %(version)s ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
+)
+# One that has changed again meanwhile stays unsent.
+_SENT = """
+UPDATE search_documents SET sent_version = sent.version
+FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[]) AS sent (package_id, version)
+WHERE search_documents.package_id = sent.package_id AND search_documents.version = sent.version
+"""
+_ALL_SENT = "UPDATE search_documents SET sent_version = version WHERE version <= %(version)s AND sent_version < version"
+_UNSEND = "UPDATE search_documents SET sent_version = 0 WHERE package_id = ANY(%(ids)s::bigint[])"
+_NOTHING_SENT = "UPDATE search_documents SET sent_version = 0 WHERE sent_version > 0"
+_VERSIONS = "SELECT package_id, version FROM search_documents WHERE listed AND version = sent_version"
+_BEHIND = """
+SELECT count(*) AS documents FROM (
+    SELECT FROM search_documents WHERE version > sent_version LIMIT %(most)s) AS unsent
+"""
+_NEWEST = "SELECT coalesce(max(version), 0) AS version FROM search_documents"
+_COUNT = "SELECT count(*) AS documents FROM search_documents WHERE listed"
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Ids of packages that Meilisearch should have and hasn't, has as they were, or should not have any more."""
+
+    missing: list[int]
+    outdated: list[int]
+    left_over: list[int]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.outdated or self.left_over)
+
+
+def send() -> int:
+    """Send what Meilisearch has not confirmed yet; returns how many documents. Somebody else at it, or no Meilisearch:
+    nothing. What fails is kept for `flask search status` and tried again by the next. Raises NotAnswering.
+    """
+    engine = server()
+    if engine is None or not behind(1):
+        return 0
+    with _alone(_SENDING_LOCK) as held:
+        if held is None:
+            return 0
+        try:
+            sent = _send(engine, held)
+        except NotAnswering as error:
+            workers.note_check(CHECK, [error.detail])
+            raise
+    workers.note_check(CHECK, [])
+    return sent
+
+
+def behind(most: int) -> int:
+    """How many documents Meilisearch has not confirmed as they are now; counted up to `most`."""
+    documents: int = read(_BEHIND, {"most": most})[0].documents
+    return documents
+
+
+def configure() -> None:
+    """Have Meilisearch know our keys, our index and its settings, as they are in the code and in the synonyms. Raises
+    NotAnswering, TaskFailed, Conflict.
+    """
+    engine = _required()
+    engine.prepare(_settings())
+
+
+def rebuild(progress: Callable[[int, int], None]) -> None:
+    """Fill a second index from all documents and let it take the first one's place: whoever searches meanwhile is
+    answered by the old one, which goes on being changed. Raises NotAnswering, TaskFailed, Conflict.
+    """
+    engine = _required()
+    with _alone(_REBUILDING_LOCK) as rebuilding:
+        if rebuilding is None:
+            raise Conflict("The index is being made anew already.")
+        engine.prepare(_settings())
+        newest = read(_NEWEST)[0].version
+        engine.begin_anew(_settings())
+        total, done, after = read(_COUNT)[0].documents, 0, 0
+        while batch := read(_LISTED, {"after": after, "most": BATCH}):
+            engine.put(list(map(document_of, batch)), anew=True)
+            done, after = done + len(batch), batch[-1].package_id
+            progress(done, total)
+        with _alone(_SENDING_LOCK, wait=True):
+            _catch_up(engine, newest)
+
+
+def _catch_up(engine: Meilisearch, version: int) -> None:
+    """What has changed since this version goes into the second index too, which then takes over. Nobody sends now."""
+    while batch := read(_NEWER, {"version": version, "most": BATCH}):
+        listed = [row for row in batch if row.listed]
+        if listed:
+            engine.put(list(map(document_of, listed)), anew=True)
+        gone = [row.package_id for row in batch if not row.listed]
+        if gone:
+            engine.remove(gone, anew=True)
+        version = batch[-1].version
+    engine.take_over()
+    write_alone(_ALL_SENT, {"version": version})
+
+
+def compare(*, mend: bool) -> Differences:
+    """Compare every document that Meilisearch has confirmed with what it has; `mend` has what differs sent again.
+    Raises NotAnswering, TaskFailed, Conflict while somebody sends.
+    """
+    engine = _required()
+    with _alone(_SENDING_LOCK, wait=True):
+        if not engine.has_index():
+            if mend:
+                write_alone(_NOTHING_SENT)
+            return Differences([row.package_id for row in read(_VERSIONS)], [], [])
+        engine.wait_until_idle()
+        theirs = engine.versions()
+        ours = {row.package_id: row.version for row in read(_VERSIONS)}
+        unsent = {row.package_id for row in read("SELECT package_id FROM search_documents WHERE version > sent_version")}
+        found = Differences(
+            missing=sorted(ours.keys() - theirs.keys()),
+            outdated=sorted(number for number in ours.keys() & theirs.keys() if ours[number] != theirs[number]),
+            left_over=sorted(theirs.keys() - ours.keys() - unsent),
+        )
+        if mend and found:
+            log.warning(
+                "Meilisearch differs from the documents, what differs is sent again",
+                extra={"missing": len(found.missing), "outdated": len(found.outdated), "over": len(found.left_over)},
+            )
+            write_alone(_UNSEND, {"ids": [*found.missing, *found.outdated]})
+            for first in range(0, len(found.left_over), BATCH):
+                engine.remove(found.left_over[first : first + BATCH])
+    return found
+
+
+def _send(engine: Meilisearch, held: Connection) -> int:
+    if not engine.has_index():
+        # It has lost everything, or never had it.
+        write_alone(_NOTHING_SENT)
+        engine.prepare(_settings())
+    engine.wait_until_idle()
+    sent, until = 0, monotonic() + _TURN_SECONDS
+    while monotonic() < until and (batch := read(_UNSENT, {"most": BATCH})):
+        # With the connection the lock is lost, and another may be sending by now.
+        held.execute(select(1))
+        _send_batch(engine, batch)
+        sent += len(batch)
+    return sent
+
+
+def _send_batch(engine: Meilisearch, batch: Sequence[Any]) -> None:
+    listed = [row for row in batch if row.listed]
+    gone = [row.package_id for row in batch if not row.listed]
+    if listed:
+        engine.put(list(map(document_of, listed)))
+    if gone:
+        engine.remove(gone)
+    write_alone(_SENT, {"ids": [row.package_id for row in batch], "versions": [row.version for row in batch]})
+
+
+def _settings() -> dict[str, Any]:
+    groups = list(db.session.scalars(select(SearchSynonyms.words)))
+    db.session.rollback()
+    return settings_of(groups)
+
+
+def _required() -> Meilisearch:
+    engine = server()
+    if engine is None:
+        raise Conflict("MEILI_URL is not set: search runs on PostgreSQL, and there is no Meilisearch to tell.")
+    return engine
+
+
+@contextmanager
+def _alone(number: int, *, wait: bool = False) -> Iterator[Connection | None]:
+    """Hold one of our locks, on a connection of its own and outside any transaction: None when somebody else does, whom
+    `wait` waits for.
+    """
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.detach()  # closed in the end, and the lock given back with it, whatever has happened
+        if wait:
+            connection.execute(text(f"SET lock_timeout = {_WAIT_MS}"))
+            connection.execute(text(f"SET statement_timeout = {_WAIT_MS}"))
+            connection.execute(select(func.pg_advisory_lock(number)))
+            yield connection
+        else:
+            yield connection if connection.scalar(select(func.pg_try_advisory_lock(number))) else None
