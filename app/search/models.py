@@ -41,9 +41,9 @@ class SearchDocument(Model):
     """What a package is found by, of one moment of its rows; one that was never on sale has none.
 
     `listed` says whether it was on sale then. `version` grows with every change of the row, from one document to the
-    next too; `sent_version` is the one that Meilisearch has confirmed. `words` are those that are searched, the heaviest
-    its name's (A), then its place's (B), the provider's and amenities (C) and the description's first (D); `place_keys`
-    are city, place and country as `search_fold` writes them. The rating is the one that the public is shown.
+    next too; `sent_version` is the one that Meilisearch has confirmed. `words` are those that are searched: its name's
+    weigh most (A), then its place's (B), the provider's and the amenities (C), and the first of the description (D).
+    `place_keys` are city, place and country as `search_fold` writes them. The rating is the one the public is shown.
     """
 
     __tablename__ = "search_documents"

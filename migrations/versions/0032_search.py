@@ -268,14 +268,14 @@ def _stock_of_new_days() -> None:
             {_by_month("written")} ORDER BY package_id, month
             ON CONFLICT (month, package_id) DO UPDATE SET
                 prices = (
-                    SELECT array_agg(coalesce(new, old) ORDER BY number)
-                    FROM unnest(excluded.prices, kept.prices) WITH ORDINALITY AS days (new, old, number)),
+                    SELECT array_agg(coalesce(added, there) ORDER BY number)
+                    FROM unnest(excluded.prices, kept.prices) WITH ORDINALITY AS days (added, there, number)),
                 min_nights = CASE
                     WHEN excluded.min_nights IS NULL THEN kept.min_nights
                     WHEN kept.min_nights IS NULL THEN excluded.min_nights
                     ELSE (
-                        SELECT array_agg(coalesce(new, old) ORDER BY number)
-                        FROM unnest(excluded.min_nights, kept.min_nights) WITH ORDINALITY AS days (new, old, number))
+                        SELECT array_agg(coalesce(added, there) ORDER BY number)
+                        FROM unnest(excluded.min_nights, kept.min_nights) WITH ORDINALITY AS days (added, there, number))
                     END;
             RETURN NULL;
         END $$
