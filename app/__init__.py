@@ -21,6 +21,7 @@ from app.extensions import csrf, db, login_manager, migrate
 from app.ops.health import ops, schema_head
 from app.payments import stripe_gateway
 from app.queue import connect
+from app.search import meilisearch
 from app.webhooks.stripe import webhooks
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +92,7 @@ def create_app(**overrides: Any) -> Flask:
     app.extensions["asked_for_sweep"] = {}
     app.extensions["schema_head"] = schema_head(ROOT)
     stripe_gateway.configure(app, settings)
+    meilisearch.configure(app, settings)
 
     app.register_blueprint(ops)
     app.register_blueprint(webhooks)

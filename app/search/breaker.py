@@ -16,8 +16,8 @@ PROBE_EVERY_SECONDS = 2.0
 class Breaker:
     """One process' opinion of a service: closed, it is asked; open, it isn't, until a probe has answered.
 
-    It opens after FAILURES in a row, or at once after one that has kept somebody waiting. While it is open, whoever asks
-    `is_closed` sets off a probe every PROBE_EVERY_SECONDS at most, on a thread of its own: nobody waits for it.
+    It opens after FAILURES in a row, or at once after one that has kept somebody waiting. While it is open, asking
+    `is_closed` sets off a probe, every PROBE_EVERY_SECONDS at most, on a thread of its own: nobody waits for it.
     """
 
     def __init__(self, name: str, probe: Callable[[], object], *, now: Callable[[], float] = monotonic) -> None:
@@ -59,8 +59,7 @@ class Breaker:
     def _try_again(self) -> None:
         try:
             self._probe()
-        except Exception as error:
-            # Whatever it is, it stands in nobody's way here.
+        except Exception as error:  # noqa: BLE001  (whatever it is, it must not end as a probe that never ends)
             with self._lock:
                 self._is_probing = False
                 self._probe_at = self._now() + PROBE_EVERY_SECONDS

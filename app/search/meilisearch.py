@@ -148,12 +148,13 @@ class Meilisearch:
             self._make_key(_READING_KEY, "Tripdesk, searching", _READING)
             self._make_key(_WRITING_KEY, "Tripdesk, indexing", _WRITING)
             self._keys.clear()
-        if not self.has_index():
+        if not self._has(self.index):
             self._create(self.index)
         self._set(self.index, settings)
 
-    def has_index(self) -> bool:
-        """Whether the index is there at all."""
+    def is_prepared(self) -> bool:
+        """Whether keys and index are there at all: a server with an empty disk has none."""
+        self._keys.clear()
         return self._has(self.index)
 
     def put(self, documents: Sequence[Mapping[str, Any]], *, anew: bool = False) -> None:
@@ -222,7 +223,7 @@ class Meilisearch:
             with self._writing() as client:
                 client.get_raw_index(uid)
         except NotAnswering as error:
-            if error.code != "index_not_found":
+            if error.code not in ("index_not_found", "api_key_not_found"):
                 raise
             return False
         return True

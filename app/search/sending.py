@@ -42,9 +42,7 @@ _LISTED = (
     f"SELECT {_COLUMNS} FROM search_documents WHERE listed AND package_id > %(after)s ORDER BY package_id"  # noqa: S608  # nosec B608 - our own names
     " LIMIT %(most)s"
 )
-_NEWER = (
-    f"SELECT {_COLUMNS} FROM search_documents WHERE version > %(version)s ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
-)
+_NEWER = f"SELECT {_COLUMNS} FROM search_documents WHERE version > %(version)s ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
 # One that has changed again meanwhile stays unsent.
 _SENT = """
 UPDATE search_documents SET sent_version = sent.version
@@ -55,6 +53,7 @@ _ALL_SENT = "UPDATE search_documents SET sent_version = version WHERE version <=
 _UNSEND = "UPDATE search_documents SET sent_version = 0 WHERE package_id = ANY(%(ids)s::bigint[])"
 _NOTHING_SENT = "UPDATE search_documents SET sent_version = 0 WHERE sent_version > 0"
 _VERSIONS = "SELECT package_id, version FROM search_documents WHERE listed AND version = sent_version"
+_UNSENT_IDS = "SELECT package_id FROM search_documents WHERE version > sent_version"
 _BEHIND = """
 SELECT count(*) AS documents FROM (
     SELECT FROM search_documents WHERE version > sent_version LIMIT %(most)s) AS unsent
@@ -148,14 +147,15 @@ def compare(*, mend: bool) -> Differences:
     """
     engine = _required()
     with _alone(_SENDING_LOCK, wait=True):
-        if not engine.has_index():
+        if not engine.is_prepared():
+            lost = [row.package_id for row in read(_VERSIONS)]
             if mend:
                 write_alone(_NOTHING_SENT)
-            return Differences([row.package_id for row in read(_VERSIONS)], [], [])
+            return Differences(sorted(lost), [], [])
         engine.wait_until_idle()
         theirs = engine.versions()
         ours = {row.package_id: row.version for row in read(_VERSIONS)}
-        unsent = {row.package_id for row in read("SELECT package_id FROM search_documents WHERE version > sent_version")}
+        unsent = {row.package_id for row in read(_UNSENT_IDS)}
         found = Differences(
             missing=sorted(ours.keys() - theirs.keys()),
             outdated=sorted(number for number in ours.keys() & theirs.keys() if ours[number] != theirs[number]),
@@ -173,7 +173,7 @@ def compare(*, mend: bool) -> Differences:
 
 
 def _send(engine: Meilisearch, held: Connection) -> int:
-    if not engine.has_index():
+    if not engine.is_prepared():
         # It has lost everything, or never had it.
         write_alone(_NOTHING_SENT)
         engine.prepare(_settings())
@@ -198,9 +198,7 @@ def _send_batch(engine: Meilisearch, batch: Sequence[Any]) -> None:
 
 
 def _settings() -> dict[str, Any]:
-    groups = list(db.session.scalars(select(SearchSynonyms.words)))
-    db.session.rollback()
-    return settings_of(groups)
+    return settings_of(db.session.scalars(select(SearchSynonyms.words)).all())
 
 
 def _required() -> Meilisearch:
@@ -221,6 +219,12 @@ def _alone(number: int, *, wait: bool = False) -> Iterator[Connection | None]:
             connection.execute(text(f"SET lock_timeout = {_WAIT_MS}"))
             connection.execute(text(f"SET statement_timeout = {_WAIT_MS}"))
             connection.execute(select(func.pg_advisory_lock(number)))
+        elif not connection.scalar(select(func.pg_try_advisory_lock(number))):
+            yield None
+            return
+        try:
             yield connection
-        else:
-            yield connection if connection.scalar(select(func.pg_try_advisory_lock(number))) else None
+        finally:
+            # Who comes next finds it free; a closed connection's is so only some moments later.
+            if not connection.invalidated:
+                connection.execute(select(func.pg_advisory_unlock(number)))

@@ -224,7 +224,8 @@ def _sorted(
             available = ", ".join(f"`{one}`" for one in sorted(settings["sortableAttributes"]))
             raise refused(
                 "invalid_search_sort",
-                f"Index `{uid}`: Attribute `{attribute}` is not sortable. Available sortable attributes are: {available}.",
+                f"Index `{uid}`: Attribute `{attribute}` is not sortable."
+                f" Available sortable attributes are: {available}.",
             )
         has = [document for document in found if document.get(attribute) is not None]
         without = [document for document in found if document.get(attribute) is None]
@@ -275,8 +276,8 @@ def _facets(
         if facet not in filterable:
             raise refused(
                 "invalid_search_facets",
-                f"Invalid facet distribution, attribute `{facet}` is not filterable. The available filterable attributes"
-                f" are `{', '.join(sorted(filterable))}`.",
+                f"Invalid facet distribution, attribute `{facet}` is not filterable. The available filterable"
+                f" attributes are `{', '.join(sorted(filterable))}`.",
             )
     most = settings["faceting"]["maxValuesPerFacet"]
     distribution, stats = {}, {}

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from tests.search import meili_search
@@ -64,6 +64,11 @@ class Refused(Exception):
         }
 
 
+class _Silent(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nobody reads it."""
+
+
 class StandIn:
     """A server on a free port of 127.0.0.1. What it holds survives `kill` and `start`, as a disk does."""
 
@@ -73,26 +78,39 @@ class StandIn:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.master_key = master_key
-        # What a test makes it do.
+        self.lock = RLock()
+        self.indexes: dict[str, dict[str, Any]] = {}
+        self.tasks: list[dict[str, Any]] = []
+        self.keys: dict[str, dict[str, Any]] = {}
+        # Tasks that nobody has begun when it was killed.
+        self.waiting: list[tuple[dict[str, Any], Any]] = []
+        self.behave()
+
+    def behave(self) -> None:
+        """Do nothing that a test has it do, and remember no request."""
         self.answer_after = 0.0
         self.task_takes = 0.0
         self.fail_tasks: list[tuple[str, str, str]] = []
         self.requests: list[tuple[str, str, str]] = []
-        self.lose_everything()
 
     def lose_everything(self) -> None:
-        """What an empty disk does."""
-        self.lock = RLock()
-        self.indexes: dict[str, dict[str, Any]] = {}
-        self.tasks: list[dict[str, Any]] = []
-        self.work: SimpleQueue[tuple[dict[str, Any], Any] | None] = SimpleQueue()
-        self.keys: dict[str, dict[str, Any]] = {}
+        """What an empty disk does; while it doesn't run."""
+        self.indexes.clear()
+        self.tasks.clear()
+        self.keys.clear()
+        self.waiting.clear()
 
     def start(self) -> None:
         """Listen, and go on with the tasks that wait."""
         self.stopping = Event()
-        self.server = make_server("127.0.0.1", self.port, self, threaded=True)
-        self.threads = [Thread(target=self.server.serve_forever, daemon=True), Thread(target=self._work, daemon=True)]
+        self.work: SimpleQueue[tuple[dict[str, Any], Any] | None] = SimpleQueue()
+        for waiting in self.waiting:
+            self.work.put(waiting)
+        self.server = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=_Silent)
+        self.threads = [
+            Thread(target=self.server.serve_forever, args=(0.02,), daemon=True),
+            Thread(target=self._work, daemon=True),
+        ]
         for thread in self.threads:
             thread.start()
 
@@ -104,6 +122,11 @@ class StandIn:
         self.server.server_close()
         for thread in self.threads:
             thread.join(5)
+        self.waiting = []
+        while not self.work.empty():
+            left = self.work.get()
+            if left is not None:
+                self.waiting.append(left)
 
     def documents(self, uid: str) -> dict[str, dict[str, Any]]:
         """An index' documents by id; none where there is no index."""
@@ -263,7 +286,9 @@ class StandIn:
     def _create_index(self, request: Request, body: Any) -> tuple[int, Any]:
         _known(body, {"uid", "primaryKey"})
         if not _UID.fullmatch(str(body.get("uid", ""))):
-            raise Refused("invalid_index_uid", f"Invalid value at `.uid`: `{body.get('uid')}` is not a valid index uid.")
+            raise Refused(
+                "invalid_index_uid", f"Invalid value at `.uid`: `{body.get('uid')}` is not a valid index uid."
+            )
         if not request.environ["may"](body["uid"]):
             raise Refused("invalid_api_key", "The provided API key is invalid.")
 
@@ -315,7 +340,8 @@ class StandIn:
                 if primary not in document:
                     shown = json.dumps(document)
                     raise Refused(
-                        "missing_document_id", f"Index `{uid}`: Document doesn't have a `{primary}` attribute: `{shown}`."
+                        "missing_document_id",
+                        f"Index `{uid}`: Document doesn't have a `{primary}` attribute: `{shown}`.",
                     )
                 if not re.fullmatch(r"[A-Za-z0-9_-]{1,511}", str(document[primary])):
                     raise Refused("invalid_document_id", f"Index `{uid}`: Document identifier is invalid.")
