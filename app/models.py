@@ -22,9 +22,11 @@ from app.catalog.models import (
     CancellationPolicy,
     CancellationPolicyTier,
     Package,
+    PackageChange,
     Provider,
     ProviderCheck,
     ProviderDocument,
+    StockMonth,
 )
 from app.disputes.models import Dispute
 from app.idempotency import IdempotencyKey
@@ -39,6 +41,7 @@ from app.reports.provider_sums import ProviderSum
 from app.reports.revenue_days import RevenueDay
 from app.reviews.models import RatingCount, Review, ReviewText
 from app.rollups import Rollup
+from app.search.models import SearchDocument, SearchSynonyms, SearchWord
 
 __all__ = [
     "AccountLink",
@@ -65,6 +68,7 @@ __all__ = [
     "NameWord",
     "Notification",
     "Package",
+    "PackageChange",
     "PasswordResetRequest",
     "Payment",
     "PaymentHold",
@@ -85,9 +89,13 @@ __all__ = [
     "Rollup",
     "SavedMapping",
     "SavedView",
+    "SearchDocument",
+    "SearchSynonyms",
+    "SearchWord",
     "SignInThrottle",
     "StaffRole",
     "StaffSession",
+    "StockMonth",
     "StripeMovement",
     "TwoFactor",
     "User",

@@ -1,5 +1,5 @@
 """Providers and what they have to show, packages, and availability, of which the database itself keeps
-`held + booked <= capacity` for every day.
+`held + booked <= capacity` for every day; and what the database notes of all that for search.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     Text,
     UniqueConstraint,
     text,
@@ -248,3 +249,39 @@ class Availability(Model):
     price_minor: Mapped[int] = mapped_column(BigInteger)
     min_nights: Mapped[int | None]
     closed: Mapped[bool] = mapped_column(default=False, server_default="false")
+
+
+class StockMonth(Model):
+    """What can be had of a package in one month, kept by the database as `availability` changes, in its transaction.
+
+    `month` is its first day; both arrays have 31 elements. `prices` holds what one unit costs on each day on which one
+    can be had right now, and nothing for the others; `min_nights` each day's own minimum, and is empty when none has
+    one.
+    """
+
+    __tablename__ = "stock_months"
+    __table_args__ = (
+        CheckConstraint("extract(day FROM month) = 1", name="month"),
+        CheckConstraint(
+            "cardinality(prices) = 31 AND (min_nights IS NULL OR cardinality(min_nights) = 31)", name="days"
+        ),
+        {"postgresql_with": {"fillfactor": 80}},
+    )
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    package_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("packages.id"), primary_key=True)
+    prices: Mapped[list[int | None]] = mapped_column(ARRAY(BigInteger))
+    min_nights: Mapped[list[int | None] | None] = mapped_column(ARRAY(Integer))
+
+
+class PackageChange(Model):
+    """A package of which something has changed that it is found by, as the database noted it in the same transaction.
+
+    There is one for each time, without any key to wait for: writers don't hinder each other. Search takes them.
+    """
+
+    __tablename__ = "package_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    package_id: Mapped[int] = mapped_column(BigInteger)
+    changed_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())
