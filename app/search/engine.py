@@ -110,13 +110,16 @@ Facets = dict[str, list[Bucket]]
 
 @dataclass(frozen=True)
 class Answer:
-    """One page of what was found. With `total_is_estimate`, total and facets were counted over a part of it."""
+    """One page of what was found. `total_is_estimate` and `facets_are_estimates` say what was not counted to the last
+    one.
+    """
 
     hits: Sequence[Hit]
     total: int
     facets: Facets
     engine: str
     total_is_estimate: bool = False
+    facets_are_estimates: bool = False
     did_you_mean: str | None = None
 
 
