@@ -192,6 +192,9 @@ class Package(Stateful):
         Index("ix_packages_name", "name", "id"),
         Index("ix_packages_price_minor", "price_minor", "id"),
         Index("ix_packages_cancellation_policy", "cancellation_policy", "id"),
+        # Who is only for longer stays, and who isn't on sale.
+        Index("ix_packages_min_nights", "min_nights", "id"),
+        Index("ix_packages_off_sale", "id", postgresql_where=text("status <> 'PUBLISHED'")),
         words_index("packages", "name"),
         words_index("packages", "place"),
         words_index("packages", "city"),

@@ -41,9 +41,10 @@ class SearchDocument(Model):
     """What a package is found by, of one moment of its rows; one that was never on sale has none.
 
     `listed` says whether it was on sale then. `version` grows with every change of the row, from one document to the
-    next too; `sent_version` is the one that Meilisearch has confirmed. `words` are those that are searched, the heaviest
-    its name's (A), then its place's (B), the provider's and amenities (C) and the description's first (D); `place_keys`
-    are city, place and country as `search_fold` writes them. The rating is the one that the public is shown.
+    next too; `sent_version` is the one that Meilisearch has confirmed. `words` are those that are searched: its name's
+    weigh most (A), then its place's (B), the provider's and the amenities (C), and the first of the description (D).
+    `name_key` is the name, as far as 200 letters, and `place_keys` city, place and country, as `search_fold` writes
+    them. The rating is the one the public is shown.
     """
 
     __tablename__ = "search_documents"
@@ -52,7 +53,14 @@ class SearchDocument(Model):
         _found_by("place_keys"),
         Index("ix_search_documents_provider_id", "provider_id", postgresql_where=_LISTED),
         Index("ix_search_documents_latitude", "latitude", "longitude", postgresql_where=_LISTED),
+        Index(
+            "ix_search_documents_name_key",
+            "name_key",
+            postgresql_ops={"name_key": "text_pattern_ops"},
+            postgresql_where=_LISTED,
+        ),
         Index("ix_search_documents_unsent", "version", postgresql_where=text("version > sent_version")),
+        {"postgresql_with": {"toast_tuple_target": 256}},
     )
 
     package_id: Mapped[int] = mapped_column(
@@ -79,6 +87,7 @@ class SearchDocument(Model):
     latitude: Mapped[float | None] = mapped_column(Float)
     longitude: Mapped[float | None] = mapped_column(Float)
     added_at: Mapped[datetime]
+    name_key: Mapped[str]
     words: Mapped[str] = mapped_column(TSVECTOR)
     place_keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
 

@@ -37,7 +37,27 @@ SYNONYMS = (
 )
 
 
+# Which packages aren't on sale, or only for longer stays, are few: they are looked up, and not those that are. Beside
+# running writes: (index, columns, where).
+INDEXES = (
+    ("ix_packages_min_nights", ["min_nights", "id"], None),
+    ("ix_packages_off_sale", ["id"], "status <> 'PUBLISHED'"),
+)
+
+
 def upgrade() -> None:
+    # First, as it ends the transaction that is open; what failed halfway is run again.
+    with op.get_context().autocommit_block():
+        for name, columns, where in INDEXES:
+            op.create_index(
+                name,
+                "packages",
+                columns,
+                unique=False,
+                postgresql_where=sa.text(where) if where else None,
+                postgresql_concurrently=True,
+                if_not_exists=True,
+            )
     _words()
     _changes()
     _documents()
@@ -189,11 +209,18 @@ def _documents() -> None:
         sa.Column("latitude", sa.Float(), nullable=True),
         sa.Column("longitude", sa.Float(), nullable=True),
         sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name_key", sa.Text(), nullable=False),
         sa.Column("words", postgresql.TSVECTOR(), nullable=False),
         sa.Column("place_keys", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_search_documents_package_id")),
         sa.PrimaryKeyConstraint("package_id", name=op.f("pk_search_documents")),
+        postgresql_with={"toast_tuple_target": 256},
     )
+    # Rows are read by the ten thousand: what is long and not looked at then is put somewhere else.
+    for column in ("description", "words"):
+        op.execute(f"ALTER TABLE search_documents ALTER COLUMN {column} SET STORAGE EXTERNAL")
+    for column in ("name", "name_key", "provider", "place", "city", "country", "amenities", "place_keys"):
+        op.execute(f"ALTER TABLE search_documents ALTER COLUMN {column} SET STORAGE MAIN")
     for column in ("words", "place_keys"):
         op.create_index(
             f"ix_search_documents_{column}",
@@ -211,6 +238,13 @@ def _documents() -> None:
         "ix_search_documents_latitude",
         "search_documents",
         ["latitude", "longitude"],
+        postgresql_where=sa.text("listed"),
+    )
+    op.create_index(
+        "ix_search_documents_name_key",
+        "search_documents",
+        ["name_key"],
+        postgresql_ops={"name_key": "text_pattern_ops"},
         postgresql_where=sa.text("listed"),
     )
     op.create_index(
@@ -268,14 +302,14 @@ def _stock_of_new_days() -> None:
             {_by_month("written")} ORDER BY package_id, month
             ON CONFLICT (month, package_id) DO UPDATE SET
                 prices = (
-                    SELECT array_agg(coalesce(new, old) ORDER BY number)
-                    FROM unnest(excluded.prices, kept.prices) WITH ORDINALITY AS days (new, old, number)),
+                    SELECT array_agg(coalesce(added, there) ORDER BY number)
+                    FROM unnest(excluded.prices, kept.prices) WITH ORDINALITY AS d (added, there, number)),
                 min_nights = CASE
                     WHEN excluded.min_nights IS NULL THEN kept.min_nights
                     WHEN kept.min_nights IS NULL THEN excluded.min_nights
                     ELSE (
-                        SELECT array_agg(coalesce(new, old) ORDER BY number)
-                        FROM unnest(excluded.min_nights, kept.min_nights) WITH ORDINALITY AS days (new, old, number))
+                        SELECT array_agg(coalesce(added, there) ORDER BY number)
+                        FROM unnest(excluded.min_nights, kept.min_nights) WITH ORDINALITY AS d (added, there, number))
                     END;
             RETURN NULL;
         END $$
@@ -360,3 +394,5 @@ def downgrade() -> None:
     op.execute("DROP SEQUENCE search_document_versions")
     op.execute("DROP FUNCTION search_fold(text)")
     op.execute("DROP TEXT SEARCH CONFIGURATION tripdesk")
+    for name, _columns, _where in reversed(INDEXES):
+        op.drop_index(name, table_name="packages")
