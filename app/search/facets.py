@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from app.search.engine import RATINGS, Bucket, Facets, Question
@@ -32,8 +32,9 @@ sampled AS NOT MATERIALIZED (
 ), facet AS ({parts})
 """
 _FACET = """
-(SELECT '{name}' AS facet, value, count(*) AS count{more} FROM (SELECT {value} AS value FROM sampled WHERE failed = {own})
-    AS one WHERE value IS NOT NULL GROUP BY value ORDER BY count DESC, value LIMIT :most_values)
+(SELECT '{name}' AS facet, value, count(*) AS count{more}
+ FROM (SELECT {value} AS value FROM sampled WHERE failed = {own}) AS one
+ WHERE value IS NOT NULL GROUP BY value ORDER BY count DESC, value LIMIT :most_values)
 """
 _PROVIDER = ", (SELECT name FROM providers WHERE id = CAST(value AS bigint)) AS name"
 _NO_NAME = ", CAST(NULL AS text) AS name"
@@ -130,7 +131,7 @@ def _prices(counts: dict[int, int], question: Question) -> list[Bucket]:
     bounds = [*_bounds(question), None]
     return [
         Bucket(_range(low, high), counts[number], from_minor=low, to_minor=high)
-        for number, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False), start=1)
+        for number, (low, high) in enumerate(pairwise(bounds), start=1)
         if low is not None and counts.get(number)
     ]
 

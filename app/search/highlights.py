@@ -35,7 +35,7 @@ def _folded(connection: Connection, rows: Sequence[dict[str, Any]]) -> dict[str,
     others = [word for word in words if word not in plain]
     if others:
         asked = text("SELECT word, search_fold(word) FROM unnest(CAST(:words AS text[])) AS word")
-        plain |= {word: folded for word, folded in connection.execute(asked, {"words": others})}
+        plain |= {row.word: row.search_fold for row in connection.execute(asked, {"words": others})}
     return plain
 
 

@@ -1,20 +1,20 @@
-"""The engine that is PostgreSQL itself: words by full text, stock and prices by the month, facets in the same statement."""
+"""The engine that is PostgreSQL itself: words by full text, prices by the month, facets in the same statement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from math import asin, cos, degrees, radians, sin
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from app.db import raise_from_database, require_no_transaction
+from app.db import raise_from_database
 from app.extensions import db
-from app.search import facets, highlights, stay_price, wording
+from app.search import facets, highlights, scoring, stay_price, suggestions, wording
 from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Status, Suggestion
-from app.search.suggestions import suggest
 from app.search.wording import Wording
 
 _EARTH_KM = 6371.0088
@@ -23,7 +23,8 @@ _DEGREE_KM = 111.19
 # For this transaction: no compiling for 100 ms of work, room to hash a month of stock, and the trigrams of `wording`.
 _SETTINGS = """
 SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true),
-       set_config('max_parallel_workers_per_gather', '0', true), set_config('pg_trgm.similarity_threshold', '0.15', true)
+       set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('pg_trgm.similarity_threshold', '0.15', true)
 """
 # A scan of all documents reads each one's words from where they are kept apart, which the planner takes for free.
 _BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true)"
@@ -36,13 +37,7 @@ _ORDERS = {
     "distance": "distance_km NULLS LAST, package_id",
     "newest": "added_at DESC, package_id DESC",
 }
-# The title is name and place. What fits in the very words that were typed comes first, and then what is wanted most.
-_SCORE = """
-ts_rank('{0, 0, 0.4, 1}', d.title, CAST(:any_word AS tsquery)) + 2 * CAST(d.title @@ CAST(:exact AS tsquery) AS int)
-+ CAST(d.title @@ CAST(:phrase AS tsquery) AS int) + 0.01 * ln(1 + d.reviews) - 0.001 * length(d.name)
-"""
 _POPULARITY = "coalesce(d.rating, 3) * ln(2 + d.reviews)"
-
 # Who may not be sold now, by the rows themselves: fewer than who may, and read from indexes alone.
 _ON_SALE = """
 d.listed AND d.package_id NOT IN (SELECT id FROM packages WHERE status <> 'PUBLISHED')
@@ -63,9 +58,9 @@ WITH priced AS (
 ), page AS (
     SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
     FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset
-), {facets}
+), {counting}
 SELECT (SELECT count(*) FROM found WHERE failed = 0) AS total, (SELECT every FROM counted) AS every,
-       (SELECT json_agg(facet) FROM facet) AS facets,
+       (SELECT json_agg(one) FROM facet AS one) AS facets,
        (SELECT json_agg(json_build_object(
             'id', d.package_id, 'type', d.type, 'name', d.name, 'city', d.city, 'country', d.country, 'place', d.place,
             'provider_id', d.provider_id, 'provider', d.provider, 'price_minor', d.price_minor, 'currency', d.currency,
@@ -83,24 +78,30 @@ class PostgresEngine:
 
     def search(self, question: Question) -> Answer:
         """One page of what fits, and the counts of all. Raises Busy, Unavailable."""
-        require_no_transaction()
-        try:
-            return self._search(question)
-        except DBAPIError as error:
-            raise_from_database(error)
-        finally:
-            db.session.rollback()
+        with _reading() as connection:
+            words = wording.understand(connection, question.q)
+            if words.is_hopeless:
+                return Answer((), 0, facets.none(), self.name)
+            if words.terms:
+                connection.execute(text(_BY_INDEX))
+            location = [wording.fold_phrase(connection, part) for part in (question.location or "").split(",")]
+            sql, parameters = _statement(question, words, [part for part in location if part])
+            row = connection.execute(text(sql), parameters).one()
+            rows = row.hits or []
+            marked = highlights.mark(connection, rows, words)
+        return Answer(
+            [_hit(found, shown) for found, shown in zip(rows, marked, strict=True)],
+            row.total,
+            facets.read(row.facets or [], row.every, question),
+            self.name,
+            facets_are_estimates=row.every > 1,
+            did_you_mean=words.did_you_mean,
+        )
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
-        """Packages and places that begin like this. Raises Busy, Unavailable."""
-        require_no_transaction()
-        try:
-            db.session.execute(text(_SETTINGS))
-            return suggest(q, limit)
-        except DBAPIError as error:
-            raise_from_database(error)
-        finally:
-            db.session.rollback()
+        """Packages and places that begin like this, popular ones first. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            return suggestions.suggest(connection, q, limit)
 
     def upsert(self, documents: Sequence[Any]) -> None:
         """Nothing: what is written is searched."""
@@ -112,62 +113,41 @@ class PostgresEngine:
         """Nothing: the documents are the index."""
 
     def status(self) -> Status:
-        """How many documents are found."""
-        count = db.session.scalar(text("SELECT count(*) FROM search_documents WHERE listed"))
+        """How many documents are found. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            count = connection.scalar(text("SELECT count(*) FROM search_documents WHERE listed"))
         return Status(self.name, documents=count or 0)
 
-    def _search(self, question: Question) -> Answer:
-        db.session.execute(text(_SETTINGS))
-        words = wording.understand(question.q, _count)
-        if words.is_hopeless:
-            return Answer((), 0, facets.none(), self.name)
-        if words.terms:
-            db.session.execute(text(_BY_INDEX))
-        sql, parameters = _statement(question, words)
-        row = db.session.execute(text(sql), parameters).one()
-        rows = row.hits or []
-        marked = highlights.mark(rows, words)
-        hits = [_hit(found, words_of) for found, words_of in zip(rows, marked, strict=True)]
-        return Answer(
-            hits,
-            row.total,
-            facets.read(row.facets or [], row.every or 1, question),
-            self.name,
-            facets_are_estimates=(row.every or 1) > 1,
-            did_you_mean=words.did_you_mean,
-        )
+
+@contextmanager
+def _reading() -> Iterator[Connection]:
+    """A connection of its own for some reads: whatever session there is goes on as if nothing had been."""
+    try:
+        with db.engine.connect() as connection:
+            connection.execute(text(_SETTINGS))
+            yield connection
+    except DBAPIError as error:
+        raise_from_database(error)
 
 
-def _count(queries: Sequence[str], most: int) -> list[int]:
-    """How many listed documents each of these tsqueries finds, at most `most`."""
-    counted = db.session.execute(
-        text(
-            "SELECT (SELECT count(*) FROM (SELECT 1 FROM search_documents WHERE listed"
-            " AND words @@ CAST(asked.query AS tsquery) LIMIT :most) AS some)"
-            " FROM unnest(CAST(:queries AS text[])) WITH ORDINALITY AS asked (query, number) ORDER BY number"
-        ),
-        {"queries": list(queries), "most": most},
-    )
-    return list(counted.scalars())
-
-
-def _statement(question: Question, words: Wording) -> tuple[str, dict[str, Any]]:
-    parameters: dict[str, Any] = {"per_page": question.per_page, "offset": question.offset}
-    wanted = [_ON_SALE]
+def _statement(question: Question, words: Wording, location: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    chosen, parameters = facets.conditions(question, location)
+    counting, more = facets.sql(question, chosen)
+    parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
+    wanted, limits = [_ON_SALE], ["price_minor IS NOT NULL"]
     score, distance = _POPULARITY, "CAST(NULL AS float8)"
     if words.terms:
         wanted.append("d.words @@ CAST(:query AS tsquery)")
-        score = _SCORE
-        parameters |= {
-            "query": words.query, "any_word": words.any_word, "exact": words.exact, "phrase": words.phrase,
-        }  # fmt: skip
+        parameters["query"] = words.query
+        if question.sort == "relevance":
+            score, patterns = scoring.score(words)
+            parameters |= patterns
     if question.guests is not None:
         wanted.append("d.capacity >= :guests")
         parameters["guests"] = question.guests
-    limits = ["true"]
     if question.near is not None:
-        box, where = _box(*question.near, question.radius_km or DEFAULT_RADIUS_KM)
-        wanted.append(box)
+        within, where = _box(*question.near, question.radius_km or DEFAULT_RADIUS_KM)
+        wanted.append(within)
         parameters |= where
         distance = _DISTANCE
         limits.append("distance_km <= :radius_km")
@@ -176,21 +156,23 @@ def _statement(question: Question, words: Wording) -> tuple[str, dict[str, Any]]
         wanted.append(stay.condition)
         limits.append("price_minor <= :max_charge")
         parameters |= stay.parameters
-    failed, chosen = facets.failed(question, wording.fold)
+    failed = facets.failed(chosen)
+    if chosen:
+        limits.append(f"{failed} <= 1")
     sql = _SEARCH.format(
         score=score,
         distance=distance,
         price=stay.price if stay else "d.price_minor",
         joins=stay.joins if stay else "",
         wanted=" AND ".join(wanted),
-        limits=" AND ".join([*limits, f"{failed} <= 1"] if chosen else limits),
+        limits=" AND ".join(limits),
         failed=failed,
         order=_ORDERS[question.sort],
-        facets=facets.sql(question),
+        counting=counting,
         total="page.price_minor" if stay else "NULL",
         departure=stay.departure if stay else "NULL",
     )
-    return sql, parameters | chosen | facets.parameters(question)
+    return sql, parameters
 
 
 def _box(latitude: float, longitude: float, radius_km: float) -> tuple[str, dict[str, Any]]:

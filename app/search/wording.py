@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
-from typing import Any
+from functools import cached_property
+from itertools import combinations, pairwise
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from app.extensions import db
 from app.spelling import forgiven, slips
 
 # What stands in so many texts that it says nothing; unless nothing else was typed.
-STOP_WORDS = frozenset("a an and at by for from in is near of on or the to with".split())
+STOP_WORDS = frozenset(
+    ("a", "an", "and", "at", "by", "for", "from", "in", "is", "near", "of", "on", "or", "the", "to", "with")
+)
 MAX_WORDS = 12
 _MAX_LETTERS = 40
 # Shorter ones begin too many words, or are like too many.
 _SHORTEST_PREFIX = 2
 _SHORTEST_SLIP = 3
 _SHORTEST_PART = 3
-_LIKE_ENOUGH = 0.15
 _CANDIDATES = 200
 _MOST_SPELLINGS = 6
 # With fewer than these, words that are known may still have been meant otherwise.
@@ -30,9 +30,20 @@ _LAST_CHARACTER = "\U0010ffff"
 
 _LOOK_UP = """
 SELECT (SELECT json_object_agg(word, documents) FROM search_words WHERE word = ANY(:words)) AS known,
-       (SELECT json_agg(words) FROM search_synonyms WHERE words && CAST(:phrases AS text[])) AS same,
+       (SELECT json_agg(words) FROM search_synonyms) AS same,
        (SELECT sum(documents) FROM (SELECT documents FROM search_words
                                     WHERE word >= :begin AND word < :end LIMIT 1000) AS begun) AS begun
+"""
+_COUNT = """
+SELECT (SELECT count(*) FROM (SELECT FROM search_documents WHERE listed AND words @@ CAST(asked.query AS tsquery)
+                              LIMIT :most) AS found)
+FROM unnest(CAST(:queries AS text[])) WITH ORDINALITY AS asked (query, number) ORDER BY number
+"""
+_BEGUN = """
+SELECT (SELECT coalesce(sum(documents), 0) FROM (SELECT documents FROM search_words
+                                                 WHERE word >= asked.word AND word < asked.until LIMIT 1000) AS begun)
+FROM unnest(CAST(:words AS text[]), CAST(:ends AS text[])) WITH ORDINALITY AS asked (word, until, number)
+ORDER BY number
 """
 # Trigrams find what is like a word; how many slips it is away is counted then.
 _LIKE = """
@@ -51,8 +62,14 @@ class Form:
     is_prefix: bool = False
 
     def __str__(self) -> str:
+        return self.of("")
+
+    def of(self, weight: str) -> str:
+        """As a tsquery, for words of this weight only, or of any."""
         # Folded words are letters and digits only, so that nothing in them needs escaping.
-        return " <-> ".join(f"'{word}'" for word in self.words) + (":*" if self.is_prefix else "")
+        marks = [weight] * (len(self.words) - 1) + [f"*{weight}" if self.is_prefix else weight]
+        pairs = zip(self.words, marks, strict=True)
+        return " <-> ".join(f"'{word}':{mark}" if mark else f"'{word}'" for word, mark in pairs)
 
 
 @dataclass(frozen=True)
@@ -82,67 +99,79 @@ class Wording:
         return " & ".join(map(str, self.terms))
 
     @property
-    def exact(self) -> str:
-        """The same in its first forms only: what fits this fits best."""
-        return " & ".join(f"({term.forms[0]})" for term in self.terms)
-
-    @property
     def documents(self) -> int:
-        """At most about so many documents fit."""
+        """About so many documents fit, at most."""
         return min((term.documents for term in self.terms), default=0)
 
+    def asks(self, word: str) -> bool:
+        """Whether a folded word is one of those that are looked for."""
+        return word in self._whole or any(word.startswith(begun) for begun in self._begun)
 
-def fold(q: str) -> list[str]:
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        return frozenset(word for term in self.terms for form in term.forms for word in form.words)
+
+    @cached_property
+    def _begun(self) -> tuple[str, ...]:
+        return tuple(form.words[-1] for term in self.terms for form in term.forms if form.is_prefix)
+
+
+def fold(connection: Connection, q: str) -> list[str]:
     """The words of what was typed as the index has them: no case, no accents, nothing but letters and digits."""
-    folded: str = db.session.scalar(text("SELECT search_fold(:q)"), {"q": q}) or ""
-    return [word[:_MAX_LETTERS] for word in folded.split()[:MAX_WORDS]]
+    return [word[:_MAX_LETTERS] for word in fold_phrase(connection, q).split()[:MAX_WORDS]]
 
 
-def understand(q: str, count: Callable[[str, int], int]) -> Wording:
+def fold_phrase(connection: Connection, phrase: str) -> str:
+    """The same as one string, a blank between words."""
+    folded: str = connection.scalar(text("SELECT search_fold(:phrase)"), {"phrase": phrase}) or ""
+    return folded
+
+
+def begun(connection: Connection, words: Sequence[str]) -> list[int]:
+    """For each folded word how many documents about have one that begins like it, at most."""
+    ends = [word + _LAST_CHARACTER for word in words]
+    return list(connection.scalars(text(_BEGUN), {"words": list(words), "ends": ends}))
+
+
+def understand(connection: Connection, q: str) -> Wording:
     """What was meant by `q`, by the vocabulary and by what is found.
 
-    `count(query, most)` says how many documents a tsquery finds, at most `most`. Words nobody knows are taken for those
-    they are like; so are known ones when all together find little; then the least telling are dropped, fewest first.
+    Words nobody knows are taken for those they are like; so are known ones when all together find little; then the
+    least telling are dropped, fewest first.
     """
-    words = fold(q)
+    words = fold(connection, q)
     words = [word for word in words if word not in STOP_WORDS] or words
     if not words:
         return Wording()
-    vocabulary = _Vocabulary(words, ends_whole=q[-1:].isspace())
+    vocabulary = _Vocabulary(connection, words, ends_whole=q[-1:].isspace())
     terms = list(vocabulary.terms())
     unknown = [term.typed for term in terms if not term.forms]
     if unknown:
-        like = _spellings(unknown)
+        like = _spellings(connection, unknown)
         terms = [term if term.forms else vocabulary.spelt(term, like[term.typed]) for term in terms]
     known = tuple(term for term in terms if term.forms)
     if not known:
         return Wording(is_hopeless=True)
     wording = Wording(known)
-    if len(known) == 1 and known[0].documents >= _FEW and not unknown:
-        return wording  # as most are
-    found = count(wording.query, _FEW)
-    if found < _FEW:
-        wording, found = _widened(wording, vocabulary, found, count)
-    if not found:
-        wording = _shortened(wording, count)
-    meant = " ".join(term.meant for term in wording.terms)
+    # One word that many have is most of what is asked, and needs no second thought.
+    if len(known) > 1 or known[0].documents < _FEW:
+        wording = _thought_over(connection, wording, vocabulary)
     is_other = any(term.meant != term.typed for term in wording.terms)
-    return replace(wording, did_you_mean=meant if is_other else None)
+    return replace(wording, did_you_mean=" ".join(term.meant for term in wording.terms) if is_other else None)
 
 
 class _Vocabulary:
     """What is known of the words that were typed, of what they make together, and of what they are made of."""
 
-    def __init__(self, words: Sequence[str], *, ends_whole: bool) -> None:
+    def __init__(self, connection: Connection, words: Sequence[str], *, ends_whole: bool) -> None:
         self.words = words
         self.begun_word = "" if ends_whole or len(words[-1]) < _SHORTEST_PREFIX else words[-1]
-        joined = [one + other for one, other in zip(words, words[1:], strict=False)]
+        joined = [one + other for one, other in pairwise(words)]
         parts = [part for word in words for pair in _splits(word) for part in pair]
-        row = db.session.execute(
+        row = connection.execute(
             text(_LOOK_UP),
             {
                 "words": [*words, *joined, *parts],
-                "phrases": [" ".join(words[i:j]) for i, j in _spans(len(words))],
                 "begin": self.begun_word,
                 "end": self.begun_word + _LAST_CHARACTER if self.begun_word else "",
             },
@@ -157,7 +186,7 @@ class _Vocabulary:
             forms: dict[Form, int] = {}
             if word in self.known:
                 forms[Form((word,))] = self.known[word]
-            if word == self.begun_word and number == len(self.words) - 1 and self.begun:
+            if number == len(self.words) - 1 and word == self.begun_word and self.begun:
                 forms[Form((word,), is_prefix=True)] = self.begun
             for joined in (self._joined(number - 1), self._joined(number)):
                 if joined in self.known:
@@ -166,46 +195,37 @@ class _Vocabulary:
             if parts:
                 best = max(parts, key=lambda pair: min(self.known[part] for part in pair))
                 forms[Form(best)] = min(self.known[part] for part in best)
-            for same in self._said_otherwise(number):
-                forms.setdefault(Form(same), 0)
+            if forms:
+                forms = dict.fromkeys([*self._said_otherwise(number)], 0) | forms
+                forms = {form: forms[form] for form in sorted(forms, key=lambda form: forms[form] == 0)}
             yield Term(word, word, tuple(forms), sum(forms.values()))
 
     def spelt(self, term: Term, like: Sequence[tuple[str, int]]) -> Term:
         """The term, found as well by words that it may have been meant as, the likeliest first."""
         if not like:
             return term
-        forms = dict.fromkeys([*term.forms, *(Form((word,)) for word, _ in like)])
-        for same in _synonyms([like[0][0]], self._groups_of(like[0][0])):
-            forms.setdefault(Form(same))
-        meant = term.meant if term.forms else like[0][0]
+        likeliest = like[0][0]
+        forms = dict.fromkeys([*term.forms, *(Form((word,)) for word, _ in like), *self._same_as([likeliest])])
+        meant = term.meant if term.forms else likeliest
         return Term(term.typed, meant, tuple(forms), term.documents + sum(documents for _, documents in like))
 
     def _joined(self, number: int) -> str:
         return "".join(self.words[number : number + 2]) if 0 <= number < len(self.words) - 1 else ""
 
-    def _said_otherwise(self, number: int) -> list[tuple[str, ...]]:
-        """What means the same as the words here, alone or together with those beside them."""
-        spans = [(i, j) for i, j in _spans(len(self.words)) if i <= number < j]
-        return _synonyms([" ".join(self.words[i:j]) for i, j in spans], self.same)
+    def _said_otherwise(self, number: int) -> list[Form]:
+        """What means the same as the word here, alone or together with those beside it."""
+        length = len(self.words)
+        spans = [(i, j) for i in range(length) for j in range(i + 1, i + 4) if i <= number < j <= length]
+        return self._same_as([" ".join(self.words[i:j]) for i, j in spans])
 
-    def _groups_of(self, word: str) -> list[list[str]]:
-        sql = "SELECT words FROM search_synonyms WHERE words && ARRAY[CAST(:word AS text)]"
-        return list(db.session.scalars(text(sql), {"word": word}))
-
-
-def _synonyms(phrases: Sequence[str], groups: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    return [
-        tuple(other.split())
-        for group in groups
-        if set(group) & set(phrases)
-        for other in group
-        if other not in phrases and other.split()
-    ]
-
-
-def _spans(length: int) -> Iterator[tuple[int, int]]:
-    """One to three words that follow each other."""
-    return ((i, j) for i in range(length) for j in range(i + 1, min(i + 3, length) + 1))
+    def _same_as(self, phrases: Sequence[str]) -> list[Form]:
+        return [
+            Form(tuple(other.split()))
+            for group in self.same
+            if set(group) & set(phrases)
+            for other in group
+            if other not in phrases and other.split()
+        ]
 
 
 def _splits(word: str) -> Iterator[tuple[str, str]]:
@@ -213,62 +233,69 @@ def _splits(word: str) -> Iterator[tuple[str, str]]:
     return ((word[:n], word[n:]) for n in range(_SHORTEST_PART, len(word) - _SHORTEST_PART + 1))
 
 
-def _spellings(words: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+def _spellings(connection: Connection, words: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
     """For each word those known ones that it may have been meant as, with their documents: as few slips away as any."""
     asked = [word for word in words if len(word) >= _SHORTEST_SLIP]
-    rows: Sequence[Any] = []
-    if asked:
-        rows = db.session.execute(text(_LIKE), {"words": asked, "most": _CANDIDATES}).all()
+    rows = connection.execute(text(_LIKE), {"words": asked, "most": _CANDIDATES}).all() if asked else ()
     found: dict[str, list[tuple[int, int, str]]] = {word: [] for word in words}
     for row in rows:
         apart = slips(row.typed, row.word)
         if 0 < apart <= forgiven(row.typed):
             found[row.typed].append((apart, -row.documents, row.word))
     return {
-        word: [(other, -documents) for apart, documents, other in sorted(like) if apart == min(like)[0]][:_MOST_SPELLINGS]
+        word: [(other, -documents) for apart, documents, other in sorted(like) if apart == min(like)[0]][
+            :_MOST_SPELLINGS
+        ]
         for word, like in found.items()
     }
 
 
-def _widened(
-    wording: Wording, vocabulary: _Vocabulary, found: int, count: Callable[[str, int], int]
-) -> tuple[Wording, int]:
-    """The wording with every known word found by its like as well, should that find more; and how much."""
-    like = _spellings([term.typed for term in wording.terms if term.meant == term.typed])
-    terms = tuple(vocabulary.spelt(term, like.get(term.typed, ())) for term in wording.terms)
-    if terms == wording.terms:
-        return wording, found
-    wider = Wording(terms)
-    found_more = count(wider.query, _FEW)
-    if found_more <= found:
-        return wording, found
-    if not found:
-        # What was typed is nowhere: the first that is like it was meant.
-        wider = _meant_otherwise(wider, wording, count)
-    return wider, found_more
+def _thought_over(connection: Connection, wording: Wording, vocabulary: _Vocabulary) -> Wording:
+    """The wording, made wider or shorter where it finds little."""
+    (found,) = _count(connection, [wording], _FEW)
+    if found >= _FEW:
+        return wording
+    like = _spellings(connection, [term.typed for term in wording.terms if term.meant == term.typed])
+    wider = Wording(tuple(vocabulary.spelt(term, like.get(term.typed, ())) for term in wording.terms))
+    if wider != wording:
+        (found_wider,) = _count(connection, [wider], _FEW)
+        if found_wider and not found:
+            return _meant(connection, wording, wider)
+        if found_wider > found:
+            return wider
+    return wording if found else _shortened(connection, wording)
 
 
-def _meant_otherwise(wider: Wording, wording: Wording, count: Callable[[str, int], int]) -> Wording:
-    """The wider wording, saying which one word has to be another for the others to be found."""
+def _meant(connection: Connection, wording: Wording, wider: Wording) -> Wording:
+    """The wider wording, saying which one word, had it been another, would have found something."""
+    others = []
     for number, (term, before) in enumerate(zip(wider.terms, wording.terms, strict=True)):
-        added = [form for form in term.forms if form not in before.forms]
-        for form in added:
-            other = replace(term, meant=" ".join(form.words), forms=(form,))
-            terms = (*wording.terms[:number], other, *wording.terms[number + 1 :])
-            if count(Wording(terms).query, 1):
-                forms = (form, *(one for one in term.forms if one != form))
-                told = replace(term, meant=other.meant, forms=forms)
-                return Wording((*wider.terms[:number], told, *wider.terms[number + 1 :]))
+        for form in term.forms[len(before.forms) :]:
+            meant = replace(term, meant=" ".join(form.words), forms=(form, *before.forms))
+            others.append((number, meant, replace(before, forms=(form,))))
+    tried = [Wording((*wording.terms[:number], one, *wording.terms[number + 1 :])) for number, _, one in others]
+    for (number, meant, _), found in zip(others, _count(connection, tried, 1), strict=True):
+        if found:
+            return Wording((*wider.terms[:number], meant, *wider.terms[number + 1 :]))
     return wider
 
 
-def _shortened(wording: Wording, count: Callable[[str, int], int]) -> Wording:
+def _shortened(connection: Connection, wording: Wording) -> Wording:
     """The wording without as few of its terms as it takes to find something, first those that most documents have."""
-    order = sorted(range(len(wording.terms)), key=lambda number: -wording.terms[number].documents)
-    for dropped in range(1, min(_MOST_DROPPED, len(order) - 1) + 1):
-        for without in combinations(order, dropped):
-            left = Wording(tuple(term for number, term in enumerate(wording.terms) if number not in without))
-            if count(left.query, 1):
-                return left
-    rarest = min(wording.terms, key=lambda term: term.documents)
-    return Wording((rarest,))
+    terms = wording.terms
+    order = sorted(range(len(terms)), key=lambda number: -terms[number].documents)
+    for dropped in range(1, min(_MOST_DROPPED, len(terms) - 1) + 1):
+        left = [
+            Wording(tuple(term for number, term in enumerate(terms) if number not in without))
+            for without in combinations(order, dropped)
+        ]
+        for one, found in zip(left, _count(connection, left, 1), strict=True):
+            if found:
+                return one
+    return Wording((min(terms, key=lambda term: term.documents),))
+
+
+def _count(connection: Connection, wordings: Sequence[Wording], most: int) -> list[int]:
+    """How many listed documents each of these finds, at most `most`."""
+    queries = [wording.query for wording in wordings]
+    return list(connection.scalars(text(_COUNT), {"queries": queries, "most": most}))
