@@ -9,12 +9,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model, db, words_index
+from app.spelling import forgiven, slips
 
 # Shorter words are like too many others.
 _SHORTEST = 4
 _LONGEST = 40
-# From this length on, two slips are forgiven.
-_LONG = 8
 _LIKE_ENOUGH = 0.15
 _CANDIDATES = 200
 _MOST = 3
@@ -42,20 +41,5 @@ def spelt_like(typed: str) -> list[str]:
     db.session.execute(text("SET LOCAL pg_trgm.similarity_threshold = :least"), {"least": _LIKE_ENOUGH})
     likeness = func.similarity(NameWord.word, word)
     like = select(NameWord.word).where(NameWord.word.op("%")(word)).order_by(likeness.desc()).limit(_CANDIDATES)
-    allowed = 2 if len(word) >= _LONG else 1
-    slips = {found: _slips(word, found) for found in db.session.scalars(like)}
-    return sorted((found for found in slips if slips[found] <= allowed), key=lambda found: slips[found])[:_MOST]
-
-
-def _slips(one: str, other: str) -> int:
-    """How many slips apart two words are (the optimal string alignment distance)."""
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, start=1):
-        earlier, before, row = before, row, [i]
-        for j, against in enumerate(other, start=1):
-            steps = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != against))
-            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == against:
-                steps = min(steps, earlier[j - 2] + 1)
-            row.append(steps)
-    return row[-1]
+    apart = {found: slips(word, found) for found in db.session.scalars(like)}
+    return sorted((found for found in apart if apart[found] <= forgiven(word)), key=lambda found: apart[found])[:_MOST]

@@ -76,6 +76,10 @@ PUBLIC = {
     "api.list_packages": "the catalogue is for everybody",
     "api.get_package": "the catalogue is for everybody",
     "api.get_availability": "the catalogue is for everybody",
+    "api.search_packages": "the catalogue is for everybody",
+    "api.search_hotels": "the catalogue is for everybody",
+    "api.search_tours": "the catalogue is for everybody",
+    "api.suggest": "the catalogue is for everybody",
     "api.list_package_reviews": "what is shown of reviews is for everybody",
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.api import auth, bookings, docs, limits, packages, refunds, reviews
+from app.api import auth, bookings, docs, limits, packages, refunds, reviews, search
 from app.api.blueprint import api
 from app.api.headers import finish
 
 __all__ = ["RESOURCES", "finish", "register"]
 
-RESOURCES = (auth, packages, bookings, refunds, reviews, docs)
+RESOURCES = (auth, search, packages, bookings, refunds, reviews, docs)
 
 
 def register(app: Flask) -> None:

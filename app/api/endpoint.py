@@ -56,6 +56,7 @@ class Operation:
     refuses: tuple[int, ...] = ()
     idempotent: bool = False
     max_body: int = MAX_BODY_BYTES
+    max_age: int | None = 0
 
     @property
     def limit(self) -> Policy:
@@ -65,7 +66,7 @@ class Operation:
     @property
     def for_everybody(self) -> bool:
         """Whether its answer is the same whoever asks, so that caches may keep it."""
-        return self.method == "GET" and self.who == "anyone"
+        return self.method == "GET" and self.who == "anyone" and self.max_age is not None
 
 
 OPERATIONS: list[Operation] = []
@@ -85,13 +86,15 @@ def endpoint(
     refuses: tuple[int, ...] = (),
     idempotent: Literal["no", "one transaction", "by nature"] = "no",
     max_body: int = MAX_BODY_BYTES,
+    max_age: int | None = 0,
 ) -> Callable[[Callable[..., BaseModel | None]], Callable[..., Response]]:
     """Serve a function under a path.
 
     It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The
     first line of its docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and
     keeps its answer in one transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
-    A body may have `max_body` bytes.
+    A body may have `max_body` bytes. What anyone may read, caches may keep, and use for `max_age` seconds without
+    asking; None is for what may be another thing a moment later.
     """
 
     def decorate(view: Callable[..., BaseModel | None]) -> Callable[..., Response]:
@@ -111,6 +114,7 @@ def endpoint(
             refuses,
             idempotent != "no",
             max_body,
+            max_age,
         )
         OPERATIONS.append(operation)
         for_everybody = operation.for_everybody
@@ -119,7 +123,7 @@ def endpoint(
             result = view(**arguments)
             content = b"" if result is None else result.__pydantic_serializer__.to_json(result, by_alias=True)
             if for_everybody:
-                return revalidated(content, "application/json")
+                return revalidated(content, "application/json", max_age=max_age or 0)
             return Response(content, status, content_type="application/json" if content else None)
 
         @wraps(view)

@@ -14,13 +14,15 @@ EXPOSED_HEADERS = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry
 PREFLIGHT_SECONDS = 7200  # the longest that Chromium keeps one
 
 
-def revalidated(content: bytes, content_type: str) -> Response:
-    """An answer that is the same for everybody: caches may keep it and have to ask each time whether it still holds.
+def revalidated(content: bytes, content_type: str, *, max_age: int = 0) -> Response:
+    """An answer that is the same for everybody: caches may keep it and have to ask whether it still holds, each time or
+    after `max_age` seconds.
 
     The tag is strong, as it is made of the very bytes.
     """
     tag = hashlib.blake2b(content, digest_size=12).hexdigest()
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "public, no-cache"}
+    use = f"max-age={max_age}" if max_age else "no-cache"
+    headers = {"ETag": f'"{tag}"', "Cache-Control": f"public, {use}"}
     if "If-None-Match" in request.headers and request.if_none_match.contains_weak(tag):
         return Response(None, 304, headers)
     return Response(content, 200, headers, content_type=content_type)

@@ -20,7 +20,7 @@ _TITLES |= {400: "The body is not valid JSON", 413: "The body is too large", 415
 ABOUT = """
 JSON in and out, names in camelCase. Amounts are integers in minor units with their currency, days are ISO dates, times
 are RFC 3339 in UTC. Lists take `limit` and `cursor` and answer `items` and `nextCursor`, which is null on the last
-page.
+page; searching takes `page` and `perPage`, and answers a total.
 """.strip()
 
 ERRORS = """
@@ -44,7 +44,8 @@ A body may have {MAX_BODY_BYTES // 1024} KB, unless an operation says otherwise;
 
 CACHING = """
 What anyone may read comes with an `ETag`. Send it back as `If-None-Match`, and while nothing has changed the answer is
-304 without a body. Caches may keep such answers, but have to ask each time. Everything else is `no-store`.
+304 without a body. Caches may keep such answers, but have to ask each time; `Cache-Control` says where they need not
+for some seconds. Everything else is `no-store`, and so is what is found by searching: prices and stock hold for now.
 
 Pages of origins that this server was told of may call the API from the browser (CORS), with an access token; cookies
 are neither sent nor read.
@@ -253,7 +254,7 @@ _HEADERS = {
         "schema": {"type": "string", "pattern": '^"[0-9a-f]+"$'},
     },
     "Cache-Control": {
-        "description": "Caches may keep the answer and have to ask each time whether it still holds.",
+        "description": "Caches may keep the answer, and have to ask if it still holds: each time, or after `max-age`.",
         "required": True,
         "schema": {"type": "string"},
     },

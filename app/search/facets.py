@@ -1,0 +1,145 @@
+"""Facets as SQL: of each choice how many packages there are for its values, with all choices but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+from app.search.engine import RATINGS, Bucket, Facets, Question
+
+# Up to here every package that was found is counted, beyond it one in so many.
+EXACT_UP_TO = 50_000
+MOST_VALUES = 100
+# Minor units of one night; a histogram of a longer stay has bounds that many times as high.
+_PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
+_NAMES = ("type", "city", "provider", "amenities", "rating", "price")
+
+_VALUES = {
+    "type": "type",
+    "city": "city",
+    "provider": "CAST(provider_id AS text)",
+    "amenities": "unnest(amenities)",
+    "rating": "CAST(width_bucket(rating, CAST(:ratings AS real[])) AS text)",
+    "price": "CAST(width_bucket(price_minor, CAST(:prices AS bigint[])) AS text)",
+}
+# Of a sample, ids say nothing about what has them: they are spread by their hash.
+_FACETS = """
+counted AS (SELECT CAST(greatest(1, ceil(count(*) / CAST(:exact_up_to AS numeric))) AS int) AS every FROM found),
+sampled AS NOT MATERIALIZED (
+    SELECT * FROM found WHERE (SELECT every FROM counted) = 1
+    OR hashint8(package_id) & 2147483647 < 2147483648 / (SELECT every FROM counted)
+), facet AS ({parts})
+"""
+_FACET = """
+(SELECT '{name}' AS facet, value, count(*) AS count{more}
+ FROM (SELECT {value} AS value FROM sampled WHERE failed = {own}) AS one
+ WHERE value IS NOT NULL GROUP BY value ORDER BY count DESC, value LIMIT :most_values)
+"""
+_PROVIDER = ", (SELECT name FROM providers WHERE id = CAST(value AS bigint)) AS name"
+_NO_NAME = ", CAST(NULL AS text) AS name"
+
+
+def conditions(question: Question, location: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """What was chosen of each facet, as conditions and their parameters; `location` as the index writes it."""
+    chosen: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+    if question.type is not None:
+        chosen["type"] = "type = :type"
+        parameters["type"] = question.type
+    if location:
+        chosen["city"] = "place_keys @> CAST(:location AS text[])"
+        parameters["location"] = list(location)
+    if question.provider_id is not None:
+        chosen["provider"] = "provider_id = :provider_id"
+        parameters["provider_id"] = question.provider_id
+    if question.amenities:
+        chosen["amenities"] = "amenities @> CAST(:amenities AS text[])"
+        parameters["amenities"] = list(question.amenities)
+    if question.min_rating is not None:
+        # As narrow as the column, or 4.37 would be less than itself.
+        chosen["rating"] = "coalesce(rating >= CAST(:min_rating AS real), false)"
+        parameters["min_rating"] = question.min_rating
+    prices = []
+    if question.min_minor is not None:
+        prices.append("price_minor >= :min_minor")
+        parameters["min_minor"] = question.min_minor
+    if question.max_minor is not None:
+        prices.append("price_minor <= :max_minor")
+        parameters["max_minor"] = question.max_minor
+    if prices:
+        chosen["price"] = f"({' AND '.join(prices)})"
+    return chosen, parameters
+
+
+def failed(chosen: dict[str, str]) -> str:
+    """How many of the chosen ones a package fails: none and it is found, one and it is counted for that facet."""
+    return " + ".join(f"CAST(NOT {condition} AS int)" for condition in chosen.values()) or "0"
+
+
+def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """Common table expressions `counted` and `facet` over `found`, and their parameters."""
+    parts = " UNION ALL ".join(
+        _FACET.format(
+            name=name,
+            value=_VALUES[name],
+            more=_PROVIDER if name == "provider" else _NO_NAME,
+            own=f"CAST(NOT {chosen[name]} AS int)" if name in chosen else "0",
+        )
+        for name in _NAMES
+    )
+    parameters = {
+        "exact_up_to": EXACT_UP_TO,
+        "most_values": MOST_VALUES,
+        "ratings": list(RATINGS),
+        "prices": list(_bounds(question)),
+    }
+    return _FACETS.format(parts=parts), parameters
+
+
+def read(rows: Sequence[dict[str, Any]], every: int, question: Question) -> Facets:
+    """What the statement counted, one in `every`, as an answer has it: the values that most have first, ratings and
+    prices in order.
+    """
+    by_facet: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _NAMES}
+    for row in rows:
+        by_facet[row["facet"]][row["value"]] = {**row, "count": row["count"] * every}
+    found: Facets = {
+        name: [Bucket(value, row["count"]) for value, row in by_facet[name].items()]
+        for name in ("type", "city", "amenities")
+    }
+    found["provider"] = [
+        Bucket(row["name"], row["count"], id=int(value)) for value, row in by_facet["provider"].items()
+    ]
+    found["rating"] = _ratings({int(number): row["count"] for number, row in by_facet["rating"].items()})
+    found["price"] = _prices({int(number): row["count"] for number, row in by_facet["price"].items()}, question)
+    return {name: found[name] for name in _NAMES}
+
+
+def none() -> Facets:
+    """The facets of nothing."""
+    return {name: [] for name in _NAMES}
+
+
+def _ratings(counts: dict[int, int]) -> list[Bucket]:
+    """Whoever has more stars has fewer too."""
+    at_least = list(accumulate(counts.get(number, 0) for number in range(len(RATINGS), 0, -1)))[::-1]
+    return [Bucket(f"{stars:g}", count) for stars, count in zip(RATINGS, at_least, strict=True) if count]
+
+
+def _prices(counts: dict[int, int], question: Question) -> list[Bucket]:
+    bounds = [*_bounds(question), None]
+    return [
+        Bucket(_range(low, high), counts[number], from_minor=low, to_minor=high)
+        for number, (low, high) in enumerate(pairwise(bounds), start=1)
+        if low is not None and counts.get(number)
+    ]
+
+
+def _bounds(question: Question) -> tuple[int, ...]:
+    nights = max(1, len(question.days)) if question.type != "tour" else 1
+    return tuple(price * nights for price in _PRICES)
+
+
+def _range(low: int, high: int | None) -> str:
+    return f"{low // 100}-{high // 100}" if high is not None else f"{low // 100}-"

@@ -1,0 +1,198 @@
+"""The engine that is PostgreSQL itself: words by full text, prices by the month, facets in the same statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from math import asin, cos, degrees, radians, sin
+from typing import Any
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from app.db import raise_from_database
+from app.extensions import db
+from app.search import facets, highlights, scoring, stay_price, suggestions, wording
+from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Status, Suggestion
+from app.search.wording import Wording
+
+_EARTH_KM = 6371.0088
+_DEGREE_KM = 111.19
+
+# For this transaction: no compiling for 100 ms of work, room to hash a month of stock, and the trigrams of `wording`.
+_SETTINGS = """
+SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true),
+       set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('pg_trgm.similarity_threshold', '0.15', true)
+"""
+# A scan of all documents reads each one's words from where they are kept apart, which the planner takes for free.
+_BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true)"
+
+_ORDERS = {
+    "relevance": "score DESC, package_id",
+    "price_asc": "price_minor, package_id",
+    "price_desc": "price_minor DESC, package_id",
+    "rating": "rating DESC NULLS LAST, reviews DESC, package_id",
+    "distance": "distance_km NULLS LAST, package_id",
+    "newest": "added_at DESC, package_id DESC",
+}
+_POPULARITY = "coalesce(d.rating, 3) * ln(2 + d.reviews)"
+# Who may not be sold now, by the rows themselves: fewer than who may, and read from indexes alone.
+_ON_SALE = """
+d.listed AND d.package_id NOT IN (SELECT id FROM packages WHERE status <> 'PUBLISHED')
+AND d.provider_id NOT IN (SELECT id FROM providers WHERE status <> 'VERIFIED')
+"""
+_DISTANCE = f"""
+2 * {_EARTH_KM} * asin(least(1, sqrt(
+    sin(radians(d.latitude - :latitude) / 2) ^ 2
+    + cos(radians(:latitude)) * cos(radians(d.latitude)) * sin(radians(d.longitude - :longitude) / 2) ^ 2)))
+"""
+_SEARCH = """
+WITH priced AS (
+    SELECT d.package_id, d.type, d.city, d.place_keys, d.provider_id, d.rating, d.reviews, d.amenities, d.added_at,
+           {score} AS score, {distance} AS distance_km, {price} AS price_minor
+    FROM search_documents d {joins} WHERE {wanted}
+), found AS MATERIALIZED (
+    SELECT *, {failed} AS failed FROM priced WHERE {limits}
+), page AS (
+    SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
+    FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset
+), {counting}
+SELECT (SELECT count(*) FROM found WHERE failed = 0) AS total, (SELECT every FROM counted) AS every,
+       (SELECT json_agg(one) FROM facet AS one) AS facets,
+       (SELECT json_agg(json_build_object(
+            'id', d.package_id, 'type', d.type, 'name', d.name, 'city', d.city, 'country', d.country, 'place', d.place,
+            'provider_id', d.provider_id, 'provider', d.provider, 'price_minor', d.price_minor, 'currency', d.currency,
+            'total_minor', {total}, 'departure', {departure}, 'rating', d.rating, 'reviews', d.reviews,
+            'capacity', d.capacity, 'amenities', d.amenities, 'latitude', d.latitude, 'longitude', d.longitude,
+            'distance_km', page.distance_km, 'score', page.score, 'description', d.description) ORDER BY page.position)
+        FROM page JOIN search_documents d USING (package_id) {joins}) AS hits
+"""
+
+
+class PostgresEngine:
+    """Search by the tables that `indexing` keeps; it has no index apart that could be behind them."""
+
+    name = "postgres"
+
+    def search(self, question: Question) -> Answer:
+        """One page of what fits, and the counts of all. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            words = wording.understand(connection, question.q)
+            if words.is_hopeless:
+                return Answer((), 0, facets.none(), self.name)
+            if words.terms:
+                connection.execute(text(_BY_INDEX))
+            location = [wording.fold_phrase(connection, part) for part in (question.location or "").split(",")]
+            sql, parameters = _statement(question, words, [part for part in location if part])
+            row = connection.execute(text(sql), parameters).one()
+            rows = row.hits or []
+            marked = highlights.mark(connection, rows, words)
+        return Answer(
+            [_hit(found, shown) for found, shown in zip(rows, marked, strict=True)],
+            row.total,
+            facets.read(row.facets or [], row.every, question),
+            self.name,
+            facets_are_estimates=row.every > 1,
+            did_you_mean=words.did_you_mean,
+        )
+
+    def suggest(self, q: str, limit: int) -> list[Suggestion]:
+        """Packages and places that begin like this, popular ones first. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            return suggestions.suggest(connection, q, limit)
+
+    def upsert(self, documents: Sequence[Any]) -> None:
+        """Nothing: what is written is searched."""
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Nothing: documents that are not listed aren't found."""
+
+    def rebuild(self, progress: Callable[[int, int], None]) -> None:
+        """Nothing: the documents are the index."""
+
+    def status(self) -> Status:
+        """How many documents are found. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            count = connection.scalar(text("SELECT count(*) FROM search_documents WHERE listed"))
+        return Status(self.name, documents=count or 0)
+
+
+@contextmanager
+def _reading() -> Iterator[Connection]:
+    """A connection of its own for some reads: whatever session there is goes on as if nothing had been."""
+    try:
+        with db.engine.connect() as connection:
+            connection.execute(text(_SETTINGS))
+            yield connection
+    except DBAPIError as error:
+        raise_from_database(error)
+
+
+def _statement(question: Question, words: Wording, location: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    chosen, parameters = facets.conditions(question, location)
+    counting, more = facets.sql(question, chosen)
+    parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
+    wanted, limits = [_ON_SALE], ["price_minor IS NOT NULL"]
+    score, distance = _POPULARITY, "CAST(NULL AS float8)"
+    if words.terms:
+        wanted.append("d.words @@ CAST(:query AS tsquery)")
+        parameters["query"] = words.query
+        if question.sort == "relevance":
+            score, patterns = scoring.score(words)
+            parameters |= patterns
+    if question.guests is not None:
+        wanted.append("d.capacity >= :guests")
+        parameters["guests"] = question.guests
+    if question.near is not None:
+        within, where = _box(*question.near, question.radius_km or DEFAULT_RADIUS_KM)
+        wanted.append(within)
+        parameters |= where
+        distance = _DISTANCE
+        limits.append("distance_km <= :radius_km")
+    stay = stay_price.of(question)
+    if stay is not None:
+        wanted.append(stay.condition)
+        limits.append("price_minor <= :max_charge")
+        parameters |= stay.parameters
+    failed = facets.failed(chosen)
+    if chosen:
+        limits.append(f"{failed} <= 1")
+    sql = _SEARCH.format(
+        score=score,
+        distance=distance,
+        price=stay.price if stay else "d.price_minor",
+        joins=stay.joins if stay else "",
+        wanted=" AND ".join(wanted),
+        limits=" AND ".join(limits),
+        failed=failed,
+        order=_ORDERS[question.sort],
+        counting=counting,
+        total="page.price_minor" if stay else "NULL",
+        departure=stay.departure if stay else "NULL",
+    )
+    return sql, parameters
+
+
+def _box(latitude: float, longitude: float, radius_km: float) -> tuple[str, dict[str, Any]]:
+    """A condition that an index can be asked, for all within the radius and some beyond, and its parameters."""
+    north, south = latitude + radius_km / _DEGREE_KM, latitude - radius_km / _DEGREE_KM
+    where = {"latitude": latitude, "longitude": longitude, "radius_km": radius_km, "north": north, "south": south}
+    condition = "d.latitude BETWEEN :south AND :north"
+    if north >= 90 or south <= -90:
+        return condition, where  # round a pole all meridians are near
+    wide = degrees(asin(min(1.0, sin(radius_km / _EARTH_KM) / cos(radians(latitude))))) + 0.01
+    where |= {"west": longitude - wide, "east": longitude + wide}
+    meridians = ["d.longitude BETWEEN :west AND :east"]
+    if longitude - wide < -180:
+        meridians.append("d.longitude >= :west + 360")
+    if longitude + wide > 180:
+        meridians.append("d.longitude <= :east - 360")
+    return f"{condition} AND ({' OR '.join(meridians)})", where
+
+
+def _hit(row: dict[str, Any], marked: dict[str, str]) -> Hit:
+    departure = row.pop("departure")
+    del row["description"]
+    return Hit(**row, departure=date.fromisoformat(departure) if departure else None, highlights=marked)

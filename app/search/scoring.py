@@ -1,0 +1,47 @@
+"""How well a document fits the words, as SQL: what its name says counts most, then its place, then all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import log
+from typing import Any
+
+from app.search.wording import Form, Term, Wording
+
+# A word that was typed; one that was not, but is like it or means the same; its place; anywhere else.
+_IN_NAME, _OTHERWISE_IN_NAME, _IN_PLACE, _ELSEWHERE = 1.0, 0.7, 0.5, 0.1
+_IN_THIS_ORDER = 1.0
+# Among those that fit alike: what many have reviewed, and a name that says little else.
+_EQUAL = "0.01 * ln(1 + d.reviews) - 0.001 * length(d.name)"
+
+
+def score(wording: Wording) -> tuple[str, dict[str, Any]]:
+    """The score of `search_documents d`, and its parameters: for each term where it stands, the rarer the more."""
+    parts, parameters = [_EQUAL], {}
+    for number, term in enumerate(wording.terms):
+        typed, others, place = f"typed_{number}", f"others_{number}", f"place_{number}"
+        parameters |= {typed: _any(term.forms[:1], "A"), place: _any(term.forms, "B")}
+        named_otherwise = ""
+        if len(term.forms) > 1:
+            parameters[others] = _any(term.forms[1:], "A")
+            named_otherwise = f"WHEN {_title_has(others)} THEN {_OTHERWISE_IN_NAME} "
+        parts.append(
+            f"{_weight(term):.3f} * CASE WHEN {_title_has(typed)} THEN {_IN_NAME} {named_otherwise}"
+            f"WHEN {_title_has(place)} THEN {_IN_PLACE} ELSE {_ELSEWHERE} END"
+        )
+    if len(wording.terms) > 1:
+        parameters["phrase"] = " <-> ".join(term.forms[0].of("A") for term in wording.terms)
+        parts.append(f"{_IN_THIS_ORDER} * CAST({_title_has('phrase')} AS int)")
+    return " + ".join(parts), parameters
+
+
+def _title_has(parameter: str) -> str:
+    return f"d.title @@ CAST(:{parameter} AS tsquery)"
+
+
+def _weight(term: Term) -> float:
+    return 1 + 4 / log(10 + term.documents)
+
+
+def _any(forms: Iterable[Form], weight: str) -> str:
+    return " | ".join(f"({form.of(weight)})" for form in forms)

@@ -1,0 +1,301 @@
+"""How the words of a question are understood: as they are, as they were meant, joined, split, or said otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations, pairwise
+
+from sqlalchemy import Connection, text
+
+from app.spelling import forgiven, slips
+
+# What stands in so many texts that it says nothing; unless nothing else was typed.
+STOP_WORDS = frozenset(
+    ("a", "an", "and", "at", "by", "for", "from", "in", "is", "near", "of", "on", "or", "the", "to", "with")
+)
+MAX_WORDS = 12
+_MAX_LETTERS = 40
+# Shorter ones begin too many words, or are like too many.
+_SHORTEST_PREFIX = 2
+_SHORTEST_SLIP = 3
+_SHORTEST_PART = 3
+_CANDIDATES = 200
+_MOST_SPELLINGS = 6
+# With fewer than these, words that are known may still have been meant otherwise.
+_FEW = 5
+_MOST_DROPPED = 3
+_LAST_CHARACTER = "\U0010ffff"
+
+_LOOK_UP = """
+SELECT (SELECT json_object_agg(word, documents) FROM search_words WHERE word = ANY(:words)) AS known,
+       (SELECT json_agg(words) FROM search_synonyms) AS same,
+       (SELECT sum(documents) FROM (SELECT documents FROM search_words
+                                    WHERE word >= :begin AND word < :end LIMIT 1000) AS begun) AS begun
+"""
+_COUNT = """
+SELECT (SELECT count(*) FROM (SELECT FROM search_documents WHERE listed AND words @@ CAST(asked.query AS tsquery)
+                              LIMIT :most) AS found)
+FROM unnest(CAST(:queries AS text[])) WITH ORDINALITY AS asked (query, number) ORDER BY number
+"""
+_BEGUN = """
+SELECT (SELECT coalesce(sum(documents), 0) FROM (SELECT documents FROM search_words
+                                                 WHERE word >= asked.word AND word < asked.until LIMIT 1000) AS begun)
+FROM unnest(CAST(:words AS text[]), CAST(:ends AS text[])) WITH ORDINALITY AS asked (word, until, number)
+ORDER BY number
+"""
+# Trigrams find what is like a word; how many slips it is away is counted then.
+_LIKE = """
+SELECT asked.word AS typed, found.word, found.documents FROM unnest(CAST(:words AS text[])) AS asked (word)
+CROSS JOIN LATERAL (
+    SELECT word, documents FROM search_words WHERE word % asked.word
+    ORDER BY similarity(word, asked.word) DESC LIMIT :most) AS found
+"""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to say something: words that follow each other; of the last one perhaps only the beginning."""
+
+    words: tuple[str, ...]
+    is_prefix: bool = False
+
+    def __str__(self) -> str:
+        return self.of("")
+
+    def of(self, weight: str) -> str:
+        """As a tsquery, for words of this weight only, or of any."""
+        # Folded words are letters and digits only, so that nothing in them needs escaping.
+        marks = [weight] * (len(self.words) - 1) + [f"*{weight}" if self.is_prefix else weight]
+        pairs = zip(self.words, marks, strict=True)
+        return " <-> ".join(f"'{word}':{mark}" if mark else f"'{word}'" for word, mark in pairs)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One thing that is asked for, in any of its forms; `documents` says about how many have it."""
+
+    typed: str
+    meant: str
+    forms: tuple[Form, ...]
+    documents: int
+
+    def __str__(self) -> str:
+        return "(" + " | ".join(f"({form})" for form in self.forms) + ")"
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A question's words as they are searched: all `terms` have to be there. `is_hopeless` when nothing is like them."""
+
+    terms: tuple[Term, ...] = ()
+    did_you_mean: str | None = None
+    is_hopeless: bool = False
+
+    @property
+    def query(self) -> str:
+        """As a tsquery, empty when there were no words."""
+        return " & ".join(map(str, self.terms))
+
+    @property
+    def documents(self) -> int:
+        """About so many documents fit, at most."""
+        return min((term.documents for term in self.terms), default=0)
+
+    def asks(self, word: str) -> bool:
+        """Whether a folded word is one of those that are looked for."""
+        return word in self._whole or any(word.startswith(begun) for begun in self._begun)
+
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        return frozenset(word for term in self.terms for form in term.forms for word in form.words)
+
+    @cached_property
+    def _begun(self) -> tuple[str, ...]:
+        return tuple(form.words[-1] for term in self.terms for form in term.forms if form.is_prefix)
+
+
+def fold(connection: Connection, q: str) -> list[str]:
+    """The words of what was typed as the index has them: no case, no accents, nothing but letters and digits."""
+    return [word[:_MAX_LETTERS] for word in fold_phrase(connection, q).split()[:MAX_WORDS]]
+
+
+def fold_phrase(connection: Connection, phrase: str) -> str:
+    """The same as one string, a blank between words."""
+    folded: str = connection.scalar(text("SELECT search_fold(:phrase)"), {"phrase": phrase}) or ""
+    return folded
+
+
+def begun(connection: Connection, words: Sequence[str]) -> list[int]:
+    """For each folded word how many documents about have one that begins like it, at most."""
+    ends = [word + _LAST_CHARACTER for word in words]
+    return list(connection.scalars(text(_BEGUN), {"words": list(words), "ends": ends}))
+
+
+def understand(connection: Connection, q: str) -> Wording:
+    """What was meant by `q`, by the vocabulary and by what is found.
+
+    Words nobody knows are taken for those they are like; so are known ones when all together find little; then the
+    least telling are dropped, fewest first.
+    """
+    words = fold(connection, q)
+    words = [word for word in words if word not in STOP_WORDS] or words
+    if not words:
+        return Wording()
+    vocabulary = _Vocabulary(connection, words, ends_whole=q[-1:].isspace())
+    terms = list(vocabulary.terms())
+    unknown = [term.typed for term in terms if not term.forms]
+    if unknown:
+        like = _spellings(connection, unknown)
+        terms = [term if term.forms else vocabulary.spelt(term, like[term.typed]) for term in terms]
+    known = tuple(term for term in terms if term.forms)
+    if not known:
+        return Wording(is_hopeless=True)
+    wording = Wording(known)
+    # One word that many have is most of what is asked, and needs no second thought.
+    if len(known) > 1 or known[0].documents < _FEW:
+        wording = _thought_over(connection, wording, vocabulary)
+    is_other = any(term.meant != term.typed for term in wording.terms)
+    return replace(wording, did_you_mean=" ".join(term.meant for term in wording.terms) if is_other else None)
+
+
+class _Vocabulary:
+    """What is known of the words that were typed, of what they make together, and of what they are made of."""
+
+    def __init__(self, connection: Connection, words: Sequence[str], *, ends_whole: bool) -> None:
+        self.words = words
+        self.begun_word = "" if ends_whole or len(words[-1]) < _SHORTEST_PREFIX else words[-1]
+        joined = [one + other for one, other in pairwise(words)]
+        parts = [part for word in words for pair in _splits(word) for part in pair]
+        row = connection.execute(
+            text(_LOOK_UP),
+            {
+                "words": [*words, *joined, *parts],
+                "begin": self.begun_word,
+                "end": self.begun_word + _LAST_CHARACTER if self.begun_word else "",
+            },
+        ).one()
+        self.known: dict[str, int] = row.known or {}
+        self.same: list[list[str]] = row.same or []
+        self.begun: int = row.begun or 0
+
+    def terms(self) -> Iterator[Term]:
+        """A term for each word; without any form for those that nothing is known of."""
+        for number, word in enumerate(self.words):
+            forms: dict[Form, int] = {}
+            if word in self.known:
+                forms[Form((word,))] = self.known[word]
+            if number == len(self.words) - 1 and word == self.begun_word and self.begun:
+                forms[Form((word,), is_prefix=True)] = self.begun
+            for joined in (self._joined(number - 1), self._joined(number)):
+                if joined in self.known:
+                    forms[Form((joined,))] = self.known[joined]
+            parts = [pair for pair in _splits(word) if pair[0] in self.known and pair[1] in self.known]
+            if parts:
+                best = max(parts, key=lambda pair: min(self.known[part] for part in pair))
+                forms[Form(best)] = min(self.known[part] for part in best)
+            if forms:
+                forms = dict.fromkeys([*self._said_otherwise(number)], 0) | forms
+                forms = {form: forms[form] for form in sorted(forms, key=lambda form: forms[form] == 0)}
+            yield Term(word, word, tuple(forms), sum(forms.values()))
+
+    def spelt(self, term: Term, like: Sequence[tuple[str, int]]) -> Term:
+        """The term, found as well by words that it may have been meant as, the likeliest first."""
+        if not like:
+            return term
+        likeliest = like[0][0]
+        forms = dict.fromkeys([*term.forms, *(Form((word,)) for word, _ in like), *self._same_as([likeliest])])
+        meant = term.meant if term.forms else likeliest
+        return Term(term.typed, meant, tuple(forms), term.documents + sum(documents for _, documents in like))
+
+    def _joined(self, number: int) -> str:
+        return "".join(self.words[number : number + 2]) if 0 <= number < len(self.words) - 1 else ""
+
+    def _said_otherwise(self, number: int) -> list[Form]:
+        """What means the same as the word here, alone or together with those beside it."""
+        length = len(self.words)
+        spans = [(i, j) for i in range(length) for j in range(i + 1, i + 4) if i <= number < j <= length]
+        return self._same_as([" ".join(self.words[i:j]) for i, j in spans])
+
+    def _same_as(self, phrases: Sequence[str]) -> list[Form]:
+        return [
+            Form(tuple(other.split()))
+            for group in self.same
+            if set(group) & set(phrases)
+            for other in group
+            if other not in phrases and other.split()
+        ]
+
+
+def _splits(word: str) -> Iterator[tuple[str, str]]:
+    """The word as two."""
+    return ((word[:n], word[n:]) for n in range(_SHORTEST_PART, len(word) - _SHORTEST_PART + 1))
+
+
+def _spellings(connection: Connection, words: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+    """For each word those known ones that it may have been meant as, with their documents: as few slips away as any."""
+    asked = [word for word in words if len(word) >= _SHORTEST_SLIP]
+    rows = connection.execute(text(_LIKE), {"words": asked, "most": _CANDIDATES}).all() if asked else ()
+    found: dict[str, list[tuple[int, int, str]]] = {word: [] for word in words}
+    for row in rows:
+        apart = slips(row.typed, row.word)
+        if 0 < apart <= forgiven(row.typed):
+            found[row.typed].append((apart, -row.documents, row.word))
+    return {
+        word: [(other, -documents) for apart, documents, other in sorted(like) if apart == min(like)[0]][
+            :_MOST_SPELLINGS
+        ]
+        for word, like in found.items()
+    }
+
+
+def _thought_over(connection: Connection, wording: Wording, vocabulary: _Vocabulary) -> Wording:
+    """The wording, made wider or shorter where it finds little."""
+    (found,) = _count(connection, [wording], _FEW)
+    if found >= _FEW:
+        return wording
+    like = _spellings(connection, [term.typed for term in wording.terms if term.meant == term.typed])
+    wider = Wording(tuple(vocabulary.spelt(term, like.get(term.typed, ())) for term in wording.terms))
+    if wider != wording:
+        (found_wider,) = _count(connection, [wider], _FEW)
+        if found_wider and not found:
+            return _meant(connection, wording, wider)
+        if found_wider > found:
+            return wider
+    return wording if found else _shortened(connection, wording)
+
+
+def _meant(connection: Connection, wording: Wording, wider: Wording) -> Wording:
+    """The wider wording, saying which one word, had it been another, would have found something."""
+    others = []
+    for number, (term, before) in enumerate(zip(wider.terms, wording.terms, strict=True)):
+        for form in term.forms[len(before.forms) :]:
+            meant = replace(term, meant=" ".join(form.words), forms=(form, *before.forms))
+            others.append((number, meant, replace(before, forms=(form,))))
+    tried = [Wording((*wording.terms[:number], one, *wording.terms[number + 1 :])) for number, _, one in others]
+    for (number, meant, _), found in zip(others, _count(connection, tried, 1), strict=True):
+        if found:
+            return Wording((*wider.terms[:number], meant, *wider.terms[number + 1 :]))
+    return wider
+
+
+def _shortened(connection: Connection, wording: Wording) -> Wording:
+    """The wording without as few of its terms as it takes to find something, first those that most documents have."""
+    terms = wording.terms
+    order = sorted(range(len(terms)), key=lambda number: -terms[number].documents)
+    for dropped in range(1, min(_MOST_DROPPED, len(terms) - 1) + 1):
+        left = [
+            Wording(tuple(term for number, term in enumerate(terms) if number not in without))
+            for without in combinations(order, dropped)
+        ]
+        for one, found in zip(left, _count(connection, left, 1), strict=True):
+            if found:
+                return one
+    return Wording((min(terms, key=lambda term: term.documents),))
+
+
+def _count(connection: Connection, wordings: Sequence[Wording], most: int) -> list[int]:
+    """How many listed documents each of these finds, at most `most`."""
+    queries = [wording.query for wording in wordings]
+    return list(connection.scalars(text(_COUNT), {"queries": queries, "most": most}))
