@@ -12,8 +12,8 @@ from app.search.engine import RATINGS, Bucket, Facets, Question
 EXACT_UP_TO = 50_000
 MOST_VALUES = 100
 # Minor units of one night; a histogram of a longer stay has bounds that many times as high.
-_PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
-_NAMES = ("type", "city", "provider", "amenities", "rating", "price")
+PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
+NAMES = ("type", "city", "provider", "amenities", "rating", "price")
 
 _VALUES = {
     "type": "type",
@@ -86,7 +86,7 @@ def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]
             more=_PROVIDER if name == "provider" else _NO_NAME,
             own=f"CAST(NOT {chosen[name]} AS int)" if name in chosen else "0",
         )
-        for name in _NAMES
+        for name in NAMES
     )
     parameters = {
         "exact_up_to": EXACT_UP_TO,
@@ -101,7 +101,7 @@ def read(rows: Sequence[dict[str, Any]], every: int, question: Question) -> Face
     """What the statement counted, one in `every`, as an answer has it: the values that most have first, ratings and
     prices in order.
     """
-    by_facet: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _NAMES}
+    by_facet: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in NAMES}
     for row in rows:
         by_facet[row["facet"]][row["value"]] = {**row, "count": row["count"] * every}
     found: Facets = {
@@ -113,12 +113,12 @@ def read(rows: Sequence[dict[str, Any]], every: int, question: Question) -> Face
     ]
     found["rating"] = _ratings({int(number): row["count"] for number, row in by_facet["rating"].items()})
     found["price"] = _prices({int(number): row["count"] for number, row in by_facet["price"].items()}, question)
-    return {name: found[name] for name in _NAMES}
+    return {name: found[name] for name in NAMES}
 
 
 def none() -> Facets:
     """The facets of nothing."""
-    return {name: [] for name in _NAMES}
+    return {name: [] for name in NAMES}
 
 
 def _ratings(counts: dict[int, int]) -> list[Bucket]:
@@ -138,7 +138,7 @@ def _prices(counts: dict[int, int], question: Question) -> list[Bucket]:
 
 def _bounds(question: Question) -> tuple[int, ...]:
     nights = max(1, len(question.days)) if question.type != "tour" else 1
-    return tuple(price * nights for price in _PRICES)
+    return tuple(price * nights for price in PRICES)
 
 
 def _range(low: int, high: int | None) -> str:

@@ -5,33 +5,34 @@ Every setting exists in Meilisearch 1.12: https://www.meilisearch.com/docs/refer
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from math import log
 from typing import Any
 
 from app.search.engine import RATINGS
+from app.search.facets import MOST_VALUES, PRICES
 from app.search.wording import STOP_WORDS
 
 PRIMARY_KEY = "id"
 # Nobody reads that far (`engine.MAX_DEPTH`), but what was found is counted up to here.
 MOST_COUNTED = 1_000_000
-MOST_VALUES = 100
 # From these lengths on, one slip in a word is forgiven, and two.
 ONE_SLIP, TWO_SLIPS = 4, 8
 
 # The first is the one in which a word counts most.
 SEARCHABLE = ("name", "place", "city", "country", "provider", "amenities", "description")
 FILTERABLE = (
-    *("id", "type", "provider_id", "city", "amenities", "rating_from", "price_minor", "capacity"),
-    *("place_keys", "places", "_geo"),
+    *("id", "type", "provider_id", "city", "amenities", "rating", "rating_bucket", "price_minor", "price_bucket"),
+    *("capacity", "place_keys", "places", "_geo"),
 )
-SORTABLE = ("price_minor", "rating", "added_at", "_geo")
+SORTABLE = ("id", "price_minor", "rating", "reviews", "added_at", "_geo")
 SHOWN = ("id", "version", "name", "description", "places")
 RANKING = (
     # First, so that an order that was asked for is kept strictly; without one this rule does nothing.
     "sort",
     *("words", "typo", "proximity", "attribute", "exactness"),
-    # Among equals, the popular ones.
-    *("reviews:desc", "rating:desc"),
+    "popularity:desc",
 )
 
 
@@ -79,9 +80,12 @@ def document_of(row: Any) -> dict[str, Any]:
         "capacity": row.capacity,
         "amenities": list(row.amenities),
         "rating": row.rating,
-        # A facet of these counts the packages that have at least so much.
-        "rating_from": [least for least in RATINGS if row.rating is not None and row.rating >= least],
         "reviews": row.reviews,
+        # The facets of these are counted by range; those without a rating are in none.
+        "rating_bucket": None if row.rating is None else bisect_right(RATINGS, row.rating),
+        "price_bucket": bisect_right(PRICES, row.price_minor),
+        # As PostgreSQL's engine has it.
+        "popularity": round((3 if row.rating is None else row.rating) * log(2 + row.reviews), 4),
         "added_at": int(row.added_at.timestamp()),
         **_position(row.latitude, row.longitude),
     }

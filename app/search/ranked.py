@@ -1,0 +1,312 @@
+"""The engine in which Meilisearch finds, ranks and counts, and PostgreSQL has the last word: what is shown is on sale at
+this moment, and with days it can be had, for this price.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+from app.db import read
+from app.search import facets, sending
+from app.search.engine import DEFAULT_RADIUS_KM, Answer, Question, Status, Suggestion
+from app.search.index_settings import document_of
+from app.search.kept import Kept
+from app.search.meilisearch import Meilisearch, NotAnswering
+from app.search.postgres import PostgresEngine
+
+# So many of the most relevant packages are looked at for the asked days. Where more fit the words, the total counts
+# only those.
+CANDIDATES = 10_000
+# Behind by more, what it finds is not what there is.
+BEHIND_AT_MOST = 1_000
+_MOST_PLACES = 3
+
+_ATTRIBUTES = {
+    "type": "type",
+    "city": "city",
+    "provider": "provider_id",
+    "amenities": "amenities",
+    "rating": "rating_bucket",
+    "price": "price_bucket",
+}
+# By id in the end, so that no page repeats or leaves out what is equal.
+_ORDERS: dict[str, list[str]] = {
+    "relevance": [],
+    "price_asc": ["price_minor:asc", "id:asc"],
+    "price_desc": ["price_minor:desc", "id:asc"],
+    "rating": ["rating:desc", "reviews:desc", "id:asc"],
+    "newest": ["added_at:desc", "id:desc"],
+}
+# Nobody types these: marked texts are escaped before the marks become HTML.
+_BEGIN, _END = "\ue000", "\ue001"
+_SHOWN_WORDS = 40
+# What has a meaning to Meilisearch and none to us: phrases in quotes, and words that must not be there.
+_OPERATORS = re.compile(r"[\"“”]|(?:^|(?<=\s))-+")
+_PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
+_FOLDED = "SELECT search_fold(part) AS part FROM unnest(%(parts)s::text[]) AS part"
+
+_behind: Kept[str, int] = Kept("meilisearch_behind", seconds=2, most=1)
+
+
+class MeilisearchEngine:
+    """Search by Meilisearch. Every method raises NotAnswering where it is away, too slow, or not up to date."""
+
+    name = "meilisearch"
+
+    def __init__(self, server: Meilisearch, postgres: PostgresEngine) -> None:
+        self._server = server
+        self._postgres = postgres
+
+    def search(self, question: Question) -> Answer:
+        """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable."""
+        self._require_up_to_date()
+        asked = _Asked(question)
+        if question.days:
+            return self._search_days(question, asked)
+        answers = self._ask(asked, lambda strategy: asked.queries(strategy))
+        found = answers["hits"]
+        shown = self._rows(question, [hit["id"] for hit in found["hits"]])
+        marked = {hit["id"]: hit for hit in found["hits"]}
+        return Answer(
+            [
+                replace(hit, score=marked[hit.id]["_rankingScore"], highlights=_highlights(marked[hit.id]))
+                for hit in shown.hits
+            ],
+            found["totalHits"],
+            facets.read(_facet_rows(asked, answers), 1, question),
+            self.name,
+        )
+
+    def suggest(self, q: str, limit: int) -> list[Suggestion]:
+        """Places and packages with words that begin like this, popular ones first."""
+        self._require_up_to_date()
+        words = _plain(q)
+        if not words:
+            return []
+        places = sorted(self._server.facet_values("places", words), key=lambda place: -place["count"])[:_MOST_PLACES]
+        wanted = {
+            "q": words,
+            "attributesToSearchOn": ["name"],
+            "attributesToRetrieve": ["id"],
+            "matchingStrategy": "all",
+            "limit": 2 * limit,
+        }
+        rows = self._rows(Question(), [hit["id"] for hit in self._server.search([wanted])[0]["hits"]])
+        packages: dict[str, Suggestion] = {}
+        for hit in rows.hits:
+            packages.setdefault(hit.name.casefold(), Suggestion(hit.name, "package", hit.id))
+        return [*(Suggestion(place["value"], "place") for place in places), *packages.values()][:limit]
+
+    def upsert(self, documents: Sequence[Any]) -> None:
+        """Have these documents (rows of `search_documents`) found as they are now."""
+        self._server.put([document_of(row) for row in documents])
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Have these packages found no more."""
+        self._server.remove(ids)
+
+    def rebuild(self, progress: Callable[[int, int], None]) -> None:
+        """Make the index anew from all documents, beside the one that is searched."""
+        sending.rebuild(progress)
+
+    def status(self) -> Status:
+        """How the server stands, and how many documents it has not confirmed."""
+        state = self._server.state()
+        return Status(self.name, state.documents, sending.behind(state.documents + BEHIND_AT_MOST), state.failures)
+
+    def _require_up_to_date(self) -> None:
+        behind = _behind.get("documents", lambda: sending.behind(BEHIND_AT_MOST + 1))
+        if behind > BEHIND_AT_MOST:
+            raise NotAnswering(f"Meilisearch has not heard of more than {BEHIND_AT_MOST:,} documents yet.")
+
+    def _search_days(self, question: Question, asked: _Asked) -> Answer:
+        """Meilisearch ranks whatever fits the words; which of those can be had on the days, and all the counts, are
+        PostgreSQL's.
+        """
+        if not asked.words:
+            # Nothing to rank.
+            return replace(self._postgres.search(question), engine=self.name)
+        found = self._ask(asked, lambda strategy: {"hits": asked.candidates(strategy)})["hits"]
+        ids = [hit["id"] for hit in found["hits"]]
+        answer = self._postgres.among(question, ids)
+        return replace(
+            answer,
+            hits=self._with_highlights(asked, answer.hits),
+            engine=self.name,
+            total_is_estimate=found["estimatedTotalHits"] > len(ids),
+            facets_are_estimates=answer.facets_are_estimates or found["estimatedTotalHits"] > len(ids),
+        )
+
+    def _with_highlights(self, asked: _Asked, hits: Sequence[Any]) -> list[Any]:
+        if not hits:
+            return []
+        marked = {
+            hit["id"]: hit for hit in self._server.search([asked.highlighted([hit.id for hit in hits])])[0]["hits"]
+        }
+        return [
+            replace(hit, score=marked[hit.id]["_rankingScore"], highlights=_highlights(marked[hit.id]))
+            if hit.id in marked
+            else hit
+            for hit in hits
+        ]
+
+    def _ask(self, asked: _Asked, queries: Callable[[str], dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+        """The answers to these queries, by their names: with all the words, or, where no package at all has them all,
+        without the most frequent ones.
+        """
+        named = queries("all")
+        if len(asked.words.split()) > 1:
+            named["all words"] = asked.all_words()
+        answers = dict(zip(named, self._server.search(list(named.values())), strict=True))
+        if "all words" in answers and not answers.pop("all words")["estimatedTotalHits"]:
+            named = queries("frequency")
+            answers = dict(zip(named, self._server.search(list(named.values())), strict=True))
+        return answers
+
+    def _rows(self, question: Question, ids: Sequence[int]) -> Answer:
+        """What is still on sale of these, in this order."""
+        near = {"near": question.near, "radius_km": question.radius_km}
+        return self._postgres.among(Question(**near, per_page=max(1, len(ids))), ids)  # type: ignore[arg-type]
+
+
+class _Asked:
+    """A question as Meilisearch takes it."""
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.words = _plain(question.q)
+        self.always = _always(question)
+        self.chosen = _chosen(question)
+
+    def queries(self, strategy: str) -> dict[str, dict[str, Any]]:
+        """The page with the counts of what nothing was chosen of, and each other facet without its own choice."""
+        wanted = {
+            "hits": {
+                **self._query(strategy, [*self.always, *self.chosen.values()]),
+                "facets": [attribute for name, attribute in _ATTRIBUTES.items() if name not in self.chosen],
+                "sort": self._order(),
+                "page": self.question.page,
+                "hitsPerPage": self.question.per_page,
+                **_MARKS,
+            }
+        }
+        for name in self.chosen:
+            others = [condition for other, condition in self.chosen.items() if other != name]
+            wanted[name] = {
+                **self._query(strategy, [*self.always, *others]),
+                "facets": [_ATTRIBUTES[name]],
+                "limit": 0,
+            }
+        return wanted
+
+    def candidates(self, strategy: str) -> dict[str, Any]:
+        """The most relevant packages, or those first in the asked order; what was chosen counts later."""
+        wanted = {"attributesToRetrieve": ["id"], "sort": self._order(), "limit": CANDIDATES}
+        return {**self._query(strategy, self.always), **wanted}
+
+    def highlighted(self, ids: Sequence[int]) -> dict[str, Any]:
+        """These packages with the words marked."""
+        among = [f"id IN [{', '.join(map(str, ids))}]"]
+        return {**self._query("frequency", among), "limit": len(ids), **_MARKS}
+
+    def all_words(self) -> dict[str, Any]:
+        """Whether any package has all the words."""
+        return {**self._query("all", []), "limit": 0}
+
+    def _query(self, strategy: str, conditions: Sequence[str]) -> dict[str, Any]:
+        return {"q": self.words, "matchingStrategy": strategy, "filter": list(conditions)}
+
+    def _order(self) -> list[str]:
+        if self.question.sort == "distance" and self.question.near is not None:
+            latitude, longitude = self.question.near
+            return [f"_geoPoint({latitude}, {longitude}):asc", "id:asc"]
+        return _ORDERS[self.question.sort]
+
+
+_MARKS = {
+    "attributesToRetrieve": ["id"],
+    "attributesToHighlight": ["name", "description"],
+    "attributesToCrop": ["description"],
+    "cropLength": _SHOWN_WORDS,
+    "highlightPreTag": _BEGIN,
+    "highlightPostTag": _END,
+    "showRankingScore": True,
+}
+
+
+def _plain(q: str) -> str:
+    return " ".join(_OPERATORS.sub(" ", q).split())
+
+
+def _always(question: Question) -> list[str]:
+    """Conditions that are nobody's facet."""
+    conditions = []
+    if question.guests is not None:
+        conditions.append(f"capacity >= {question.guests}")
+    if question.near is not None:
+        latitude, longitude = question.near
+        metres = 1_000 * (question.radius_km or DEFAULT_RADIUS_KM)
+        conditions.append(f"_geoRadius({latitude}, {longitude}, {metres})")
+    return conditions
+
+
+def _chosen(question: Question) -> dict[str, str]:
+    """What was chosen of each facet."""
+    chosen = {}
+    if question.type is not None:
+        chosen["type"] = f"type = {question.type}"
+    parts = [row.part for row in read(_FOLDED, {"parts": question.location.split(",")})] if question.location else []
+    if any(parts):
+        chosen["city"] = _all(f"place_keys = {_quoted(part)}" for part in parts if part)
+    if question.provider_id is not None:
+        chosen["provider"] = f"provider_id = {question.provider_id}"
+    if question.amenities:
+        chosen["amenities"] = _all(f"amenities = {_quoted(amenity)}" for amenity in question.amenities)
+    if question.min_rating is not None:
+        chosen["rating"] = f"rating >= {question.min_rating}"
+    prices = []
+    if question.min_minor is not None:
+        prices.append(f"price_minor >= {question.min_minor}")
+    if question.max_minor is not None:
+        prices.append(f"price_minor <= {question.max_minor}")
+    if prices:
+        chosen["price"] = _all(prices)
+    return chosen
+
+
+def _all(conditions: Any) -> str:
+    return " AND ".join(conditions)
+
+
+def _quoted(value: str) -> str:
+    """https://www.meilisearch.com/docs/learn/filtering_and_sorting/filter_expression_reference"""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _facet_rows(asked: _Asked, answers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was counted, as PostgreSQL's engine counts it, those that most have first."""
+    rows = []
+    for name, attribute in _ATTRIBUTES.items():
+        answer = answers[name if name in asked.chosen else "hits"]
+        counts = answer["facetDistribution"].get(attribute, {})
+        found = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[: facets.MOST_VALUES]
+        rows += [{"facet": name, "value": value, "count": count, "name": None} for value, count in found]
+    ids = [int(row["value"]) for row in rows if row["facet"] == "provider"]
+    names = {str(row.id): row.name for row in read(_PROVIDERS, {"ids": ids})} if ids else {}
+    return [
+        {**row, "name": names.get(row["value"])} for row in rows if row["facet"] != "provider" or row["value"] in names
+    ]
+
+
+def _highlights(hit: Mapping[str, Any]) -> dict[str, str]:
+    """The marked texts as HTML."""
+    marked = hit["_formatted"]
+    return {
+        name: escape(str(marked.get(name) or "")).replace(_BEGIN, "<mark>").replace(_END, "</mark>")
+        for name in ("name", "description")
+    }
