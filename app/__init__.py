@@ -88,7 +88,7 @@ def create_app(**overrides: Any) -> Flask:
     app.login_manager = login_manager  # type: ignore[attr-defined]  # its init_app would renew "remember me" cookies, which nobody gets, on every answer
     app.extensions["redis"] = connect(settings.redis_url)
     app.extensions["storage"] = storage.connect(settings)
-    app.extensions["asked_for_sweep"] = {}
+    app.extensions["asked_for"] = {}
     app.extensions["schema_head"] = schema_head(ROOT)
     stripe_gateway.configure(app, settings)
 

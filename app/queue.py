@@ -35,7 +35,7 @@ LEASE = timedelta(seconds=30)
 IN_FLIGHT_CAP = 200
 BACKOFF_SECONDS = (2, 5, 15, 60, 300, 900, 3600)
 MAX_ATTEMPTS = 12
-# Should the sweep that was asked for be lost, others may ask again after so long.
+# Should the job that was asked for be lost, others may ask again after so long.
 _ASKED_SECONDS = 5
 _ASK_EVERY_SECONDS = 0.2
 _ASKING = Lock()
@@ -138,49 +138,60 @@ def connect(url: str, *, blocking: bool = False) -> redis.Redis:
     )
 
 
-def ask_for_sweep(model: type[Outbox]) -> None:
-    """Have the table's due rows handed out soon. However many ask at once, one sweep is sent, which costs little.
+def ask_for(job: str, *, queue: str) -> None:
+    """Have a job look for what there is to do, soon. However many ask at once, one is sent, which costs little; the job
+    takes the request back by `answer` before it looks.
 
     Call it after the commit. A process asks Redis five times a second at most: who comes sooner is spoken for by a
     later asking, made by a thread of its own.
     """
-    asked: dict[type[Outbox], float] = current_app.extensions["asked_for_sweep"]
+    asked: dict[str, float] = current_app.extensions["asked_for"]
     with _ASKING:
         now = monotonic()
-        last = asked.get(model, -_ASK_EVERY_SECONDS)
+        last = asked.get(job, -_ASK_EVERY_SECONDS)
         if last > now:
             return
-        asked[model] = max(now, last + _ASK_EVERY_SECONDS)
-        wait = asked[model] - now
+        asked[job] = max(now, last + _ASK_EVERY_SECONDS)
+        wait = asked[job] - now
     if wait > 0:
-        Timer(wait, _ask_in_background, (current_app._get_current_object(), model)).start()  # type: ignore[attr-defined]
+        Timer(wait, _ask_in_background, (current_app._get_current_object(), job, queue)).start()  # type: ignore[attr-defined]
     else:
-        _ask(model)
+        _ask(job, queue)
 
 
-def _ask_in_background(app: Flask, model: type[Outbox]) -> None:
+def answer(job: str) -> None:
+    """Whoever asks for the job from now on gets another one."""
+    connection().delete(_asked(job))
+
+
+def ask_for_sweep(model: type[Outbox]) -> None:
+    """Have the table's due rows handed out soon; as `ask_for`."""
+    ask_for(model.SWEEP, queue=model.QUEUE)
+
+
+def _ask_in_background(app: Flask, job: str, queue: str) -> None:
     with app.app_context():
-        _ask(model)
+        _ask(job, queue)
 
 
-def _ask(model: type[Outbox]) -> None:
-    # The sweep takes the request back before it looks, so whoever asks too late for one asks for the next.
+def _ask(job: str, queue: str) -> None:
+    # The job takes the request back before it looks, so whoever asks too late for one asks for the next.
     try:
-        if connection().set(_asked(model), 1, nx=True, ex=_ASKED_SECONDS):
-            _send(model.SWEEP, [()], model.QUEUE)
+        if connection().set(_asked(job), 1, nx=True, ex=_ASKED_SECONDS):
+            _send(job, [()], queue)
     except redis.RedisError as error:
-        log.warning("redis can't be reached, the scheduler will sweep", extra={"error": str(error)})
+        log.warning("redis can't be reached, the scheduler will ask", extra={"job": job, "error": str(error)})
 
 
 def sweep_asked(model: type[Outbox]) -> None:
     """Answer `ask_for_sweep`; where there may be more rows, another sweep follows behind these jobs."""
-    connection().delete(_asked(model))
+    answer(model.SWEEP)
     if sweep(model) >= IN_FLIGHT_CAP // 2:
         ask_for_sweep(model)
 
 
-def _asked(model: type[Outbox]) -> str:
-    return f"tripdesk:sweep:{model.__tablename__}"
+def _asked(job: str) -> str:
+    return f"tripdesk:asked:{job}"
 
 
 def sweep(model: type[Outbox]) -> int:

@@ -219,7 +219,7 @@ def app(_app: Flask) -> Iterator[Flask]:
     with _app.app_context():
         asked_for()
         _app.extensions["redis"].flushdb()
-        _app.extensions["asked_for_sweep"].clear()
+        _app.extensions["asked_for"].clear()
         # All tests come from one address, are wrong and forget passwords more often than one address may.
         with transaction():
             db.session.execute(delete(SignInThrottle))

@@ -13,7 +13,7 @@ from app.audit import edits
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.audit.edits import Editable
-from app.catalog import calendars, packages, providers
+from app.catalog import calendars, changes, packages, providers
 from app.catalog.import_fields import FIELDS, Wrong, number, shown
 from app.catalog.models import Package, Provider
 from app.catalog.time_zones import all_zones, find_country, zones_of
@@ -81,6 +81,7 @@ def edit_package(package_id: int, typed: Mapping[str, str], *, seen: int, by: Ac
         _set(package, wanted)
         package.updated_at = utcnow()
         audit.record(by, "package.edit", package)
+        changes.announce()
         calendars.follow([former])
     return package
 
@@ -97,6 +98,7 @@ def edit_provider(provider_id: int, typed: Mapping[str, str], *, seen: int, by: 
         if wanted:
             _set(provider, wanted)
             audit.record(by, "provider.edit", provider)
+            changes.announce()
     return provider
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import lazyload
 
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.catalog import calendars, checklist
+from app.catalog import calendars, changes, checklist
 from app.catalog.import_fields import Wrong, number, shown
 from app.catalog.import_file import BrokenRow, CsvFile, Row, Unusable
 from app.catalog.import_mapping import CURRENCY, Fault, ImportMapping, Listing, RowReader
@@ -200,6 +200,7 @@ class CatalogImport:
                 batch.compare(row, package, self._differences(row, package))
         if not self._dry_run:
             batch.write(self._by)
+            changes.announce()
         return batch
 
     def _upsert_providers(self, listings: Sequence[Listing]) -> dict[str, Provider]:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import Actor
+from app.catalog import changes
 from app.catalog.models import Availability, Package
 from app.db import keep_before, require_transaction, transaction, utcnow
 from app.errors import Conflict, NotFound
@@ -46,6 +47,7 @@ def publish(package_id: int, *, by: Actor) -> Package:
             raise Conflict("This package has no open day from today on. Offer days on its calendar first.")
         package.updated_at = utcnow()
         audit.record(by, "package.publish", package)
+        changes.announce()
     return package
 
 
@@ -61,6 +63,7 @@ def unpublish(package_id: int, *, by: Actor, reason: str | None) -> Package:
         history.move(package, "DRAFT")
         package.updated_at = utcnow()
         audit.record(by, "package.unpublish", package, reason=reason)
+        changes.announce()
     return package
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import Actor
-from app.catalog import checklist
+from app.catalog import changes, checklist
 from app.catalog.models import Provider
 from app.db import lock, transaction
 
@@ -43,4 +43,5 @@ def decide(provider_id: int, decision: str, *, by: Actor, reason: str | None) ->
             reason = f"{reason.rstrip('.')}. Refused: {'; '.join(refused)}"
         history.move(provider, to)
         audit.record(by, f"provider.{decision}", provider, reason=reason)
+        changes.announce()
     return provider

@@ -15,6 +15,7 @@ from app.catalog.import_mapping import ImportMapping
 from app.catalog.importing import CatalogImport, Progress, parse_rate
 from app.cli.door import DoorGroup, operator
 from app.imports import turns
+from app.search import indexing
 
 SOME_REJECTED = 3
 UNUSABLE = 2
@@ -53,6 +54,9 @@ def import_(file: Path, mapping_file: Path, rate: str, dry_run: bool) -> None:
         with _unusable_in_words(file):
             work = CatalogImport(stream, mapping, rate=usd_per_unit, by=by, dry_run=dry_run, keep=keep)
         _show(work.run())
+    if not dry_run:
+        # Where no worker runs, nobody else has them found.
+        indexing.catch_up(lambda line: click.echo(line, err=True))
     click.echo(orjson.dumps(work.report.json()))
     if work.report.rejected:
         click.get_current_context().exit(SOME_REJECTED)

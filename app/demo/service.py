@@ -41,6 +41,7 @@ from app.reports import service as reports
 from app.reports.models import Reconciliation
 from app.reports.service import SUMS
 from app.reviews.models import RatingCount, Review, ReviewText
+from app.search import indexing
 
 SMALLEST, LARGEST = 100, 2_000_000
 
@@ -150,6 +151,8 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
             made = _fill(connection, scale, by, tell)
     finally:
         engine.dispose()
+    tell("Indexing packages for search")
+    indexing.catch_up(tell)
     tell("Adding up the days")
     reports.add_up()
     tell("Comparing the last days with Stripe")

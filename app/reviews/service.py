@@ -13,6 +13,7 @@ from app.audit import service as audit
 from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
+from app.catalog import changes
 from app.db import lock, read, statement, transaction, utcnow
 from app.errors import Conflict, FieldError, Invalid, NotAllowed
 from app.extensions import db
@@ -277,6 +278,7 @@ def _decided(review_id: int) -> Review:
 def _put_back(review: Review) -> None:
     if review.status == "APPROVED":
         db.session.execute(ratings.subtract(_stars_of(review)))
+        changes.announce()
     move(review, "PENDING")
     _set(review, _NO_DECISION)
 
@@ -292,4 +294,7 @@ def _stars_of(review: Review) -> FromClause:
 
 def _settle_some() -> int:
     with transaction():
-        return len(undoing.settle(Review))
+        settled = undoing.settle(Review)
+        if settled:
+            changes.announce()
+        return len(settled)

@@ -42,9 +42,9 @@ class SearchDocument(Model):
 
     `listed` says whether it was on sale then. `version` grows with every change of the row, from one document to the
     next too; `sent_version` is the one that Meilisearch has confirmed. `words` are those that are searched: its name's
-    weigh most (A), then its place's (B), the provider's and the amenities (C), and the first of the description (D).
-    `name_key` is the name, as far as 200 letters, and `place_keys` city, place and country, as `search_fold` writes
-    them. The rating is the one the public is shown.
+    weigh most (A), then its place's (B), the provider's and the amenities (C), and the first of the description (D);
+    `title` has the first two, for ranking. `place_keys` are city, place and country as `search_fold` writes them.
+    `rating` is the mean of the reviews that the public is shown, in full.
     """
 
     __tablename__ = "search_documents"
@@ -53,14 +53,9 @@ class SearchDocument(Model):
         _found_by("place_keys"),
         Index("ix_search_documents_provider_id", "provider_id", postgresql_where=_LISTED),
         Index("ix_search_documents_latitude", "latitude", "longitude", postgresql_where=_LISTED),
-        Index(
-            "ix_search_documents_name_key",
-            "name_key",
-            postgresql_ops={"name_key": "text_pattern_ops"},
-            postgresql_where=_LISTED,
-        ),
+        Index("ix_search_documents_reviews", text("reviews DESC"), "package_id", postgresql_where=_LISTED),
         Index("ix_search_documents_unsent", "version", postgresql_where=text("version > sent_version")),
-        {"postgresql_with": {"toast_tuple_target": 256}},
+        {"postgresql_with": {"toast_tuple_target": 128}},
     )
 
     package_id: Mapped[int] = mapped_column(
@@ -87,7 +82,7 @@ class SearchDocument(Model):
     latitude: Mapped[float | None] = mapped_column(Float)
     longitude: Mapped[float | None] = mapped_column(Float)
     added_at: Mapped[datetime]
-    name_key: Mapped[str]
+    title: Mapped[str] = mapped_column(TSVECTOR)
     words: Mapped[str] = mapped_column(TSVECTOR)
     place_keys: Mapped[list[str]] = mapped_column(ARRAY(Text))
 

@@ -15,6 +15,11 @@ OF_A_PACKAGE = (
     *("provider_id", "type", "status", "name", "description", "place", "city", "country"),
     *("latitude", "longitude", "price_minor", "currency", "capacity", "amenities"),
 )
+# Of a document; description and words are stored elsewhere.
+KEPT_AT_HAND = (
+    *("type", "provider", "name", "place", "city", "country", "currency"),
+    *("amenities", "title", "place_keys"),
+)
 SYNONYMS = (
     ("apartment", "flat", "apt", "condo"),
     ("studio", "bedsit"),
@@ -209,17 +214,16 @@ def _documents() -> None:
         sa.Column("latitude", sa.Float(), nullable=True),
         sa.Column("longitude", sa.Float(), nullable=True),
         sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("name_key", sa.Text(), nullable=False),
+        sa.Column("title", postgresql.TSVECTOR(), nullable=False),
         sa.Column("words", postgresql.TSVECTOR(), nullable=False),
         sa.Column("place_keys", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(["package_id"], ["packages.id"], name=op.f("fk_search_documents_package_id")),
         sa.PrimaryKeyConstraint("package_id", name=op.f("pk_search_documents")),
-        postgresql_with={"toast_tuple_target": 256},
+        postgresql_with={"toast_tuple_target": 128},
     )
     # Rows are read by the ten thousand: what is long and not looked at then is put somewhere else.
-    for column in ("description", "words"):
-        op.execute(f"ALTER TABLE search_documents ALTER COLUMN {column} SET STORAGE EXTERNAL")
-    for column in ("name", "name_key", "provider", "place", "city", "country", "amenities", "place_keys"):
+    op.execute("ALTER TABLE search_documents ALTER COLUMN words SET STORAGE EXTERNAL")
+    for column in KEPT_AT_HAND:
         op.execute(f"ALTER TABLE search_documents ALTER COLUMN {column} SET STORAGE MAIN")
     for column in ("words", "place_keys"):
         op.create_index(
@@ -241,10 +245,9 @@ def _documents() -> None:
         postgresql_where=sa.text("listed"),
     )
     op.create_index(
-        "ix_search_documents_name_key",
+        "ix_search_documents_reviews",
         "search_documents",
-        ["name_key"],
-        postgresql_ops={"name_key": "text_pattern_ops"},
+        [sa.text("reviews DESC"), "package_id"],
         postgresql_where=sa.text("listed"),
     )
     op.create_index(

@@ -259,7 +259,7 @@ def test_who_asks_while_a_sweep_looks_gets_another_one(app: Flask, no_others: No
 
 def test_a_burst_asks_redis_once_at_once_and_once_behind_it(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr("app.queue._ask", asked.append)
+    monkeypatch.setattr("app.queue._ask", lambda *call: asked.append(call))
     monkeypatch.setattr("app.queue._ASK_EVERY_SECONDS", 0.3)
     for _ in range(100):
         ask_for_sweep(WebhookEvent)

@@ -1,0 +1,198 @@
+"""Keeping documents in step with the catalogue: by its changes, as they come, and all of them anew.
+
+One at a time reads the rows and writes their documents, in one transaction: who came later has read later, so that a
+document never goes back. What is committed meanwhile has noted a change of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from sqlalchemy import TextClause, text
+
+from app.db import read, transaction
+from app.errors import Busy
+from app.extensions import db
+from app.queue import JOB_TIMEOUT_SECONDS
+from app.search import document
+
+log = logging.getLogger(__name__)
+
+BATCH = 2_000
+# A job that goes on for longer would hold up what else waits in its queue.
+_SECONDS = 2.0
+# Any fixed number will do, of those that nobody else takes.
+_LOCK = text("SELECT pg_advisory_xact_lock(7203)")
+_PATIENCE = text(f"SET LOCAL statement_timeout = '{JOB_TIMEOUT_SECONDS}s'")
+# What is done anew waits for its turn, and nobody waits for it.
+_MORE_PATIENCE = text(f"SET LOCAL lock_timeout = '{JOB_TIMEOUT_SECONDS}s'")
+
+_TAKE = text(
+    "DELETE FROM package_changes WHERE id IN (SELECT id FROM package_changes ORDER BY id LIMIT :most)"
+    " RETURNING package_id"
+)
+_WRITE = text(document.WRITE)
+_COMPARE = text(document.COMPARE)
+# Words that are new, and one document more for each word of those that are new themselves.
+_WORDS = """
+INSERT INTO search_words AS known (word, documents)
+SELECT lexeme, count(*) FROM search_documents, unnest(words) WHERE package_id = ANY(CAST(:ids AS bigint[]))
+GROUP BY lexeme ORDER BY lexeme
+ON CONFLICT (word) DO
+"""
+_ADD_WORDS = text(f"{_WORDS} UPDATE SET documents = known.documents + excluded.documents")
+_KNOW_WORDS = text(f"{_WORDS} NOTHING")
+_COUNT_WORDS = text(
+    """
+    WITH counted AS MATERIALIZED (
+        SELECT word, ndoc AS documents FROM ts_stat('SELECT words FROM search_documents WHERE listed')
+    ), forgotten AS (
+        DELETE FROM search_words WHERE word NOT IN (SELECT word FROM counted)
+    )
+    INSERT INTO search_words AS known (word, documents) SELECT word, documents FROM counted ORDER BY word
+    ON CONFLICT (word) DO UPDATE SET documents = excluded.documents WHERE known.documents <> excluded.documents
+    """
+)
+_NEXT = text("SELECT id FROM packages WHERE id > :after ORDER BY id LIMIT :most")
+_WAITING = """
+SELECT count(*) AS changes, coalesce(extract(epoch FROM clock_timestamp() - min(changed_at)), 0) AS seconds
+FROM package_changes
+"""
+_OLDEST = (
+    "SELECT extract(epoch FROM clock_timestamp() - changed_at) AS seconds FROM package_changes ORDER BY id LIMIT 1"
+)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the documents differ from the rows: packages on sale that aren't listed, or otherwise than they are, and
+    listed ones that aren't on sale; how many changes wait, and for how many seconds the oldest does.
+    """
+
+    on_sale: int = 0
+    listed: int = 0
+    missing: int = 0
+    outdated: int = 0
+    left_over: int = 0
+    waiting: int = 0
+    lag_seconds: float = 0.0
+
+    @property
+    def equal(self) -> bool:
+        """Whether documents and rows say the same, and nothing waits."""
+        return not (self.missing or self.outdated or self.left_over or self.waiting)
+
+
+def index_changes(*, seconds: float = _SECONDS) -> bool:
+    """Take up changes, the oldest first, for about so long; whether some may be left.
+
+    When this fails or is killed, the changes of its last batch are there as before.
+    """
+    until = monotonic() + seconds
+    while True:
+        try:
+            taken = _index_some_changes()
+        except Busy:
+            # Whoever is at it takes these up too, or the next time does.
+            log.info("somebody else is indexing")
+            return False
+        if taken < BATCH:
+            return False
+        if monotonic() >= until:
+            return True
+
+
+def catch_up(tell: Callable[[str], None] = lambda _: None) -> None:
+    """Take up all changes there are, and count the words. Raises Busy."""
+    done = 0
+    while taken := _index_some_changes(_MORE_PATIENCE):
+        done += taken
+        tell(f"  {done:,} changes indexed")
+    count_words()
+
+
+def reindex(tell: Callable[[str], None]) -> int:
+    """Compare every package's document with its rows and write what differs; returns how many were written.
+
+    Searches and changes go on meanwhile. Raises Busy.
+    """
+    written = seen = 0
+    for ids in _all_packages():
+        with transaction():
+            _take_turn(_MORE_PATIENCE)
+            written += _write(ids)
+        seen += len(ids)
+        tell(f"  {seen:,} packages read, {written:,} documents written")
+    count_words()
+    return written
+
+
+def count_words() -> None:
+    """Say for every word how many documents have it now. Raises Busy."""
+    with transaction():
+        _take_turn(_MORE_PATIENCE)
+        db.session.execute(_COUNT_WORDS)
+
+
+def status() -> Status:
+    """Compare all documents with the rows, a batch at a time. Raises Busy."""
+    (waiting,) = read(_WAITING)
+    found = Status(waiting=waiting.changes, lag_seconds=float(waiting.seconds))
+    for ids in _all_packages():
+        with transaction():
+            db.session.execute(_PATIENCE)
+            row = db.session.execute(_COMPARE, {"ids": list(ids)}).one()._asdict()
+        found = replace(found, **{name: getattr(found, name) + count for name, count in row.items()})
+    return found
+
+
+def lag_seconds() -> float:
+    """For how long the oldest change has waited; 0 when none does."""
+    rows = read(_OLDEST)
+    return float(rows[0].seconds) if rows else 0.0
+
+
+def _take_turn(*settings: TextClause) -> None:
+    for setting in (_PATIENCE, *settings):
+        db.session.execute(setting)
+    db.session.execute(_LOCK)
+
+
+def _index_some_changes(*settings: TextClause) -> int:
+    """One transaction's worth; how many changes were taken up. Raises Busy when it isn't its turn for long."""
+    with transaction():
+        _take_turn(*settings)
+        changes = db.session.scalars(_TAKE, {"most": BATCH}).all()
+        _write(sorted(set(changes)))
+    return len(changes)
+
+
+def _write(ids: Sequence[int]) -> int:
+    """Write the documents that differ, and their words; how many. Whoever calls this holds the lock."""
+    if not ids:
+        return 0
+    rows = db.session.execute(_WRITE, {"ids": list(ids)}).all()
+    listed = [row for row in rows if row.listed]
+    for statement, found in (
+        (_ADD_WORDS, [row.package_id for row in listed if row.added]),
+        (_KNOW_WORDS, [row.package_id for row in listed if not row.added]),
+    ):
+        if found:
+            db.session.execute(statement, {"ids": found})
+    return len(rows)
+
+
+def _all_packages() -> Iterator[list[int]]:
+    after = 0
+    while ids := _next(after):
+        yield ids
+        after = ids[-1]
+
+
+def _next(after: int) -> list[int]:
+    # Not one transaction over all of it, which would keep old rows from being cleared away.
+    with transaction():
+        return list(db.session.scalars(_NEXT, {"after": after, "most": BATCH}))
