@@ -13,30 +13,33 @@ EXACT_UP_TO = 50_000
 MOST_VALUES = 100
 # Minor units of one night; a histogram of a longer stay has bounds that many times as high.
 PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
-NAMES = ("type", "city", "provider", "amenities", "rating", "price")
+_NAMES = ("type", "city", "provider", "amenities", "rating", "price")
 
 _VALUES = {
     "type": "type",
     "city": "city",
-    "provider": "CAST(provider_id AS text)",
+    "provider": "provider_id",
     "amenities": "unnest(amenities)",
-    "rating": "CAST(width_bucket(rating, CAST(:ratings AS real[])) AS text)",
-    "price": "CAST(width_bucket(price_minor, CAST(:prices AS bigint[])) AS text)",
+    "rating": "width_bucket(rating, CAST(:ratings AS real[]))",
+    "price": "width_bucket(price_minor, CAST(:prices AS bigint[]))",
 }
 # Of a sample, ids say nothing about what has them: they are spread by their hash.
 _FACETS = """
-counted AS (SELECT CAST(greatest(1, ceil(count(*) / CAST(:exact_up_to AS numeric))) AS int) AS every FROM found),
-sampled AS NOT MATERIALIZED (
-    SELECT * FROM found WHERE (SELECT every FROM counted) = 1
-    OR hashint8(package_id) & 2147483647 < 2147483648 / (SELECT every FROM counted)
+counted AS (
+    SELECT total, CAST(ceil(greatest(1, total / most)) AS bigint) AS every,
+           CAST(ceil(greatest(1, nearly / most)) AS bigint) AS every_nearly
+    FROM (SELECT count(*) FILTER (WHERE failed = 0) AS total, count(*) AS nearly, CAST(:exact_up_to AS float8) AS most
+          FROM found) AS all_of_them
 ), facet AS ({parts})
 """
 _FACET = """
-(SELECT '{name}' AS facet, value, count(*) AS count{more}
- FROM (SELECT {value} AS value FROM sampled WHERE failed = {own}) AS one
- WHERE value IS NOT NULL GROUP BY value ORDER BY count DESC, value LIMIT :most_values)
+(SELECT '{name}' AS facet, CAST(one.value AS text) AS value, count(*) * (SELECT {every} FROM counted) AS count{more}
+ FROM (SELECT {value} AS value FROM found WHERE failed IN {own} AND (
+    (SELECT {every} FROM counted) = 1
+    OR hashint8(package_id) & 2147483647 < 2147483648 / (SELECT {every} FROM counted))) AS one
+ WHERE one.value IS NOT NULL GROUP BY one.value ORDER BY count DESC, one.value LIMIT :most_values)
 """
-_PROVIDER = ", (SELECT name FROM providers WHERE id = CAST(value AS bigint)) AS name"
+_PROVIDER = ", (SELECT name FROM providers WHERE id = one.value) AS name"
 _NO_NAME = ", CAST(NULL AS text) AS name"
 
 
@@ -58,7 +61,7 @@ def conditions(question: Question, location: Sequence[str]) -> tuple[dict[str, s
         parameters["amenities"] = list(question.amenities)
     if question.min_rating is not None:
         # As narrow as the column, or 4.37 would be less than itself.
-        chosen["rating"] = "coalesce(rating >= CAST(:min_rating AS real), false)"
+        chosen["rating"] = "rating >= CAST(:min_rating AS real)"
         parameters["min_rating"] = question.min_rating
     prices = []
     if question.min_minor is not None:
@@ -73,8 +76,14 @@ def conditions(question: Question, location: Sequence[str]) -> tuple[dict[str, s
 
 
 def failed(chosen: dict[str, str]) -> str:
-    """How many of the chosen ones a package fails: none and it is found, one and it is counted for that facet."""
-    return " + ".join(f"CAST(NOT {condition} AS int)" for condition in chosen.values()) or "0"
+    """Which of the chosen ones a package fails, a bit for each: none and it is found, one and it counts for that facet."""
+    return (
+        " + ".join(f"CASE WHEN {condition} THEN 0 ELSE {_bit(name)} END" for name, condition in chosen.items()) or "0"
+    )
+
+
+def _bit(name: str) -> int:
+    return int(1 << _NAMES.index(name))
 
 
 def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]]:
@@ -84,9 +93,10 @@ def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]
             name=name,
             value=_VALUES[name],
             more=_PROVIDER if name == "provider" else _NO_NAME,
-            own=f"CAST(NOT {chosen[name]} AS int)" if name in chosen else "0",
+            own=f"(0, {_bit(name)})" if name in chosen else "(0)",
+            every="every_nearly" if name in chosen else "every",
         )
-        for name in NAMES
+        for name in _NAMES
     )
     parameters = {
         "exact_up_to": EXACT_UP_TO,
@@ -97,13 +107,11 @@ def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]
     return _FACETS.format(parts=parts), parameters
 
 
-def read(rows: Sequence[dict[str, Any]], every: int, question: Question) -> Facets:
-    """What the statement counted, one in `every`, as an answer has it: the values that most have first, ratings and
-    prices in order.
-    """
-    by_facet: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in NAMES}
+def read(rows: Sequence[dict[str, Any]], question: Question) -> Facets:
+    """What the statement counted as an answer has it: the values that most have first, ratings and prices in order."""
+    by_facet: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _NAMES}
     for row in rows:
-        by_facet[row["facet"]][row["value"]] = {**row, "count": row["count"] * every}
+        by_facet[row["facet"]][row["value"]] = row
     found: Facets = {
         name: [Bucket(value, row["count"]) for value, row in by_facet[name].items()]
         for name in ("type", "city", "amenities")
@@ -113,12 +121,12 @@ def read(rows: Sequence[dict[str, Any]], every: int, question: Question) -> Face
     ]
     found["rating"] = _ratings({int(number): row["count"] for number, row in by_facet["rating"].items()})
     found["price"] = _prices({int(number): row["count"] for number, row in by_facet["price"].items()}, question)
-    return {name: found[name] for name in NAMES}
+    return {name: found[name] for name in _NAMES}
 
 
 def none() -> Facets:
     """The facets of nothing."""
-    return {name: [] for name in NAMES}
+    return {name: [] for name in _NAMES}
 
 
 def _ratings(counts: dict[int, int]) -> list[Bucket]:

@@ -109,11 +109,15 @@ class Meilisearch:
     def search(self, queries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The answers to these questions, asked at once."""
         asked = [{"indexUid": self.index, **query} for query in queries]
-        return self._ask(lambda client: client.multi_search(asked)["results"])
+        found: list[dict[str, Any]] = self._ask(lambda client: client.multi_search(asked)["results"])
+        return found
 
     def facet_values(self, facet: str, begun: str) -> list[dict[str, Any]]:
         """The values of a facet with a word that begins like this, and how many documents have each."""
-        return self._ask(lambda client: client.index(self.index).facet_search(facet, begun)["facetHits"])
+        found: list[dict[str, Any]] = self._ask(
+            lambda client: client.index(self.index).facet_search(facet, begun)["facetHits"]
+        )
+        return found
 
     def _ask(self, call: Callable[[Client], Any]) -> Any:
         if not self.breaker.is_closed():
@@ -216,7 +220,7 @@ class Meilisearch:
         self._follow(lambda client: client.create_index(uid, {"primaryKey": "id"}))
 
     def _set(self, uid: str, settings: Mapping[str, Any]) -> None:
-        self._follow(lambda client: client.index(uid).update_settings(settings))
+        self._follow(lambda client: client.index(uid).update_settings(dict(settings)))
 
     def _has(self, uid: str) -> bool:
         try:

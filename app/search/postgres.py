@@ -20,10 +20,11 @@ from app.search.wording import Wording
 _EARTH_KM = 6371.0088
 _DEGREE_KM = 111.19
 
-# For this transaction: no compiling for 100 ms of work, room to hash a month of stock, and the trigrams of `wording`.
+# For this transaction: no compiling for 100 ms of work, room to hash a month of stock, counting by hashes, which the
+# planner can't know to be few, and the trigrams of `wording`.
 _SETTINGS = """
 SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true),
-       set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('max_parallel_workers_per_gather', '0', true), set_config('enable_sort', 'off', true),
        set_config('pg_trgm.similarity_threshold', '0.15', true)
 """
 # A scan of all documents reads each one's words from where they are kept apart, which the planner takes for free.
@@ -53,17 +54,20 @@ unnest(CAST(:ranked AS bigint[])) WITH ORDINALITY AS ranked (package_id, place)
 JOIN search_documents d ON d.package_id = ranked.package_id
 """
 _SEARCH = """
-WITH priced AS (
-    SELECT d.package_id, d.type, d.city, d.place_keys, d.provider_id, d.rating, d.reviews, d.amenities, d.added_at,
-           {score} AS score, {distance} AS distance_km, {price} AS price_minor
-    FROM {source} {joins} WHERE {wanted}
-), found AS MATERIALIZED (
-    SELECT *, {failed} AS failed FROM priced WHERE {limits}
+WITH found AS MATERIALIZED (
+    SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km,
+           {score} AS score, {failed} AS failed
+    FROM (
+        SELECT d.package_id, d.type, d.name, d.title, d.city, d.place_keys, d.provider_id, d.rating, d.reviews,
+               d.amenities, d.added_at, {distance} AS distance_km, {price} AS price_minor,
+               {place} AS place
+        FROM {source} {joins} WHERE {wanted} OFFSET 0  -- a price is added up once
+    ) AS d WHERE {limits}
 ), page AS (
     SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
     FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset
 ), {counting}
-SELECT (SELECT count(*) FROM found WHERE failed = 0) AS total, (SELECT every FROM counted) AS every,
+SELECT (SELECT total FROM counted) AS total, (SELECT {sampled} FROM counted) AS is_sampled,
        (SELECT json_agg(one) FROM facet AS one) AS facets,
        (SELECT json_agg(json_build_object(
             'id', d.package_id, 'type', d.type, 'name', d.name, 'city', d.city, 'country', d.country, 'place', d.place,
@@ -108,9 +112,9 @@ class PostgresEngine:
         return Answer(
             [_hit(found, shown) for found, shown in zip(rows, marked, strict=True)],
             row.total,
-            facets.read(row.facets or [], row.every, question),
+            facets.read(row.facets or [], question),
             self.name,
-            facets_are_estimates=row.every > 1,
+            facets_are_estimates=row.is_sampled,
             did_you_mean=words.did_you_mean,
         )
 
@@ -162,7 +166,7 @@ def _statement(
             parameters |= patterns
     if ranked is not None:
         parameters["ranked"] = list(ranked)
-        score = "-ranked.place"
+        score = "-d.place"
     if question.guests is not None:
         wanted.append("d.capacity >= :guests")
         parameters["guests"] = question.guests
@@ -179,9 +183,10 @@ def _statement(
         parameters |= stay.parameters
     failed = facets.failed(chosen)
     if chosen:
-        limits.append(f"{failed} <= 1")
+        limits.append(f"({failed}) & ({failed}) - 1 = 0")  # one bit at most
     sql = _SEARCH.format(
         source="search_documents d" if ranked is None else _RANKED,
+        place="0" if ranked is None else "ranked.place",
         score=score,
         distance=distance,
         price=stay.price if stay else "d.price_minor",
@@ -191,6 +196,7 @@ def _statement(
         failed=failed,
         order=_ORDERS[question.sort],
         counting=counting,
+        sampled="every_nearly > 1" if chosen else "every > 1",
         total="page.price_minor" if stay else "NULL",
         departure=stay.departure if stay else "NULL",
     )

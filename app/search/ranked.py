@@ -1,5 +1,5 @@
-"""The engine in which Meilisearch finds, ranks and counts, and PostgreSQL has the last word: what is shown is on sale at
-this moment, and with days it can be had, for this price.
+"""The engine in which Meilisearch finds, ranks and counts, and PostgreSQL has the last word: what is shown is on sale
+at this moment, and with days it can be had, for this price.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class MeilisearchEngine:
         asked = _Asked(question)
         if question.days:
             return self._search_days(question, asked)
-        answers = self._ask(asked, lambda strategy: asked.queries(strategy))
+        answers = self._ask(asked, asked.queries)
         found = answers["hits"]
         shown = self._rows(question, [hit["id"] for hit in found["hits"]])
         marked = {hit["id"]: hit for hit in found["hits"]}
@@ -77,7 +77,7 @@ class MeilisearchEngine:
                 for hit in shown.hits
             ],
             found["totalHits"],
-            facets.read(_facet_rows(asked, answers), 1, question),
+            facets.read(_facet_rows(asked, answers), question),
             self.name,
         )
 
@@ -144,9 +144,8 @@ class MeilisearchEngine:
     def _with_highlights(self, asked: _Asked, hits: Sequence[Any]) -> list[Any]:
         if not hits:
             return []
-        marked = {
-            hit["id"]: hit for hit in self._server.search([asked.highlighted([hit.id for hit in hits])])[0]["hits"]
-        }
+        found = self._server.search([asked.highlighted([hit.id for hit in hits])])[0]
+        marked = {hit["id"]: hit for hit in found["hits"]}
         return [
             replace(hit, score=marked[hit.id]["_rankingScore"], highlights=_highlights(marked[hit.id]))
             if hit.id in marked
@@ -223,7 +222,7 @@ class _Asked:
     def _order(self) -> list[str]:
         if self.question.sort == "distance" and self.question.near is not None:
             latitude, longitude = self.question.near
-            return [f"_geoPoint({latitude}, {longitude}):asc", "id:asc"]
+            return [f"_geoPoint({latitude:.7f},{longitude:.7f}):asc", "id:asc"]
         return _ORDERS[self.question.sort]
 
 
@@ -250,7 +249,7 @@ def _always(question: Question) -> list[str]:
     if question.near is not None:
         latitude, longitude = question.near
         metres = 1_000 * (question.radius_km or DEFAULT_RADIUS_KM)
-        conditions.append(f"_geoRadius({latitude}, {longitude}, {metres})")
+        conditions.append(f"_geoRadius({latitude:.7f}, {longitude:.7f}, {metres:.1f})")
     return conditions
 
 

@@ -25,6 +25,8 @@ _CANDIDATES = 200
 _MOST_SPELLINGS = 6
 # With fewer than these, words that are known may still have been meant otherwise.
 _FEW = 5
+# What so many have is found as it was typed; of other words also those that begin so, and the plural or singular.
+_PLENTY = 200
 _MOST_DROPPED = 3
 _LAST_CHARACTER = "\U0010ffff"
 
@@ -166,12 +168,13 @@ class _Vocabulary:
     def __init__(self, connection: Connection, words: Sequence[str], *, ends_whole: bool) -> None:
         self.words = words
         self.begun_word = "" if ends_whole or len(words[-1]) < _SHORTEST_PREFIX else words[-1]
+        numbers = [other for word in words for other in _of_other_number(word)]
         joined = [one + other for one, other in pairwise(words)]
         parts = [part for word in words for pair in _splits(word) for part in pair]
         row = connection.execute(
             text(_LOOK_UP),
             {
-                "words": [*words, *joined, *parts],
+                "words": [*words, *numbers, *joined, *parts],
                 "begin": self.begun_word,
                 "end": self.begun_word + _LAST_CHARACTER if self.begun_word else "",
             },
@@ -186,8 +189,12 @@ class _Vocabulary:
             forms: dict[Form, int] = {}
             if word in self.known:
                 forms[Form((word,))] = self.known[word]
-            if number == len(self.words) - 1 and word == self.begun_word and self.begun:
-                forms[Form((word,), is_prefix=True)] = self.begun
+            if self.known.get(word, 0) < _PLENTY:
+                if number == len(self.words) - 1 and word == self.begun_word and self.begun:
+                    forms[Form((word,), is_prefix=True)] = self.begun
+                for other in _of_other_number(word):
+                    if other in self.known:
+                        forms[Form((other,))] = self.known[other]
             for joined in (self._joined(number - 1), self._joined(number)):
                 if joined in self.known:
                     forms[Form((joined,))] = self.known[joined]
@@ -226,6 +233,11 @@ class _Vocabulary:
             for other in group
             if other not in phrases and other.split()
         ]
+
+
+def _of_other_number(word: str) -> tuple[str, ...]:
+    """The plural of the word, or what it is the plural of, as far as an s tells."""
+    return (f"{word}s", word[:-1]) if word.endswith("s") else (f"{word}s",)
 
 
 def _splits(word: str) -> Iterator[tuple[str, str]]:
