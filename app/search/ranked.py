@@ -44,8 +44,7 @@ _ORDERS: dict[str, list[str]] = {
 # Nobody types these: marked texts are escaped before the marks become HTML.
 _BEGIN, _END = "\ue000", "\ue001"
 _SHOWN_WORDS = 40
-# What has a meaning to Meilisearch and none to us: phrases in quotes, and words that must not be there.
-_OPERATORS = re.compile(r"[\"“”]|(?:^|(?<=\s))-+")
+_QUOTES = re.compile(r"[\"“”]")
 _PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
 _FOLDED = "SELECT search_fold(part) AS part FROM unnest(%(parts)s::text[]) AS part"
 
@@ -238,7 +237,9 @@ _MARKS = {
 
 
 def _plain(q: str) -> str:
-    return " ".join(_OPERATORS.sub(" ", q).split())
+    """The words alone: phrases in quotes, and words that must not be there, mean something to Meilisearch only."""
+    words = (word.lstrip("-") for word in _QUOTES.sub(" ", q).split())
+    return " ".join(word for word in words if any(letter.isalnum() for letter in word))
 
 
 def _always(question: Question) -> list[str]:
