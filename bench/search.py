@@ -1,5 +1,5 @@
-"""Search at 100,000 packages over HTTP: a word that 29 in 100 have, with days, a price and all facets, against adding up
-the days themselves; and suggestions as somebody types.
+"""Search at 100,000 packages over HTTP: a word that 29 in 100 have, with days, a price and all facets, against adding
+up the days themselves; and suggestions as somebody types.
 
 The stock is of 45 days instead of a year: a stay is looked for in its months only, which are as large.
 """
