@@ -10,11 +10,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import hot_paths, revenue, workbench
+from bench import hot_paths, revenue, search, workbench
 from bench.cases import Result, measure
 
 RESULTS = Path(__file__).parent / "results.json"
-GROUPS = (hot_paths, workbench, revenue)
+GROUPS = (hot_paths, workbench, revenue, search)
 
 
 def main() -> int:

@@ -261,6 +261,10 @@ def intent(owner: Actor | None) -> Asked:
     return Asked({"intent_id": wanted}, {"payment_method": "pm_card_visa"})
 
 
+def typed(owner: Actor | None) -> Asked:
+    return Asked({}, {"q": "oslo"})
+
+
 def package(owner: Actor | None) -> Asked:
     return Asked({"package_id": factories.package().id if owner else NOT_THERE})
 
@@ -659,7 +663,21 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
     make.__name__: make
     for make in (
         *(booking, cancellation, payment, ledger_entry, audit_entry, done_event, sent_mail, kind_of_mail),
-        *(intent, package, stay, draft, on_sale, days, changed_days, provider, suspension, person, noted, ended_stay),
+        *(
+            intent,
+            typed,
+            package,
+            stay,
+            draft,
+            on_sale,
+            days,
+            changed_days,
+            provider,
+            suspension,
+            person,
+            noted,
+            ended_stay,
+        ),
         *(open_item, paper, kept_paper, drawn),
         *(dispute, inquiry, evidence_of_it, staged_dispute, accepted_dispute),
         *(open_refund, approved_refund, approved_refunds, many_bookings, wanted_refund, refund_limit, paid_stay),

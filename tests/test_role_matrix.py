@@ -241,6 +241,10 @@ api.verify_email           POST   verify_token  204       204       204       20
 api.refresh                POST   refresh_token 200    200       200     200       200     200     401
 api.logout                 POST   refresh_token 204    204       204     204       204     204     204
 api.list_packages          GET    -             200    200       200     200       200     200     -
+api.search_packages        GET    -             200    200       200     200       200     200     -
+api.search_hotels          GET    -             200    200       200     200       200     200     -
+api.search_tours           GET    -             200    200       200     200       200     200     -
+api.suggest                GET    typed         200    200       200     200       200     200     -
 api.get_package            GET    package       200    200       200     200       200     200     404
 api.get_availability       GET    package       200    200       200     200       200     200     404
 api.create_booking         POST   stay          401    201       201     201       201     201     404

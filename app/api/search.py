@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from time import perf_counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+from flask import Response
 from pydantic import Field
 
 from app.api.blueprint import api
@@ -19,7 +21,7 @@ from app.db import utcnow
 from app.errors import FieldError, Invalid
 from app.money import to_minor
 from app.search import service
-from app.search.engine import DEFAULT_RADIUS_KM, MAX_DEPTH, Bucket, Hit, PackageType, Question, Sort
+from app.search.engine import DEFAULT_RADIUS_KM, MAX_DEPTH, Bucket, Facets, Hit, PackageType, Question, Sort
 
 GROUP = "Search"
 SUGGESTIONS_SECONDS = 30
@@ -130,7 +132,9 @@ class HitOut(Schema):
             latitude=hit.latitude,
             longitude=hit.longitude,
             distance_km=None if hit.distance_km is None else round(hit.distance_km, 3),
-            highlights=HighlightsOut.model_construct(**hit.highlights),
+            highlights=HighlightsOut.model_construct(
+                name=hit.highlights["name"], description=hit.highlights["description"]
+            ),
         )
 
 
@@ -165,6 +169,27 @@ class FacetsOut(Schema):
     amenities: list[ValueOut]
     rating: list[ValueOut] = Field(description="How many have at least so many stars.")
     price: list[PricesOut]
+
+    @classmethod
+    def of(cls, facets: Facets) -> FacetsOut:
+        """From what an engine counted."""
+        return cls.model_construct(
+            type=_values(facets["type"]),
+            city=_values(facets["city"]),
+            provider=[
+                ProviderValueOut.model_construct(value=one.value, count=one.count, id=one.id)
+                for one in facets["provider"]
+                if one.id is not None
+            ],
+            amenities=_values(facets["amenities"]),
+            rating=_values(facets["rating"]),
+            price=[
+                PricesOut.model_construct(
+                    value=one.value, count=one.count, min=_major(one.from_minor) or 0, max=_major(one.to_minor)
+                )
+                for one in facets["price"]
+            ],
+        )
 
 
 class SearchOut(Schema):
@@ -206,14 +231,13 @@ class SuggestionsOut(Schema):
     suggestions: list[SuggestionOut]
 
 
-def _search(path: str) -> Any:
-    query = {"/search/hotels": SearchQuery, "/search/tours": ToursQuery}.get(path, AnyTypeQuery)
+def _search(path: str, query: type[SearchQuery]) -> Callable[[Callable[..., SearchOut]], Callable[..., Response]]:
     return endpoint(
         api, "GET", path, group=GROUP, who="anyone", query=query, answer=SearchOut, refuses=(422,), max_age=None
     )
 
 
-@_search("/search/packages")
+@_search("/search/packages", AnyTypeQuery)
 def search_packages(query: AnyTypeQuery) -> SearchOut:
     """Find packages
 
@@ -223,7 +247,7 @@ def search_packages(query: AnyTypeQuery) -> SearchOut:
     return _found(query, query.type, query.departure)
 
 
-@_search("/search/hotels")
+@_search("/search/hotels", SearchQuery)
 def search_hotels(query: SearchQuery) -> SearchOut:
     """Find hotels
 
@@ -232,7 +256,7 @@ def search_hotels(query: SearchQuery) -> SearchOut:
     return _found(query, "hotel", None)
 
 
-@_search("/search/tours")
+@_search("/search/tours", ToursQuery)
 def search_tours(query: ToursQuery) -> SearchOut:
     """Find tours
 
@@ -270,7 +294,7 @@ def _found(query: SearchQuery, type_: PackageType | None, departure: date | None
         total_is_estimate=answer.total_is_estimate,
         page=question.page,
         per_page=question.per_page,
-        facets=FacetsOut.model_construct(**{name: list(map(_value, values)) for name, values in answer.facets.items()}),
+        facets=FacetsOut.of(answer.facets),
         facets_are_estimates=answer.facets_are_estimates,
         did_you_mean=answer.did_you_mean,
         engine=answer.engine,
@@ -279,13 +303,12 @@ def _found(query: SearchQuery, type_: PackageType | None, departure: date | None
     )
 
 
-def _value(bucket: Bucket) -> ValueOut:
-    if bucket.id is not None:
-        return ProviderValueOut.model_construct(value=bucket.value, count=bucket.count, id=bucket.id)
-    if bucket.from_minor is not None:
-        high = bucket.to_minor // 100 if bucket.to_minor is not None else None
-        return PricesOut.model_construct(value=bucket.value, count=bucket.count, min=bucket.from_minor // 100, max=high)
-    return ValueOut.model_construct(value=bucket.value, count=bucket.count)
+def _values(buckets: Sequence[Bucket]) -> list[ValueOut]:
+    return [ValueOut.model_construct(value=one.value, count=one.count) for one in buckets]
+
+
+def _major(minor: int | None) -> int | None:
+    return None if minor is None else minor // 100
 
 
 def _question(query: SearchQuery, type_: PackageType | None, departure: date | None) -> Question:

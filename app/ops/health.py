@@ -13,8 +13,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from app import storage
+from app.errors import TripdeskError
 from app.extensions import db
 from app.queue import connection
+from app.search import indexing
+
+# Packages that changed longer ago than this should be found as they are.
+_LAG_SECONDS = 30
 
 ops = Blueprint("ops", __name__)
 
@@ -31,11 +36,10 @@ def ready() -> Response:
     written for.
     """
     parts = {"db": _database(), "redis": _redis()}
-    # Search runs on the database itself until an engine is configured.
-    parts["search"] = "ok" if parts["db"] == "ok" else "down"
+    parts["search"] = _search() if parts["db"] == "ok" else "down"
     if storage.problem() is not None:
         parts["storage"] = "down"
-    status = "down" if parts["db"] != "ok" else "degraded" if "down" in parts.values() else "ok"
+    status = "down" if parts["db"] != "ok" else "degraded" if {"down", "degraded"} & set(parts.values()) else "ok"
     return Response(
         orjson.dumps({"status": status, **parts}), 503 if status == "down" else 200, content_type="application/json"
     )
@@ -48,6 +52,13 @@ def _database() -> str:
     except SQLAlchemyError as error:
         return "wrong schema" if isinstance(error, ProgrammingError) else "down"
     return "ok" if version == current_app.extensions["schema_head"] else "wrong schema"
+
+
+def _search() -> str:
+    try:
+        return "degraded" if indexing.lag_seconds() > _LAG_SECONDS else "ok"
+    except TripdeskError:
+        return "down"
 
 
 def _redis() -> str:

@@ -367,6 +367,20 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "The stock by month is that of the calendar's days",
+        """
+        SELECT 'package ' || package_id || ' in ' || to_char(month, 'YYYY-MM') || ': kept are '
+               || coalesce(CAST(kept.prices AS text), 'no days') || ' with minimums '
+               || coalesce(CAST(kept.min_nights AS text), 'none') || ', the days say '
+               || coalesce(CAST(days.prices AS text), 'no days') || ' with minimums '
+               || coalesce(CAST(days.min_nights AS text), 'none')
+        FROM stock_months kept FULL JOIN availability_months days USING (package_id, month)
+             CROSS JOIN (SELECT array_fill(CAST(NULL AS bigint), ARRAY[31])) AS nothing (prices)
+        WHERE coalesce(kept.prices, nothing.prices) <> coalesce(days.prices, nothing.prices)
+           OR kept.min_nights IS DISTINCT FROM days.min_nights
+        """,
+    ),
+    Invariant(
         "A booking has at most one review",
         """
         SELECT reference || ' has ' || count(*) FROM reviews r JOIN bookings b ON b.id = r.booking_id

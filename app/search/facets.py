@@ -76,7 +76,7 @@ def conditions(question: Question, location: Sequence[str]) -> tuple[dict[str, s
 
 
 def failed(chosen: dict[str, str]) -> str:
-    """Which of the chosen ones a package fails, a bit for each: none and it is found, one and it counts for that facet."""
+    """Which of the chosen ones a package fails, a bit for each: with none it is found, with one it counts there."""
     return (
         " + ".join(f"CASE WHEN {condition} THEN 0 ELSE {_bit(name)} END" for name, condition in chosen.items()) or "0"
     )

@@ -17,7 +17,8 @@ _EQUAL = "0.01 * ln(1 + d.reviews) - 0.001 * length(d.name)"
 
 def score(wording: Wording) -> tuple[str, dict[str, Any]]:
     """The score of `search_documents d`, and its parameters: for each term where it stands, the rarer the more."""
-    parts, parameters = [_EQUAL], {}
+    parts = [_EQUAL]
+    parameters: dict[str, Any] = {}
     for number, term in enumerate(wording.terms):
         typed, others, place = f"typed_{number}", f"others_{number}", f"place_{number}"
         parameters |= {typed: _any(term.forms[:1], "A"), place: _any(term.forms, "B")}

@@ -68,10 +68,8 @@ def _months(number: int, *, optional: bool) -> str:
 
 def _long_enough(check_in: date) -> str:
     # A minimum of the day's own counts; else the package's, and those with a longer one are few.
-    return (  # nosec B608 - a day's number
-        f"coalesce(m0.min_nights[{check_in.day}] <= :nights,"
-        " d.package_id NOT IN (SELECT id FROM packages WHERE min_nights > :nights))"
-    )
+    longer = "SELECT id FROM packages WHERE min_nights > :nights"
+    return f"coalesce(m0.min_nights[{check_in.day}] <= :nights, d.package_id NOT IN ({longer}))"
 
 
 def _is_near_an_edge(days: Sequence[date]) -> bool:

@@ -89,7 +89,7 @@ class Term:
 
 @dataclass(frozen=True)
 class Wording:
-    """A question's words as they are searched: all `terms` have to be there. `is_hopeless` when nothing is like them."""
+    """A question's words as they are searched: all `terms` have to be there. `is_hopeless`: nothing is like them."""
 
     terms: tuple[Term, ...] = ()
     did_you_mean: str | None = None

@@ -274,6 +274,21 @@ def _stock() -> None:
         sa.PrimaryKeyConstraint("month", "package_id", name=op.f("pk_stock_months")),
         postgresql_with={"fillfactor": 80},
     )
+    op.execute(
+        """
+        CREATE FUNCTION put_day(days anyarray, number integer, value anyelement) RETURNS anyarray
+        LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+        BEGIN
+            days[number] := value;
+            RETURN days;
+        END $$
+        """
+    )
+    nothing = ",".join(["NULL"] * 31)
+    op.execute(
+        "CREATE AGGREGATE days_of_month(integer, anyelement)"
+        f" (SFUNC = put_day, STYPE = anyarray, INITCOND = '{{{nothing}}}', PARALLEL = SAFE)"
+    )
     # What `stock_months` must equal, from the rows themselves: for filling and checking it.
     op.execute(f"CREATE VIEW availability_months AS {_by_month('availability')}")
     _stock_of_new_days()
@@ -282,17 +297,13 @@ def _stock() -> None:
 
 def _by_month(days: str) -> str:
     """The SELECT of stock by month of these rows of availability."""
-    prices = ", ".join(
-        f"max(price_minor) FILTER (WHERE number = {number} AND NOT closed AND held + booked < capacity)"
-        for number in range(1, 32)
-    )
-    min_nights = ", ".join(f"max(min_nights) FILTER (WHERE number = {number})" for number in range(1, 32))
     return (
-        f"SELECT package_id, month, ARRAY[{prices}] AS prices,"  # nosec B608 - our own numbers
-        f" CASE WHEN count(min_nights) > 0 THEN ARRAY[{min_nights}] END AS min_nights"
-        " FROM (SELECT package_id, CAST(date_trunc('month', CAST(day AS timestamp)) AS date) AS month,"
-        " CAST(extract(day FROM day) AS integer) AS number, capacity, held, booked, price_minor, min_nights, closed"
-        f" FROM {days}) AS days GROUP BY package_id, month"
+        "SELECT package_id, month,"  # nosec B608 - our own names
+        " days_of_month(day - month + 1, price_minor) FILTER (WHERE NOT closed AND held + booked < capacity) AS prices,"
+        " CASE WHEN count(min_nights) > 0"
+        " THEN days_of_month(day - month + 1, min_nights) FILTER (WHERE min_nights IS NOT NULL) END AS min_nights"
+        " FROM (SELECT package_id, day, CAST(date_trunc('month', CAST(day AS timestamp)) AS date) AS month,"
+        f" capacity, held, booked, price_minor, min_nights, closed FROM {days}) AS days GROUP BY package_id, month"
     )
 
 
@@ -392,6 +403,8 @@ def downgrade() -> None:
         " note_packages_of_rating_insert(), note_packages_of_rating_update(), note_packages_of_rating_delete()"
     )
     op.execute("DROP VIEW availability_months")
+    op.execute("DROP AGGREGATE days_of_month(integer, anyelement)")
+    op.execute("DROP FUNCTION put_day(anyarray, integer, anyelement)")
     for table in ("stock_months", "search_documents", "search_synonyms", "search_words", "package_changes"):
         op.drop_table(table)
     op.execute("DROP SEQUENCE search_document_versions")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from app import create_app
+from app.db import transaction
 from app.extensions import db
 from app.queue import connect
+from app.search import indexing
+from tests import factories
 from tests.conftest import _settings, tampering
 
 
@@ -16,6 +20,29 @@ def lonely(**settings: str) -> Flask:
     """An app whose database is where nobody listens."""
     nowhere = "postgresql://nobody@127.0.0.1:1/nowhere"
     return create_app(**_settings("nowhere", **{"database_url": nowhere, **settings}))
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits(app: Flask) -> None:
+    """Other tests have made packages, and indexed none."""
+    indexing.catch_up()
+
+
+def test_packages_that_changed_and_are_not_found_so_degrade(app: Flask, client: FlaskClient) -> None:
+    factories.package(days=0)
+    assert client.get("/health/ready").json["search"] == "ok"  # type: ignore[index]
+    with transaction():
+        db.session.execute(
+            text("INSERT INTO package_changes (package_id, changed_at) VALUES (1, now() - interval '31 seconds')")
+        )
+        db.session.execute(text("DELETE FROM package_changes WHERE changed_at > now() - interval '30 seconds'"))
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json) == (
+        200,
+        {"status": "degraded", "db": "ok", "redis": "ok", "search": "degraded"},
+    )
+    indexing.catch_up()
+    assert client.get("/health/ready").json["search"] == "ok"  # type: ignore[index]
 
 
 def test_everything_is_there(client: FlaskClient) -> None:

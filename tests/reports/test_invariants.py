@@ -215,6 +215,12 @@ FAULTS = {
         "UPDATE reviews SET status = 'PENDING', moderated_at = NULL WHERE status = 'APPROVED'",
         "UPDATE reviews SET rating = 6 - rating WHERE status = 'APPROVED'",
     ),
+    "The stock by month": (
+        "UPDATE stock_months SET prices[1] = coalesce(prices[1], 0) + 1",
+        "UPDATE stock_months SET prices = array_fill(CAST(NULL AS bigint), ARRAY[31])",
+        "UPDATE stock_months SET min_nights = array_fill(2, ARRAY[31])",
+        "DELETE FROM stock_months",
+    ),
     "audit entry of its beginning": (
         "UPDATE bookings SET id = id + 1000000 WHERE id NOT IN (SELECT booking_id FROM payments)",
         "UPDATE payments SET id = id + 1000000 WHERE status = 'CANCELLED'",

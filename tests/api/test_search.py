@@ -1,0 +1,176 @@
+"""/v1/search: parameters, what a hit looks like, and what caches may keep."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app.bookings.stay import MAX_AHEAD
+from app.db import utcnow
+from tests import factories
+from tests.api.calling import Caller, problem
+from tests.search import catalogue
+
+
+def _day(days: int) -> str:
+    return (utcnow().date() + timedelta(days=days)).isoformat()
+
+
+def _wrong(answer: Any) -> set[str]:
+    return {error["field"] for error in problem(answer, 422)["errors"]}
+
+
+def test_a_hit_says_what_it_is_and_what_the_stay_costs(nobody: Caller) -> None:
+    provider = factories.provider(name="Fjord & Sons")
+    first = factories.tomorrow()
+    (house,) = catalogue.add(
+        {
+            "name": "Wobblewood cabin",
+            "description": "By the water.",
+            "place": "Frogner",
+            "latitude": 59.92,
+            "longitude": 10.7,
+            "amenities": ["wifi", "sauna"],
+        },
+        provider_id=provider.id,
+    )
+    catalogue.offer(house, first, [12_000, 13_000])
+    catalogue.rate(house, {4: 2, 5: 1})
+    asked = f"q=wobblewood&near=59.91,10.7&checkIn={first}&checkOut={first + timedelta(days=2)}&amenities=wifi,sauna"
+    answer = nobody.get(f"/search/packages?{asked}")
+    assert answer.status_code == 200
+    body = answer.json
+    assert body is not None
+    assert body["hits"] == [
+        {
+            "id": house,
+            "type": "hotel",
+            "name": "Wobblewood cabin",
+            "city": "Oslo",
+            "country": "Norway",
+            "place": "Frogner",
+            "provider": {"id": provider.id, "name": "Fjord & Sons"},
+            "price": {"amount": 10_000, "currency": "USD"},
+            "stayPrice": {"amount": 25_000, "currency": "USD"},
+            "departure": None,
+            "avgRating": 4.33,
+            "reviews": 3,
+            "capacity": 2,
+            "amenities": ["wifi", "sauna"],
+            "latitude": 59.92,
+            "longitude": 10.7,
+            "distanceKm": pytest.approx(1.112, abs=0.001),
+            "highlights": {"name": "<mark>Wobblewood</mark> cabin", "description": "By the water."},
+        }
+    ]
+    assert body["facets"]["provider"] == [{"value": "Fjord & Sons", "count": 1, "id": provider.id}]
+    assert body["facets"]["price"] == [{"value": "200-300", "count": 1, "min": 200, "max": 300}]
+    del body["hits"], body["facets"], body["tookMs"]
+    assert body == {
+        "total": 1,
+        "totalIsEstimate": False,
+        "page": 1,
+        "perPage": 20,
+        "facetsAreEstimates": False,
+        "didYouMean": None,
+        "engine": "postgres",
+        "degraded": False,
+    }
+
+
+def test_prices_are_asked_in_major_units(nobody: Caller) -> None:
+    catalogue.named("Snorkelhaven", price_minor=9_950)
+    for asked, found in {"minPrice=99.5": 1, "minPrice=99.51": 0, "maxPrice=99.5": 1, "maxPrice=99.49": 0}.items():
+        assert nobody.get(f"/search/packages?q=snorkelhaven&{asked}").json["total"] == found, asked  # type: ignore[index]
+
+
+def test_hotels_and_tours_are_found_apart(nobody: Caller) -> None:
+    hotel, tour = catalogue.add({"name": "Quibblefield"}, {"name": "Quibblefield", "type": "tour"})
+    ids = {
+        path: [hit["id"] for hit in nobody.get(f"/search/{path}").json["hits"]]  # type: ignore[index]
+        for path in ("hotels?q=quibblefield", "tours?q=quibblefield", "packages?q=quibblefield&type=tour")
+    }
+    assert list(ids.values()) == [[hotel], [tour], [tour]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "fields"),
+    [
+        ("minPrice=5&maxPrice=4.99", {"minPrice"}),
+        ("minPrice=-1", {"minPrice"}),
+        ("maxPrice=nan", {"maxPrice"}),
+        ("minRating=5.1", {"minRating"}),
+        ("checkOut={3}", {"checkOut"}),
+        ("checkIn={3}&checkOut={3}", {"checkOut"}),
+        ("checkIn={3}&checkOut={2}", {"checkOut"}),
+        ("checkIn={3}&checkOut={94}", {"checkOut"}),
+        ("checkIn={-2}", {"checkIn"}),
+        ("checkIn=9999-12-31", {"checkIn"}),
+        ("departure={-2}", {"departure"}),
+        ("departure={3}&checkIn={3}", {"departure"}),
+        ("departure={3}&type=hotel", {"departure"}),
+        ("checkIn=tomorrow", {"checkIn"}),
+        ("near=59.91", {"near"}),
+        ("near=91,10", {"near"}),
+        ("near=59,181", {"near"}),
+        ("near=here", {"near"}),
+        ("radiusKm=5", {"radiusKm"}),
+        ("near=59,10&radiusKm=501", {"radiusKm"}),
+        ("near=59,10&radiusKm=0", {"radiusKm"}),
+        ("sort=distance", {"sort"}),
+        ("sort=cheapest", {"sort"}),
+        ("type=flight", {"type"}),
+        ("guests=0", {"guests"}),
+        ("provider=x", {"provider"}),
+        ("page=0", {"page"}),
+        ("page=501", {"page"}),
+        ("page=101&perPage=100", {"page"}),
+        ("perPage=101", {"perPage"}),
+        ("q=" + "a" * 501, {"q"}),
+        ("q=%00", {"q"}),
+        ("location=%07", {"location"}),
+        ("quary=x", {"quary"}),
+        ("q=a&q=b", {"q"}),
+        ("minPrice=5&maxPrice=4&sort=distance&checkOut={3}", {"minPrice", "sort", "checkOut"}),
+    ],
+)
+def test_a_bad_parameter_is_named(nobody: Caller, asked: str, fields: set[str]) -> None:
+    days = {str(number): _day(number) for number in (-2, 2, 3, 94)}
+    for number, day in days.items():
+        asked = asked.replace(f"{{{number}}}", day)
+    assert _wrong(nobody.get(f"/search/packages?{asked}")) == fields
+
+
+def test_the_edges_of_the_calendar_are_asked_about(nobody: Caller) -> None:
+    # Yesterday is still today somewhere, and the last day that can be booked is somewhere a day later.
+    for day in (0, MAX_AHEAD.days):
+        assert nobody.get(f"/search/packages?q=zzyzx&checkIn={_day(day)}").status_code == 200
+    assert nobody.get(f"/search/packages?checkIn={_day(3)}&checkOut={_day(93)}&perPage=1").status_code == 200
+    assert _wrong(nobody.get(f"/search/packages?checkIn={_day(MAX_AHEAD.days + 3)}")) == {"checkIn"}
+    assert nobody.get("/search/packages?page=500").status_code == 200
+
+
+def test_hotels_know_no_departure_and_no_type(nobody: Caller) -> None:
+    assert _wrong(nobody.get(f"/search/hotels?departure={_day(3)}")) == {"departure"}
+    assert _wrong(nobody.get("/search/tours?type=tour")) == {"type"}
+
+
+def test_what_is_found_is_never_kept_by_caches_and_suggestions_are_for_seconds(nobody: Caller) -> None:
+    found = nobody.get("/search/packages?q=zzyzx")
+    assert found.headers["Cache-Control"] == "no-store"
+    assert "ETag" not in found.headers
+    suggested = nobody.get("/search/suggestions?q=zzyzx")
+    assert suggested.headers["Cache-Control"] == "public, max-age=30"
+    again = nobody.get("/search/suggestions?q=zzyzx", **{"If-None-Match": suggested.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_suggestions(nobody: Caller) -> None:
+    (house,) = catalogue.named("Mumblecrag house")
+    assert nobody.get("/search/suggestions?q=mumblec").json == {
+        "suggestions": [{"text": "Mumblecrag house", "kind": "package", "packageId": house}]
+    }
+    assert _wrong(nobody.get("/search/suggestions")) == {"q"}
+    assert _wrong(nobody.get("/search/suggestions?q=a&limit=21")) == {"limit"}
