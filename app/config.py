@@ -122,6 +122,8 @@ class Settings(BaseSettings):
             found.append(f"REDIS_URL {unset} redis://…")
         elif urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
             found.append("REDIS_URL must start with redis://, rediss:// or unix://")
+        if self.meili_url and not _ORIGIN.match(self.meili_url):
+            found.append("MEILI_URL must look like http://host:7700 or https://search.example.org")
         if urlsplit(self.public_url).scheme not in ("http", "https"):
             found.append("PUBLIC_URL must start with http:// or https://")
         return found
@@ -196,6 +198,10 @@ class Settings(BaseSettings):
             found.append("MAIL_URL must be set in production, such as smtp://user:password@host:587")
         if self.mail_from == _DEVELOPMENT_SENDER:
             found.append("MAIL_FROM must be set in production, to an address that you may send from")
+        if self.meili_url and not self.meili_api_key.get_secret_value():
+            found.append(
+                "MEILI_API_KEY must be set in production where MEILI_URL is: Meilisearch must not be open to all"
+            )
         if self.rate_limits == "off":
             found.append("RATE_LIMITS may not be off in production")
         if not self.public_url.startswith("https://"):

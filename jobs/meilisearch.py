@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+
+from app.errors import Unavailable
 from app.search import meilisearch, sending
 from jobs import job
+
+log = logging.getLogger(__name__)
 
 
 @job
 def send() -> None:
     """Send what has changed since Meilisearch last heard of it."""
-    sending.send()
+    sending.take_turn()
 
 
 @job
 def compare() -> None:
-    """Have what Meilisearch lost or kept too long put right."""
-    if meilisearch.server() is not None:
+    """Have what Meilisearch has lost, or kept too long, put right."""
+    if meilisearch.server() is None:
+        return
+    try:
         sending.compare(mend=True)
+    except Unavailable as error:
+        log.warning("Meilisearch was not compared with the documents", extra={"error": error.detail})

@@ -30,6 +30,7 @@ class Entry:
 SCHEDULE = (
     Entry("jobs.sweeps.sweep_all", 5, "default"),
     Entry("jobs.search.index", 3, "default"),
+    Entry("jobs.meilisearch.send", 2, "default"),
     Entry("jobs.bookings.expire_holds", 10, "default"),
     Entry("jobs.bookings.complete_stays", 300, "slow"),
     Entry("jobs.reviews.settle", 5, "default"),
@@ -40,6 +41,7 @@ SCHEDULE = (
     Entry("jobs.reports.add_up", 300, "slow"),
     Entry("jobs.reconciliation.reconcile_due", 600, "slow"),
     Entry("jobs.search.count_words", 3600, "slow"),
+    Entry("jobs.meilisearch.compare", 600, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),
     Entry("jobs.providers.sweep_files", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),

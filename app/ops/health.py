@@ -16,7 +16,7 @@ from app import storage
 from app.errors import TripdeskError
 from app.extensions import db
 from app.queue import connection
-from app.search import indexing
+from app.search import indexing, meilisearch, ranked, sending
 
 # Packages that changed longer ago than this should be found as they are.
 _LAG_SECONDS = 30
@@ -37,6 +37,9 @@ def ready() -> Response:
     """
     parts = {"db": _database(), "redis": _redis()}
     parts["search"] = _search() if parts["db"] == "ok" else "down"
+    server = meilisearch.server()
+    if server is not None:
+        parts["meilisearch"] = _meilisearch(server) if parts["db"] == "ok" else "down"
     if storage.problem() is not None:
         parts["storage"] = "down"
     status = "down" if parts["db"] != "ok" else "degraded" if {"down", "degraded"} & set(parts.values()) else "ok"
@@ -57,6 +60,16 @@ def _database() -> str:
 def _search() -> str:
     try:
         return "degraded" if indexing.lag_seconds() > _LAG_SECONDS else "ok"
+    except TripdeskError:
+        return "down"
+
+
+def _meilisearch(server: meilisearch.Meilisearch) -> str:
+    # Without it PostgreSQL searches.
+    try:
+        if not server.answers():
+            return "down"
+        return "degraded" if sending.behind(ranked.BEHIND_AT_MOST + 1) > ranked.BEHIND_AT_MOST else "ok"
     except TripdeskError:
         return "down"
 

@@ -9,8 +9,10 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from time import monotonic
 from typing import Any, cast
+from uuid import UUID
 
 import requests
 from flask import Flask, current_app
@@ -31,9 +33,6 @@ from app.search.breaker import Breaker
 log = logging.getLogger(__name__)
 
 INDEX = "tripdesk_packages"
-# Keys are named by UUIDs of our choice, so that every process finds the same ones.
-_READING_KEY = "5c1f5a0e-6a5d-4a4b-9d0e-0f6b1f0a7c11"
-_WRITING_KEY = "b3d2c7f4-1f0b-4f6e-8a57-6f2e9a4d5e22"
 _READING = ("search",)
 _WRITING = (
     *("documents.add", "documents.get", "documents.delete"),
@@ -43,7 +42,7 @@ _WRITING = (
 
 # To connect, and between two bytes of an answer. A question that takes longer is PostgreSQL's.
 _READING_SECONDS = (0.3, 1.0)
-_WRITING_SECONDS = (2.0, 20.0)
+_WRITING_SECONDS = (2.0, 10.0)
 # An answer that takes longer counts as a failure, though it is taken.
 SLOW_SECONDS = 0.7
 TASK_SECONDS = 25.0
@@ -102,6 +101,10 @@ class Meilisearch:
         self.next_index = f"{index}_next"
         self.breaker = Breaker("Meilisearch", self._probe)
         self._key = key
+        # Keys are named by UUIDs, the same in every process.
+        self._reading_key, self._writing_key = (
+            str(UUID(bytes=sha256(f"{index} {what}".encode()).digest()[:16], version=4)) for what in ("read", "write")
+        )
         self._keys: dict[str, str] = {}
 
     # Asking
@@ -143,14 +146,22 @@ class Meilisearch:
         with _in_our_words():
             self._reader().index(self.index).search("", {"limit": 1})
 
+    def answers(self) -> bool:
+        """Whether it answers a question now, breaker or not."""
+        try:
+            self._probe()
+        except NotAnswering:
+            return False
+        return True
+
     # Writing
 
     def prepare(self, settings: Mapping[str, Any]) -> None:
         """Have keys and index there, with these settings; whoever searches meanwhile is answered as before."""
         leave_database()
         with _in_our_words():
-            self._make_key(_READING_KEY, "Tripdesk, searching", _READING)
-            self._make_key(_WRITING_KEY, "Tripdesk, indexing", _WRITING)
+            self._make_key(self._reading_key, "Tripdesk, searching", _READING)
+            self._make_key(self._writing_key, "Tripdesk, indexing", _WRITING)
             self._keys.clear()
         if not self._has(self.index):
             self._create(self.index)
@@ -249,13 +260,13 @@ class Meilisearch:
     # Keys
 
     def _reader(self) -> Client:
-        return _client(self.url, self._key_of(_READING_KEY), _READING_SECONDS)
+        return _client(self.url, self._key_of(self._reading_key), _READING_SECONDS)
 
     @contextmanager
     def _writing(self) -> Iterator[Client]:
         leave_database()
         with _in_our_words():
-            yield _client(self.url, self._key_of(_WRITING_KEY), _WRITING_SECONDS)
+            yield _client(self.url, self._key_of(self._writing_key), _WRITING_SECONDS)
 
     def _key_of(self, uid: str) -> str:
         if uid not in self._keys:

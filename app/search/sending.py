@@ -14,13 +14,14 @@ from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import DBAPIError
 
-from app import workers
-from app.db import read, write_alone
+from app import queue, workers
+from app.db import raise_from_database, read, write_alone
 from app.errors import Conflict
 from app.extensions import db
 from app.search.index_settings import document_of, settings_of
-from app.search.meilisearch import Meilisearch, NotAnswering, server
+from app.search.meilisearch import Meilisearch, NotAnswering, State, server
 from app.search.models import SearchSynonyms
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,12 @@ BATCH = 1_000
 _SENDING_LOCK, _REBUILDING_LOCK = 7_211, 7_212
 # A job has a minute; what is left is sent by the next.
 _TURN_SECONDS = 20.0
-_WAIT_MS = 60_000
+_WAIT_MS = 30_000
+# After a failure it is let alone for so long; a job that waits for it in vain holds up others.
+_REST_SECONDS = 15
+_RESTING = "tripdesk:meilisearch:resting"
 CHECK = "meilisearch"
+_MOST_COUNTED = 1_000_000
 
 _COLUMNS = (
     "package_id, listed, version, type, provider_id, provider, name, description, place, place_keys, city, country,"
@@ -74,6 +79,23 @@ class Differences:
         return bool(self.missing or self.outdated or self.left_over)
 
 
+@dataclass(frozen=True)
+class Standing:
+    """The server's `state` and how it differs, None while it does not answer; how many documents it has not confirmed,
+    and what went wrong last.
+    """
+
+    state: State | None
+    unsent: int
+    differences: Differences | None
+    failures: list[str]
+
+    @property
+    def equal(self) -> bool:
+        """Whether it has every document as it is."""
+        return self.differences is not None and not self.differences and not self.unsent
+
+
 def send() -> int:
     """Send what Meilisearch has not confirmed yet; returns how many documents. Somebody else at it, or no Meilisearch:
     nothing. What fails is kept for `flask search status` and tried again by the next. Raises NotAnswering.
@@ -91,6 +113,17 @@ def send() -> int:
             raise
     workers.note_check(CHECK, [])
     return sent
+
+
+def take_turn() -> None:
+    """What the schedule asks for: `send`, unless that failed a moment ago. What is in its way is kept, and no error."""
+    if server() is None or queue.connection().exists(_RESTING):
+        return
+    try:
+        send()
+    except NotAnswering as error:
+        queue.connection().set(_RESTING, 1, ex=_REST_SECONDS)
+        log.warning("Meilisearch was not told of what has changed", extra={"error": error.detail})
 
 
 def behind(most: int) -> int:
@@ -141,9 +174,25 @@ def _catch_up(engine: Meilisearch, version: int) -> None:
     write_alone(_ALL_SENT, {"version": version})
 
 
+def standing() -> Standing | None:
+    """How Meilisearch stands to the documents; None when there is none."""
+    engine = server()
+    if engine is None:
+        return None
+    unsent = behind(_MOST_COUNTED)
+    kept = workers.last_check(CHECK)
+    failures = kept.problems if kept else []
+    try:
+        differences = compare(mend=False)
+        state = engine.state() if engine.is_prepared() else State(0, 0, [])
+    except NotAnswering as error:
+        return Standing(None, unsent, None, [error.detail, *failures])
+    return Standing(state, unsent, differences, [*failures, *state.failures])
+
+
 def compare(*, mend: bool) -> Differences:
     """Compare every document that Meilisearch has confirmed with what it has; `mend` has what differs sent again.
-    Raises NotAnswering, TaskFailed, Conflict while somebody sends.
+    Raises NotAnswering, TaskFailed, Conflict, Busy while somebody sends.
     """
     engine = _required()
     with _alone(_SENDING_LOCK, wait=True):
@@ -216,9 +265,7 @@ def _alone(number: int, *, wait: bool = False) -> Iterator[Connection | None]:
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.detach()  # closed in the end, and the lock given back with it, whatever has happened
         if wait:
-            connection.execute(text(f"SET lock_timeout = {_WAIT_MS}"))
-            connection.execute(text(f"SET statement_timeout = {_WAIT_MS}"))
-            connection.execute(select(func.pg_advisory_lock(number)))
+            _wait_for(connection, number)
         elif not connection.scalar(select(func.pg_try_advisory_lock(number))):
             yield None
             return
@@ -228,3 +275,12 @@ def _alone(number: int, *, wait: bool = False) -> Iterator[Connection | None]:
             # Who comes next finds it free; a closed connection's is so only some moments later.
             if not connection.invalidated:
                 connection.execute(select(func.pg_advisory_unlock(number)))
+
+
+def _wait_for(connection: Connection, number: int) -> None:
+    try:
+        connection.execute(text(f"SET lock_timeout = {_WAIT_MS}"))
+        connection.execute(text(f"SET statement_timeout = {_WAIT_MS}"))
+        connection.execute(select(func.pg_advisory_lock(number)))
+    except DBAPIError as error:
+        raise_from_database(error)

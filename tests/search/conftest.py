@@ -1,7 +1,7 @@
 """The engines that the contract of search holds for; a stand-in for Meilisearch, and an app that searches with it.
 
-The stand-in finds words too simply for the contract: for Meilisearch it is only run against a real server, whose address
-TEST_MEILI_URL names (and TEST_MEILI_API_KEY its master key).
+The stand-in finds words too simply for the contract: for Meilisearch it is only run against a real server, whose
+address TEST_MEILI_URL names (and TEST_MEILI_API_KEY its master key).
 """
 
 from __future__ import annotations
@@ -52,11 +52,12 @@ def _made(name: str, app: Flask) -> Iterator[Engine]:
         pytest.skip("TEST_MEILI_URL names no Meilisearch: ranking and facets are not run on one")
     server = Meilisearch(REAL_URL, os.environ.get("TEST_MEILI_API_KEY", ""), index=f"{_REAL_INDEX}_{uuid4().hex[:6]}")
     app.extensions["meilisearch"] = server
-    sending.forget_what_was_sent()
+    sending.compare(mend=True)  # which finds nothing there
     sending.configure()
     yield _UpToDate(server, PostgresEngine())
     app.extensions["meilisearch"] = None
-    server.drop()
+    server.begin_anew({})
+    server.take_over()
 
 
 class _UpToDate(MeilisearchEngine):

@@ -36,7 +36,7 @@ def document(**values: Any) -> SearchDocument:
             "latitude": of.latitude,
             "longitude": of.longitude,
             "added_at": of.created_at,
-            "name_key": of.name.lower(),
+            "title": "",
             "words": "",
             "place_keys": [of.city.lower(), of.country.lower()],
             **values,
