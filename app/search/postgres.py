@@ -53,6 +53,10 @@ _RANKED = """
 unnest(CAST(:ranked AS bigint[])) WITH ORDINALITY AS ranked (package_id, place)
 JOIN search_documents d ON d.package_id = ranked.package_id
 """
+_UNKNOWN = """
+SELECT count(*) FROM unnest(CAST(:words AS text[])) AS asked (word)
+WHERE NOT EXISTS (SELECT FROM search_words WHERE search_words.word = asked.word)
+"""
 _SEARCH = """
 WITH found AS MATERIALIZED (
     SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km,
@@ -117,6 +121,14 @@ class PostgresEngine:
             facets_are_estimates=row.is_sampled,
             did_you_mean=words.did_you_mean,
         )
+
+    def did_you_mean(self, q: str) -> str | None:
+        """What was meant, where a word is none that any document has. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            words = wording.fold(connection, q)
+            if connection.scalar(text(_UNKNOWN), {"words": list(words)}):
+                return wording.understand(connection, q).did_you_mean
+        return None
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
         """Packages and places that begin like this, popular ones first. Raises Busy, Unavailable."""

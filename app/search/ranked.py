@@ -78,6 +78,7 @@ class MeilisearchEngine:
             found["totalHits"],
             facets.read(_facet_rows(asked, answers), question),
             self.name,
+            did_you_mean=self._postgres.did_you_mean(asked.words) if asked.words else None,
         )
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
@@ -136,6 +137,7 @@ class MeilisearchEngine:
             answer,
             hits=self._with_highlights(asked, answer.hits),
             engine=self.name,
+            did_you_mean=self._postgres.did_you_mean(asked.words),
             total_is_estimate=found["estimatedTotalHits"] > len(ids),
             facets_are_estimates=answer.facets_are_estimates or found["estimatedTotalHits"] > len(ids),
         )

@@ -191,6 +191,13 @@ def test_words_that_nothing_has_together_are_dropped(indexed: Callable[[], None]
     assert ids(find(q="cabin lake", max_minor=1)) == []
 
 
+def test_a_word_that_nothing_has_is_told_otherwise(indexed: Callable[[], None]) -> None:
+    factories.package(days=0, name="Lighthouse")
+    indexed()
+    assert find(q="lightouse").did_you_mean == "lighthouse"
+    assert find(q="lighthouse").did_you_mean is None
+
+
 def test_odd_words_are_no_operators(indexed: Callable[[], None]) -> None:
     cabin = factories.package(days=0, name="Cabin")
     indexed()

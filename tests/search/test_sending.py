@@ -128,7 +128,7 @@ def test_documents_arrive_and_are_marked(meili_app: Flask, stand_in: StandIn) ->
     found = theirs(stand_in)[str(listed.package_id)]
     assert (found["name"], found["version"], found["amenities"]) == ("Fjord view", listed.version, ["wifi", "sauna"])
     assert found["_geo"] == {"lat": 59.9, "lng": 10.7}
-    assert found["rating_from"] == [1.0, 2.0, 3.0, 4.0, 4.5]
+    assert (found["rating_bucket"], found["price_bucket"]) == (5, 5)
     assert "_geo" not in theirs(stand_in)[str(nowhere.package_id)]
     assert sent(listed)
     assert sending.behind(10) == 0
