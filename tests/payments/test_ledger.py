@@ -239,6 +239,20 @@ def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) 
     assert "NOT in order" in outcome.output
 
 
+@pytest.mark.parametrize(
+    ("debit", "credit", "passes"), [("suspense", "stripe_balance", True), ("stripe_balance", "suspense", False)]
+)
+def test_verify_passes_a_correction_of_former_days_between_the_accounts_it_was_posted_to(
+    empty_app: Flask, debit: str, credit: str, passes: bool
+) -> None:
+    factories.paid_booking()
+    with tampering(empty_app) as thief:
+        thief.execute("INSERT INTO ledger_accounts (code, name, kind) VALUES ('suspense', 'Suspense', 'liability')")
+        thief.execute(_SHARE.format(kind="correction.paid_out", debit=debit, credit=credit, minor=5, source="txn_old"))
+    words = f"entries between accounts that their kind doesn't use: 1 of correction.paid_out from {credit} to {debit}"
+    assert ledger_checks.verify() == ([] if passes else [words])
+
+
 def test_verify_notices_that_the_guards_are_off(empty_app: Flask) -> None:
     with tampering(empty_app):
         assert ledger_checks.verify() == [
