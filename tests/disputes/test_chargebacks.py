@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,6 +195,29 @@ def test_what_is_told_late_is_passed_over(app: Flask) -> None:
     assert (dispute.status, dispute.stripe_status) == ("WON", "won")
     assert holds.of(payment.id) == []
     assert books_agree(payment, dispute_id)
+
+
+def test_movements_that_were_read_earlier_take_nothing_back(app: Flask, switches: Any) -> None:
+    switches(disputes={"fee_returned": True})
+    payment = paid()
+    dispute_id = disputed_at_stripe(payment)
+    decide(dispute_id, "won")
+    now = stripe_gateway.retrieve_dispute(dispute_id)
+    chargebacks.changed(now)
+    chargebacks.changed(replace(now, movements=()))
+    [dispute] = rows_of(payment)
+    assert (dispute.withdrawn_minor, dispute.reinstated_minor) == (10_000, 10_000)
+    assert (dispute.fee_minor, dispute.fee_returned_minor) == (FEE, FEE)
+    assert factories.reread(payment).disputed_minor == 0
+    assert books_agree(payment, dispute_id)
+
+
+def test_one_in_another_currency_than_its_payment_is_refused(app: Flask) -> None:
+    payment = paid()
+    news = stripe_gateway.retrieve_dispute(disputed_at_stripe(payment))
+    with pytest.raises(Conflict, match=rf"{news.id} is in EUR, but payment {payment.id} in USD"):
+        chargebacks.changed(replace(news, currency="EUR"))
+    assert (rows_of(payment), entries(payment), holds.of(payment.id)) == ([], {}, [])
 
 
 def test_two_workers_at_once_book_it_once(app: Flask) -> None:

@@ -244,6 +244,19 @@ def test_of_a_payment_that_no_booking_took_what_was_refunded_in_the_dashboard_to
     assert books_agree(payment, dispute_id)
 
 
+def test_of_a_payment_that_no_booking_took_a_second_lost_one_takes_what_is_still_owed_and_the_rest_is_our_loss(
+    app: Flask,
+) -> None:
+    refund = owed_back()
+    payment = db.session.get_one(Payment, refund.payment_id)
+    both = [disputed(payment, amount=12_000).stripe_dispute_id or "" for _ in range(2)]
+    for dispute_id in both:
+        decide(dispute_id, "lost")
+        told(dispute_id)
+    assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 4_000)
+    assert books_agree(payment, *both)
+
+
 def test_a_pending_refund_of_what_was_owed_back_is_counted_once_when_the_rest_is_lost(
     app: Flask, switches: Any
 ) -> None:
