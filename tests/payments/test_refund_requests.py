@@ -107,6 +107,23 @@ def test_a_commission_that_was_taken_before_what_failed_is_never_given_back_by_a
     assert shares(third) == (1, 0, 0)
 
 
+def test_a_provider_gets_nothing_by_a_refund_though_our_commission_has_more_to_give(app: Flask) -> None:
+    payment, by = paid(), finance()
+    taken = [ask(payment, minor, by=by) for minor in (3, 1, 5, 1, 6, 1)]
+    assert queued.work_off() == []
+    assert [shares(refund) for refund in taken[1::2]] == [(0, 1, 0)] * 3
+    for refund in taken[1::2]:
+        with transaction():
+            row = factories.reread(refund)
+            refund_submission.settle(
+                row.id, StripeRefund(row.stripe_refund_id, "failed", "lost_or_stolen_card", row.id, row.submission)
+            )
+    # Of fifteen cents our share is 2.25, and we have given none.
+    last = ask(payment, 1, by=by)
+    assert queued.work_off() == []
+    assert shares(last) == (0, 1, 0)
+
+
 def test_the_sides_never_bear_more_than_they_have(app: Flask) -> None:
     payment = paid()
     with pytest.raises(Conflict, match=r"only \$100\.00 left"):
