@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,10 @@ from flask.testing import FlaskClient
 
 from app.accounts.models import StaffSession
 from app.db import lock, transaction, utcnow
-from app.disputes import evidence
+from app.disputes import chargebacks, evidence
 from app.disputes.models import Dispute
 from app.extensions import db
-from app.payments import holds
+from app.payments import holds, stripe_gateway
 from tests import factories, queued
 from tests.api.calling import Caller, problem
 from tests.console.browser import Browser, signed_in
@@ -79,6 +80,17 @@ def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
     labels = ("Name of the customer", "Days of the stay", "What was sold", "Receipt, messages")
     assert sorted(labels, key=sent.index) == list(labels)
     assert f'action="{page_of(dispute)}submit"' not in page
+
+
+def test_of_what_is_submitted_the_page_shows_what_the_bank_has(app: Flask) -> None:
+    dispute = staged()
+    evidence.submit(dispute.id, by=finance())
+    assert queued.work_off() == []
+    news = stripe_gateway.retrieve_dispute(dispute.stripe_dispute_id or "")
+    chargebacks.changed(replace(news, evidence={**news.evidence, "product_description": "Said in the dashboard"}))
+    page = signed_in(app, "finance").get(page_of(dispute)).text
+    assert "The bank has this." in page
+    assert "Said in the dashboard" in page
 
 
 def test_a_dispute_says_what_it_has_moved_and_one_that_is_decided_offers_nothing(app: Flask) -> None:

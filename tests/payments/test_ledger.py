@@ -289,6 +289,19 @@ def test_the_command_says_that_the_books_are_in_order(empty_app: Flask) -> None:
     assert "200.00 USD" in outcome.output
 
 
+def test_what_is_posted_of_an_object_counts_what_was_corrected_of_it(empty_app: Flask) -> None:
+    booking = factories.paid_booking()
+    with transaction():
+        payment = db.session.get_one(Payment, payment_id_of(booking))
+        corrected = {"capture.provider_share.less": 40, "capture.commission.more": 30}
+        ledger.post_correction(payment, corrected, source_id=payment.stripe_charge_id or "")
+    assert ledger.posted_of(payment.stripe_charge_id or "") == {
+        "capture.provider_share": 16_960,
+        "capture.commission": 3_030,
+        "capture.stripe_fee": 610,
+    }
+
+
 def test_a_capture_of_nothing_but_commission_posts_no_empty_entry(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = app.extensions["settings"].model_copy(update={"commission_basis_points": 10_000})
     monkeypatch.setitem(app.extensions, "settings", settings)

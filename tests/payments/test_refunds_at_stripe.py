@@ -190,7 +190,11 @@ def test_one_that_got_no_answer_in_all_its_tries_is_looked_up_before_it_is_asked
     switches(api=[{"fault": "hang_up", "method": "POST", "path": "/v1/refunds"}])
     assert queued.work_off() == []
     switches(api=[])
+    before = actions(refund)
+    with pytest.raises(Conflict):  # it is at it
+        refunds.retry(refund.id, by=finance())
     row = factories.reread(refund)
+    assert (row.status, row.due_at is None, actions(refund)) == ("SUBMITTED", False, before)
     row.attempts, row.due_at = MAX_ATTEMPTS, None
     db.session.commit()
     refunds.retry(refund.id, by=finance())

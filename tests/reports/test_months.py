@@ -71,7 +71,7 @@ def test_only_what_is_left_of_it_is_compared_again(closed: date) -> None:
     state = months.state_of(june)
     assert (state.left, state.open, state.explained, state.is_closed) == (2, 1, 1, False)
     assert months.reconcile(june, by=finance()) == [missed, failed, too_early]
-    with pytest.raises(Conflict):  # they are at it
+    with pytest.raises(Conflict, match=f"No day of June {june.year} is left"):  # they are at it
         months.reconcile(june, by=finance())
 
 
