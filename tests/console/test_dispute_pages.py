@@ -20,7 +20,7 @@ from app.payments import holds, stripe_gateway
 from tests import factories, queued
 from tests.api.calling import Caller, problem
 from tests.console.browser import Browser, signed_in
-from tests.disputes.disputing import decide, disputed, told
+from tests.disputes.disputing import decided, disputed
 from tests.payments.refunding import finance, paid, refunds_of
 
 
@@ -43,8 +43,7 @@ def staged() -> Dispute:
 
 def test_the_least_time_left_stands_on_top_and_what_needs_no_answer_last(app: Flask) -> None:
     late, soon, over = disputed(paid()), disputed(paid()), disputed(paid())
-    decide(over.stripe_dispute_id or "", "lost")
-    told(over.stripe_dispute_id or "")
+    decided(over.stripe_dispute_id or "", "lost")
     for dispute, minutes in ((late, 9), (soon, 7)):
         with transaction():
             row = lock(Dispute, dispute.id)
@@ -99,8 +98,7 @@ def test_a_dispute_says_what_it_has_moved_and_one_that_is_decided_offers_nothing
     money = re.sub(r"<[^>]+>", " ", browser.get(page_of(dispute)).text)
     for words in ("Withdrawn", "−$100.00", "Fee", "−$15.00", "−$115.00"):
         assert words in money, words
-    decide(dispute.stripe_dispute_id or "", "won")
-    told(dispute.stripe_dispute_id or "")
+    decided(dispute.stripe_dispute_id or "", "won")
     page = browser.get(page_of(dispute)).text
     assert "Given back" in page
     assert "not possible now" not in page

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 
@@ -17,12 +16,8 @@ from app.reports.models import Difference, Reconciliation
 from tests import factories, queued
 from tests.reports.days import differences, finance, noon, paid
 
+pytestmark = pytest.mark.usefixtures("empty_app")
 _years = count(2015)
-
-
-@pytest.fixture(autouse=True)
-def context(empty_app: Flask) -> Iterator[Flask]:
-    yield empty_app
 
 
 @pytest.fixture
@@ -111,8 +106,8 @@ def test_what_is_no_month_is_refused(typed: str) -> None:
         months.read_month(typed)
 
 
-def test_by_the_command(context: Flask, june: date) -> None:
-    runner = context.test_cli_runner()
+def test_by_the_command(empty_app: Flask, june: date) -> None:
+    runner = empty_app.test_cli_runner()
     result = runner.invoke(args=["reports", "reconcile", f"{june:%Y-%m}"])
     assert (result.exit_code, result.output) == (0, f"30 days are being compared: {june} to {june:%Y-%m}-30.\n")
     assert queued.work_off() == []
