@@ -236,6 +236,7 @@ class DisputesView(RecordView):
                 " nothing of it until somebody submits it."
             ),
             back=dispute_href(dispute.id),
+            back_label=f"Dispute over {booking.reference}",
             fields=evidence.FIELDS,
             groups=_INPUTS,
             save=partial(evidence.stage, dispute.id),

@@ -63,6 +63,8 @@ def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
     assert "Neither Stripe nor the bank has any of it" in page
     assert "Stage the evidence first" in page
     assert f'action="{page_of(dispute)}submit"' not in page
+    reference = reference_of(browser, dispute)
+    assert f"data-up>Dispute over {reference}</a>" in browser.get(f"{page_of(dispute)}evidence").text
     answer = browser.post(f"{page_of(dispute)}evidence", {"seen": "0", "product_description": "A room with a view"})
     assert answer.status_code == 302
     assert "It is being staged at the moment." in browser.get(page_of(dispute)).text
