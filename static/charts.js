@@ -16,6 +16,7 @@ function inColours(value, colours) {
 
 function coloursOfNow() {
   const probe = charts.appendChild(document.createElement("i"));
+  probe.style.forcedColorAdjust = "none";
   const known = new Map();
   const find = (token) => {
     if (!known.has(token)) {

@@ -22,9 +22,11 @@ _QUIET_COLUMNS = {
     *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
     *("answer_by", "reminded_hours", "asked", "asked_by_id", "assigned_to_id", "evidence_at_stripe"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
-    *("sums", "step", "reached", "explanation", "entry_id", "source"),
+    *("sums", "step", "failure_message", "reached", "explanation", "entry_id", "source"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
 }
+# Whose values are words of ours or Stripe's.
+_CODES = {"status", "stripe_status", "failure_code"}
 # A timeline is read by a person: of a record with more entries than this, the newest are told.
 _MOST = 500
 # A timeline shows how a longer text begins; the history has all of it.
@@ -111,7 +113,7 @@ def label_of(column: str) -> str:
 
 
 def _shown(column: str, value: Any, currency: str) -> Any:
-    if column == "status" and isinstance(value, str):
+    if column in _CODES and isinstance(value, str):
         return in_words(value).capitalize()
     if column.endswith("_minor") and isinstance(value, int):
         return Money(value, currency).json()

@@ -102,7 +102,9 @@ def test_what_failed_is_taken_up_by_who_shows_that_it_is_them(app: Flask) -> Non
     assert browser.post(f"{run}start", {}, token_from=run).status_code == 302
     assert browser.post(f"{run}cancel", {}, token_from=run).status_code == 302
     left = words(browser.get(f"{run}?show=LEFT").text)
-    references = [reference for (reference,) in asked("SELECT reference FROM bookings WHERE id = ANY(:ids)", ids=paid.ids)]
+    references = [
+        reference for (reference,) in asked("SELECT reference FROM bookings WHERE id = ANY(:ids)", ids=paid.ids)
+    ]
     assert len(references) == 2
     assert all(reference in left for reference in references)
     forget_proof(person)
