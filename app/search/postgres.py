@@ -51,12 +51,14 @@ _DISTANCE = f"""
 """
 _SEARCH = """
 WITH found AS MATERIALIZED (
-    SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km,
-           {score} AS score, {failed} AS failed
+    SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km, score,
+           {failed} AS failed
     FROM (
-        SELECT d.package_id, d.type, d.name, d.title, d.city, d.place_keys, d.provider_id, d.rating, d.reviews,
-               d.amenities, d.added_at, {distance} AS distance_km, {price} AS price_minor
-        FROM search_documents d {joins} WHERE {wanted} OFFSET 0  -- a price is added up once
+        SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews, d.amenities,
+               d.added_at, d.score, d.distance_km, {price} AS price_minor
+        FROM (
+            SELECT d.*, {score} AS score, {distance} AS distance_km FROM search_documents d WHERE {wanted} OFFSET 0
+        ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once
     ) AS d WHERE {limits}
 ), page AS (
     SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
@@ -156,7 +158,6 @@ def _statement(question: Question, words: Wording, location: Sequence[str]) -> t
         limits.append("distance_km <= :radius_km")
     stay = stay_price.of(question)
     if stay is not None:
-        wanted.append(stay.condition)
         limits.append("price_minor <= :max_charge")
         parameters |= stay.parameters
     failed = facets.failed(chosen)
@@ -168,6 +169,8 @@ def _statement(question: Question, words: Wording, location: Sequence[str]) -> t
         price=stay.price if stay else "d.price_minor",
         joins=stay.joins if stay else "",
         wanted=" AND ".join(wanted),
+        condition=stay.condition if stay else "true",
+        place_keys="d.place_keys" if location else "NULL",
         limits=" AND ".join(limits),
         failed=failed,
         order=_ORDERS[question.sort],

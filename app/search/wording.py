@@ -283,7 +283,8 @@ def _meant(connection: Connection, wording: Wording, wider: Wording) -> Wording:
     others = []
     for number, (term, before) in enumerate(zip(wider.terms, wording.terms, strict=True)):
         for form in term.forms[len(before.forms) :]:
-            meant = replace(term, meant=" ".join(form.words), forms=(form, *before.forms))
+            forms = (form, *(other for other in term.forms if other != form))
+            meant = replace(term, meant=" ".join(form.words), forms=forms)
             others.append((number, meant, replace(before, forms=(form,))))
     tried = [Wording((*wording.terms[:number], one, *wording.terms[number + 1 :])) for number, _, one in others]
     for (number, meant, _), found in zip(others, _count(connection, tried, 1), strict=True):
