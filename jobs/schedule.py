@@ -39,7 +39,7 @@ SCHEDULE = (
     Entry("jobs.payments.check_books", 3600, "slow"),
     Entry("jobs.reports.add_up", 300, "slow"),
     Entry("jobs.reconciliation.reconcile_due", 600, "slow"),
-    Entry("jobs.search.count_words", 86_400, "slow"),
+    Entry("jobs.search.count_words", 3600, "slow"),
     Entry("jobs.accounts.forget_old", 3600, "slow"),
     Entry("jobs.providers.sweep_files", 3600, "slow"),
     Entry("jobs.bulk.delete_files", 3600, "slow"),
