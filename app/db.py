@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 import orjson
 import psycopg2
-from sqlalchemy import JSON, URL, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import JSON, URL, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import InstanceState, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
@@ -132,6 +132,21 @@ def leave_database() -> None:
     if db.session.info.get("depth"):
         raise RuntimeError("no network call inside a transaction()")
     db.session.close()
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """Have everything that is read inside be of one moment, whatever others commit meanwhile: for what several
+    statements read and what has to add up. Nothing can be written inside. RuntimeError inside a transaction.
+    """
+    if db.session.info.get("depth"):
+        raise RuntimeError("no one_moment() inside a transaction(): what that has read is of another moment")
+    db.session.rollback()
+    db.session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+    try:
+        yield
+    finally:
+        db.session.rollback()
 
 
 def raise_from_database(error: DBAPIError) -> NoReturn:

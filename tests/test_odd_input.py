@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from werkzeug.datastructures import ImmutableMultiDict
 
-from tests.one_of_each import OBJECTS, Asked
+from tests.objects.asked import Asked
+from tests.one_of_each import OBJECTS
 from tests.test_role_matrix import CONSOLE, ROWS, Caller, Row, caller_of, known, made_for
 
 __all__ = ["caller_of", "known"]

@@ -1,7 +1,7 @@
 """Who may do what: every route and method, as each kind of caller, on what is theirs, another's, or missing.
 
 TABLE is the whole of it. A route without a row fails, and so does a row without a route: to add one, write its line,
-and where it is about a kind of object that isn't in `tests/one_of_each.py` yet, how to make one.
+and where it is about a kind of object that isn't in `tests/objects/` yet, how to make one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from app.db import transaction
 from app.extensions import db
 from tests import factories
 from tests.console.browser import Browser
-from tests.one_of_each import OBJECTS, Asked
+from tests.objects.asked import Asked
+from tests.one_of_each import OBJECTS
 
 CALLERS = ("anyone", "traveller", "support", "moderator", "finance", "admin")
 

@@ -14,7 +14,8 @@ from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.bulk import service as bulk
 from app.bulk import spreadsheet
-from app.bulk.exports import EXPORTS, Export, Field
+from app.bulk.export import Export, Field
+from app.bulk.exports import EXPORTS
 from app.bulk.kinds import EXPORT
 from app.bulk.models import FILE_DAYS, Bulk, BulkChunk
 from app.bulk.work import part_key

@@ -9,7 +9,8 @@ from sqlalchemy import Select, func, select
 
 from app.audit.actor import Actor
 from app.bulk import refunding
-from app.bulk.exports import EXPORTS, GONE, Export
+from app.bulk.export import GONE, Export
+from app.bulk.exports import EXPORTS
 from app.bulk.kind import BulkKind, Outcome, Preview
 from app.extensions import db
 from app.payments import inbox

@@ -21,7 +21,7 @@ from app.console.listing import Listing, Rows
 from app.console.ordering import Order, Sort
 from app.console.page import EARLIEST, asked_day
 from app.console.payments import references_of
-from app.db import utcnow
+from app.db import one_moment, utcnow
 from app.errors import Invalid, NotFound
 from app.extensions import db
 from app.money import Money
@@ -101,9 +101,10 @@ class AccountsView(Page):
     def show(self, code: str) -> str:
         """One account's statement."""
         asked = _asked(code)
-        listing = asked.listing
-        page = _page(listing)
-        opening, closing = (asked.account.totals_at(at) for at in (asked.since, asked.until))
+        with one_moment():
+            page = _page(asked.listing)
+            rows = _lines(asked.account, page.all)
+            opening, closing = (asked.account.totals_at(at) for at in (asked.since, asked.until))
         return str(
             self.render(
                 "console/accounts/show.html",
@@ -114,9 +115,9 @@ class AccountsView(Page):
                 presets=_periods(asked),
                 sums=_sums(asked.account, opening, closing),
                 columns=COLUMNS,
-                rows=_lines(asked.account, page.all),
+                rows=rows,
                 pager=_pager(page, asked),
-                exported=asked.sent() if page.all else None,
+                exported=asked.sent() if rows else None,
             )
         )
 

@@ -80,7 +80,7 @@ def _action(preview: Preview, label: str, key: str | None, href: str) -> Action:
         typed=booking.reference,
         statement=_statement(preview) if is_paid else None,
         choices_title="What comes back",
-        choices=_choices(preview) if is_paid and on_behalf_of == "support" else (),
+        choices=_choices(preview) if is_paid else (),
         hidden={
             f"shown-{_POLICY}": str(preview.refund.amount_minor),
             f"shown-{_EVERYTHING}": str(preview.everything.amount_minor),
@@ -140,6 +140,7 @@ def _notes(preview: Preview) -> list[str]:
 
 
 def _choices(preview: Preview) -> tuple[Choice, ...]:
+    """What can be chosen to come back, where the policy leaves something to choose."""
     beyond = preview.due.beyond_minor
     by_policy = Choice(_POLICY, f"What the policy gives: {_written(preview.refund)}")
     # Goodwill is a request of its own, which nobody can make while refunds are held.

@@ -90,13 +90,12 @@ def approve(refund_id: int, *, by: Actor) -> Refund:
         payment, refund = refundable.lock_with_payment(refund_id)
         if refund.requested_by_id == by.id:
             raise NotAllowed("You asked for this refund yourself. Somebody else has to approve it.")
-        if refund.status == "ON_HOLD":
+        if refund.status in ("PENDING_APPROVAL", "ON_HOLD"):
             holds.refuse_if_held(payment)
         if refund.status != "PENDING_APPROVAL":
             _refuse(refund, "APPROVED")
         if refund.expires_at is not None and refund.expires_at <= utcnow():
             raise Conflict("The time to approve this refund is over. Ask for it again.")
-        holds.refuse_if_held(payment)
         if refundable.left_of(payment) < 0:
             raise Conflict("Not enough is left of this payment for this refund and the others under way.")
         _decide(refund, "APPROVED", by=by)

@@ -88,9 +88,7 @@ def told(answer: StripeRefund) -> None:
         if payment_id is None:
             raise NotFound(f"No payment here belongs to {answer.id}.")
         payment = lock(Payment, payment_id)
-        refund = _row_of(payment, answer)
-        if refund is not None:
-            settle(refund.id, answer)
+        settle(_row_of(payment, answer).id, answer)
 
 
 def _payment_with(intent_id: str | None) -> int | None:
@@ -98,16 +96,14 @@ def _payment_with(intent_id: str | None) -> int | None:
     return db.session.scalar(select(Payment.id).where(Payment.stripe_payment_intent_id == (intent_id or "")))
 
 
-def _row_of(payment: Payment, answer: StripeRefund) -> Refund | None:
-    """Our refund behind one of Stripe's, read under the payment's lock; None for an earlier submission of one."""
+def _row_of(payment: Payment, answer: StripeRefund) -> Refund:
+    """Our refund behind one of Stripe's, of whichever submission, read under the payment's lock."""
     mine = select(Refund).where(Refund.payment_id == payment.id).execution_options(populate_existing=True)
     known = db.session.scalar(mine.where(Refund.stripe_refund_id == answer.id))
     if known is not None:
         return known
     marked = db.session.scalar(mine.where(Refund.id == answer.refund_id)) if answer.refund_id else None
-    if marked is not None:
-        return marked if marked.submission == answer.submission else None
-    return _from_dashboard(payment, answer)
+    return marked or _from_dashboard(payment, answer)
 
 
 def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
@@ -143,8 +139,8 @@ def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
 
 
 def settle(refund_id: int, answer: StripeRefund) -> None:
-    """Take over what Stripe says of a refund: paid, pending, or failed; the ledger follows. Told twice, it does
-    nothing.
+    """Take over what Stripe says of a refund: paid, pending, or failed; the ledger follows. Told twice, or of an
+    earlier submission, it does nothing.
     """
     require_transaction()
     payment, refund = refundable.lock_with_payment(refund_id)

@@ -95,7 +95,8 @@ def shares_of(payment: Payment, amount_minor: int, kind: str) -> dict[str, int]:
     taken = payment.amount_minor - rest + amount_minor
     target = (2 * taken * payment.commission_minor + payment.amount_minor) // (2 * payment.amount_minor)
     due = target - (payment.commission_minor - sides.commission_minor)
-    commission = min(max(due, amount_minor - sides.provider_minor, 0), sides.commission_minor, amount_minor)
+    # One that failed meanwhile may have left the sides uneven; neither ever gets something by a refund.
+    commission = min(max(due, 0), amount_minor)
     return {"provider_minor": amount_minor - commission, "commission_minor": commission, "goodwill_minor": 0}
 
 

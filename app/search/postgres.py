@@ -54,8 +54,8 @@ WITH found AS MATERIALIZED (
     SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km, score,
            {failed} AS failed
     FROM (
-        SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews, d.amenities,
-               d.added_at, d.score, d.distance_km, {price} AS price_minor
+        SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews,
+               d.amenities, d.added_at, d.score, d.distance_km, {price} AS price_minor
         FROM (
             SELECT d.*, {score} AS score, {distance} AS distance_km FROM search_documents d WHERE {wanted} OFFSET 0
         ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once

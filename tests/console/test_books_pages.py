@@ -15,12 +15,15 @@ from sqlalchemy import select
 from app.bookings.models import Booking
 from app.bulk.models import Bulk
 from app.catalog.models import Provider
+from app.console import accounts as accounts_page
+from app.console.listing import Listing, Rows
 from app.db import lock, transaction, utcnow
 from app.extensions import db
 from app.payments import holds
 from app.payments import service as payments
 from app.states import move
 from tests import factories
+from tests.concurrency import at_once
 from tests.console.browser import Browser, signed_in
 
 ACCOUNTS, PAYABLES = "/console/accounts/", "/console/payables/"
@@ -73,6 +76,25 @@ def test_a_statement_has_opening_and_closing_and_the_balance_after_each_entry(em
     assert "Nothing was posted in this period" in shown(
         browser, f"{ACCOUNTS}provider_payable/?from={before}&to={before}"
     )
+
+
+def test_a_statement_adds_up_though_something_is_posted_while_it_is_read(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factories.paid_booking()
+    browser, read = signed_in(empty_app, "finance"), accounts_page._page
+
+    def meanwhile(listing: Listing) -> Rows:
+        page = read(listing)
+        at_once(empty_app, factories.paid_booking)
+        return page
+
+    monkeypatch.setattr(accounts_page, "_page", meanwhile)
+    page = shown(browser, f"{ACCOUNTS}provider_payable/")
+    monkeypatch.undo()
+    assert "$170.00" in page
+    assert "$340.00" not in page
+    assert "$340.00" in shown(browser, f"{ACCOUNTS}provider_payable/")
 
 
 def test_a_statement_is_paged_and_exported(empty_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

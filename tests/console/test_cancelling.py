@@ -22,7 +22,7 @@ from app.payments import service as payments
 from app.payments.models import Payment, Refund
 from tests import factories, queued
 from tests.console.browser import Browser, signed_in
-from tests.disputes.disputing import decide, disputed, told
+from tests.disputes.disputing import decided, disputed
 from tests.payments.refunding import ask_stripe
 
 
@@ -209,8 +209,7 @@ def test_what_a_dispute_kept_from_the_guest_is_still_due_once_it_is_won_and_one_
     assert cancel(browser, booking).status_code == 302
     assert refunds_of(booking) == []
     assert "promised" not in words(browser.get(page_of(booking)).text)
-    decide(dispute_id, "won")
-    told(dispute_id)
+    decided(dispute_id, "won")
     page = unescape(browser.get(page_of(booking)).text)
     assert "The cancellation promised $100.00 that has not gone back" in words(page)
     href = f"/console/refunds/of/{payment_of(booking).id}/?amount=100.00&kind=standard&reason=cancelled"

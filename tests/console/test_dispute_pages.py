@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,14 +13,14 @@ from flask.testing import FlaskClient
 
 from app.accounts.models import StaffSession
 from app.db import lock, transaction, utcnow
-from app.disputes import evidence
+from app.disputes import chargebacks, evidence
 from app.disputes.models import Dispute
 from app.extensions import db
-from app.payments import holds
+from app.payments import holds, stripe_gateway
 from tests import factories, queued
 from tests.api.calling import Caller, problem
 from tests.console.browser import Browser, signed_in
-from tests.disputes.disputing import decide, disputed, told
+from tests.disputes.disputing import decided, disputed
 from tests.payments.refunding import finance, paid, refunds_of
 
 
@@ -42,8 +43,7 @@ def staged() -> Dispute:
 
 def test_the_least_time_left_stands_on_top_and_what_needs_no_answer_last(app: Flask) -> None:
     late, soon, over = disputed(paid()), disputed(paid()), disputed(paid())
-    decide(over.stripe_dispute_id or "", "lost")
-    told(over.stripe_dispute_id or "")
+    decided(over.stripe_dispute_id or "", "lost")
     for dispute, minutes in ((late, 9), (soon, 7)):
         with transaction():
             row = lock(Dispute, dispute.id)
@@ -63,6 +63,8 @@ def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
     assert "Neither Stripe nor the bank has any of it" in page
     assert "Stage the evidence first" in page
     assert f'action="{page_of(dispute)}submit"' not in page
+    reference = reference_of(browser, dispute)
+    assert f"data-up>Dispute over {reference}</a>" in browser.get(f"{page_of(dispute)}evidence").text
     answer = browser.post(f"{page_of(dispute)}evidence", {"seen": "0", "product_description": "A room with a view"})
     assert answer.status_code == 302
     assert "It is being staged at the moment." in browser.get(page_of(dispute)).text
@@ -81,14 +83,24 @@ def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
     assert f'action="{page_of(dispute)}submit"' not in page
 
 
+def test_of_what_is_submitted_the_page_shows_what_the_bank_has(app: Flask) -> None:
+    dispute = staged()
+    evidence.submit(dispute.id, by=finance())
+    assert queued.work_off() == []
+    news = stripe_gateway.retrieve_dispute(dispute.stripe_dispute_id or "")
+    chargebacks.changed(replace(news, evidence={**news.evidence, "product_description": "Said in the dashboard"}))
+    page = signed_in(app, "finance").get(page_of(dispute)).text
+    assert "The bank has this." in page
+    assert "Said in the dashboard" in page
+
+
 def test_a_dispute_says_what_it_has_moved_and_one_that_is_decided_offers_nothing(app: Flask) -> None:
     dispute = disputed(paid())
     browser = signed_in(app, "finance")
     money = re.sub(r"<[^>]+>", " ", browser.get(page_of(dispute)).text)
     for words in ("Withdrawn", "−$100.00", "Fee", "−$15.00", "−$115.00"):
         assert words in money, words
-    decide(dispute.stripe_dispute_id or "", "won")
-    told(dispute.stripe_dispute_id or "")
+    decided(dispute.stripe_dispute_id or "", "won")
     page = browser.get(page_of(dispute)).text
     assert "Given back" in page
     assert "not possible now" not in page
@@ -101,6 +113,15 @@ def test_only_the_dialog_without_a_reason_begins_with_the_name_to_type(app: Flas
     assert re.search(r'id="typed-submit"[^>]*autofocus', submit)
     assert not re.search(r'id="typed-accept"[^>]*autofocus', accept)
     assert "autofocus" in accept
+
+
+def test_what_the_bank_never_had_is_no_draft_once_it_is_over(app: Flask) -> None:
+    dispute = disputed(paid())
+    decided(dispute.stripe_dispute_id or "", "lost")
+    page = signed_in(app, "finance").get(page_of(dispute)).text
+    assert "the bank never had it" in page
+    assert "read it over, and save it" not in page
+    assert "Draft" not in page
 
 
 @pytest.mark.parametrize("verb", ["submit", "accept"])

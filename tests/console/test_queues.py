@@ -23,7 +23,7 @@ from app.reviews import service as reviews
 from app.reviews.models import Review
 from tests import factories
 from tests.console.browser import Browser, signed_in
-from tests.one_of_each import last_entry
+from tests.objects.asked import last_entry
 from tests.reviews.deciding import as_it_is, window_over
 
 QUEUE = "/console/reviews/"

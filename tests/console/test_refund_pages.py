@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 from uuid import uuid4
 
+import pytest
 from flask import Flask
 from sqlalchemy import text
 
 from app.accounts.models import User
 from app.audit.actor import STRIPE
-from app.db import transaction
+from app.db import lock, transaction, utcnow
 from app.disputes import chargebacks
 from app.extensions import db
-from app.payments import holds, refund_approval
+from app.payments import holds, refund_approval, refund_submission, stripe_gateway
 from app.payments.models import Payment, Refund
 from tests import factories, queued
 from tests.console.browser import Browser
@@ -42,6 +44,10 @@ def hidden(page: str) -> dict[str, str]:
     """What the preview sends on."""
     form = page.split('/request"')[1].split("</form>")[0]
     return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+
+
+def plain(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
 def forget_proof(person: User) -> None:
@@ -101,6 +107,28 @@ def test_who_may_not_open_a_refund_or_dispute_reads_of_it_without_a_way_to_it(ap
     assert not any(way in read for way in (*ways, "Open it"))
     support, _ = opened(app, "support")
     assert all(way in shown(support, page) for way in ways)
+
+
+@pytest.mark.parametrize(
+    ("role", "said"), [("support", "waits for a second person"), ("finance", "is on its way to Stripe")]
+)
+def test_who_asked_reads_whether_somebody_else_has_to_approve_it(app: Flask, role: str, said: str) -> None:
+    payment = paid()
+    browser, _ = opened(app, role)
+    preview = shown(browser, f"{form_of(payment)}?amount=40.00&kind=standard&reason=stay_problem")
+    answer = browser.post(f"{form_of(payment)}request", hidden(preview))
+    assert f"The refund of $40.00 {said}." in shown(browser, answer.location)
+
+
+def test_what_runs_out_soon_says_so_in_the_queue(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000, by=support())
+    browser, _ = opened(app, "finance")
+    for hours, is_soon in ((47, True), (49, False)):
+        with transaction():
+            lock(Refund, refund.id).expires_at = utcnow() + timedelta(hours=hours)
+        page = shown(browser, f"/console/refunds/?q={payment.stripe_payment_intent_id}")
+        assert ("Runs out within two days" in page) is is_soon
 
 
 def test_a_long_note_in_any_letters_reaches_the_preview_and_what_lacks_is_said_there(app: Flask) -> None:
@@ -193,6 +221,7 @@ def test_a_second_person_sees_everything_and_approves(app: Flask) -> None:
     page = shown(browser, f"/console/refunds/{refund.id}/")
     for words in ("Heating was off for a night", "Goodwill → Refunds payable", "$40.00", "Goodwill towards the guest"):
         assert words in page, words
+    assert "Left besides this one $60.00" in plain(page)
     form = seen(browser, refund)
     forget_proof(person)
     assert browser.post(f"/console/refunds/{refund.id}/approve", form).status_code == 403
@@ -239,6 +268,18 @@ def test_a_failed_refund_shows_stripes_words_and_is_tried_again(app: Flask) -> N
     assert factories.reread(refund).status == "APPROVED"
     assert queued.work_off() == []
     assert (factories.reread(refund).status, factories.reread(refund).submission) == ("FAILED", 2)
+
+
+def test_one_that_was_made_in_the_dashboard_and_failed_is_not_offered_to_be_tried_again(app: Flask) -> None:
+    payment = paid()
+    values = {"payment_intent": payment.stripe_payment_intent_id, "amount": 4_000}
+    made = ask_stripe("POST", "/_local/refunds", data=values)["id"]
+    ask_stripe("POST", f"/_local/refunds/{made}/settle", data={"outcome": "failed"})
+    refund_submission.told(stripe_gateway.retrieve_refund(made))
+    (refund,) = refunds_of(payment)
+    assert (refund.status, refund.reason) == ("FAILED", "stripe_dashboard")
+    browser, _ = opened(app, "finance")
+    assert "Try again" not in shown(browser, f"/console/refunds/{refund.id}/")
 
 
 def test_refunds_are_found_by_booking_and_by_stripes_ids(app: Flask) -> None:

@@ -186,7 +186,7 @@ def test_the_bar_of_a_week_or_month_leads_to_the_entries_of_all_its_days(app: Fl
 def test_what_is_beyond_the_twelve_is_added_up_and_providers_of_one_name_are_told_apart(app: Flask) -> None:
     browser = signed_in(app, "finance")
     for number in range(14):
-        package = factories.package(price_minor=100_000 + number)
+        package = factories.package(price_minor=100_000 + number, provider_id=factories.provider(name="Fjord").id)
         factories.paid_booking(of=package)
     rows = table(browser, "split", f"split=provider&from={utcnow().date()}")[1:]
     gross = round(sum(figures(browser, f"from={utcnow().date()}")["gross"]["data"][0]["y"]), 2)

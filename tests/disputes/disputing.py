@@ -39,6 +39,12 @@ def told(dispute_id: str) -> Dispute:
     return row
 
 
+def decided(dispute_id: str, outcome: str) -> Dispute:
+    """The bank decides, and we are told."""
+    decide(dispute_id, outcome)
+    return told(dispute_id)
+
+
 def disputed(payment: Payment, **values: Any) -> Dispute:
     """A dispute that we have been told of."""
     return told(disputed_at_stripe(payment, **values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from tests.disputes.disputing import (
     books_agree,
     copies,
     decide,
+    decided,
     deliver,
     disputed,
     disputed_at_stripe,
@@ -115,8 +117,7 @@ def test_won_gives_the_amount_back_keeps_the_fee_and_lets_refunds_go_on(app: Fla
     waiting = ask(payment, 4_000, by=support())
     dispute = disputed(payment)
     assert [refund.status for refund in refunds_of(payment)] == ["ON_HOLD"]
-    decide(dispute.stripe_dispute_id or "", "won")
-    dispute = told(dispute.stripe_dispute_id or "")
+    dispute = decided(dispute.stripe_dispute_id or "", "won")
     assert (dispute.status, dispute.answer_by) == ("WON", NO_ANSWER)
     assert dispute.closed_at is not None
     assert entries(payment) == {**TAKEN, "dispute.reinstated": 10_000}
@@ -132,8 +133,7 @@ def test_a_fee_that_stripe_gives_back_is_booked(app: Flask, switches: Any) -> No
     switches(disputes={"fee_returned": True})
     payment = paid()
     dispute_id = disputed(payment).stripe_dispute_id or ""
-    decide(dispute_id, "won")
-    told(dispute_id)
+    decided(dispute_id, "won")
     assert entries(payment) == {**TAKEN, "dispute.reinstated": 10_000, "dispute.fee_returned": FEE}
     assert books_agree(payment, dispute_id)
 
@@ -142,8 +142,7 @@ def test_lost_is_borne_by_both_sides_by_their_shares_and_nothing_is_left_to_refu
     payment = paid()
     waiting = ask(payment, 4_000, by=support())
     dispute_id = disputed(payment).stripe_dispute_id or ""
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert entries(payment) == {**TAKEN, "dispute.lost.provider_share": 8_500, "dispute.lost.commission": 1_500}
     assert factories.reread(payment).disputed_minor == 10_000
     # No money is left for what waited.
@@ -160,8 +159,7 @@ def test_after_part_was_refunded_a_lost_rest_takes_exactly_what_both_sides_have(
     assert queued.work_off() == []
     dispute_id = disputed(payment).stripe_dispute_id or ""
     assert entries(payment)["dispute.withdrawn"] == 6_667
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert entries(payment)["dispute.lost.provider_share"] + entries(payment)["dispute.lost.commission"] == 6_667
     assert "dispute.lost.excess" not in entries(payment)
     assert books_agree(payment, dispute_id)
@@ -172,8 +170,7 @@ def test_what_was_refunded_before_the_bank_took_it_again_is_our_loss(app: Flask)
     ask(payment, 8_000)
     assert queued.work_off() == []
     dispute_id = disputed(payment, amount=10_000).stripe_dispute_id or ""
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert entries(payment) == {
         **TAKEN,
         "dispute.lost.provider_share": 1_700,
@@ -187,13 +184,35 @@ def test_what_is_told_late_is_passed_over(app: Flask) -> None:
     payment = paid()
     dispute_id = disputed_at_stripe(payment)
     early = stripe_gateway.retrieve_dispute(dispute_id)
-    decide(dispute_id, "won")
-    told(dispute_id)
+    decided(dispute_id, "won")
     chargebacks.changed(early)
     [dispute] = rows_of(payment)
     assert (dispute.status, dispute.stripe_status) == ("WON", "won")
     assert holds.of(payment.id) == []
     assert books_agree(payment, dispute_id)
+
+
+def test_movements_that_were_read_earlier_take_nothing_back(app: Flask, switches: Any) -> None:
+    switches(disputes={"fee_returned": True})
+    payment = paid()
+    dispute_id = disputed_at_stripe(payment)
+    decide(dispute_id, "won")
+    now = stripe_gateway.retrieve_dispute(dispute_id)
+    chargebacks.changed(now)
+    chargebacks.changed(replace(now, movements=()))
+    [dispute] = rows_of(payment)
+    assert (dispute.withdrawn_minor, dispute.reinstated_minor) == (10_000, 10_000)
+    assert (dispute.fee_minor, dispute.fee_returned_minor) == (FEE, FEE)
+    assert factories.reread(payment).disputed_minor == 0
+    assert books_agree(payment, dispute_id)
+
+
+def test_one_in_another_currency_than_its_payment_is_refused(app: Flask) -> None:
+    payment = paid()
+    news = stripe_gateway.retrieve_dispute(disputed_at_stripe(payment))
+    with pytest.raises(Conflict, match=rf"{news.id} is in EUR, but payment {payment.id} in USD"):
+        chargebacks.changed(replace(news, currency="EUR"))
+    assert (rows_of(payment), entries(payment), holds.of(payment.id)) == ([], {}, [])
 
 
 def test_two_workers_at_once_book_it_once(app: Flask) -> None:
@@ -267,8 +286,7 @@ def test_an_inquiry_that_becomes_a_chargeback_is_held_again(app: Flask) -> None:
     payment = paid()
     dispute = disputed(payment, case_type="inquiry", reason="general")
     chargebacks.lift_hold(dispute.id, by=finance(), reason="The guest is right")
-    decide(dispute.stripe_dispute_id or "", "escalated")
-    dispute = told(dispute.stripe_dispute_id or "")
+    dispute = decided(dispute.stripe_dispute_id or "", "escalated")
     assert (dispute.status, dispute.is_inquiry, dispute.hold_lifted_at) == ("OPEN", False, None)
     assert len(holds.of(payment.id)) == 1
     assert entries(payment) == TAKEN
@@ -281,16 +299,14 @@ def test_an_answered_inquiry_that_becomes_a_chargeback_is_answered_anew_as_anoth
     dispute_id = disputed(payment, case_type="inquiry", reason="general").stripe_dispute_id or ""
     stripe_gateway.submit_evidence(dispute_id, {"customer_name": "Ada"}, key=f"answer-{dispute_id}")
     assert told(dispute_id).status == "EVIDENCE_SUBMITTED"
-    decide(dispute_id, "escalated")
-    told(dispute_id)
+    decided(dispute_id, "escalated")
     told(dispute_id)
     assert [(row.status, row.is_inquiry, row.needs_response) for row in rows_of(payment)] == [
         ("WITHDRAWN", True, False),
         ("OPEN", False, True),
     ]
     assert len(holds.of(payment.id)) == 1
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert [row.status for row in rows_of(payment)] == ["WITHDRAWN", "LOST"]
     assert holds.of(payment.id) == []
     assert books_agree(payment, dispute_id)
@@ -312,8 +328,7 @@ def test_a_lost_dispute_over_money_that_was_owed_back_anyway_costs_nobody_but_th
     refund = owed_back()
     payment = db.session.get_one(Payment, refund.payment_id)
     dispute_id = disputed(payment).stripe_dispute_id or ""
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert factories.reread(refund).status == "FAILED"
     assert entries(payment) == {
         "dispute.withdrawn": 20_000,

@@ -20,7 +20,7 @@ from app.payments.disputed import Movements
 from app.payments.models import LedgerEntry, Payment, Refund
 from app.reports.revenue_days import MEASURES
 from tests import factories, queued
-from tests.disputes.disputing import books_agree, decide, disputed, disputed_at_stripe, entries, told
+from tests.disputes.disputing import books_agree, decide, decided, disputed, disputed_at_stripe, entries, told
 from tests.payments.refunding import ask, ask_stripe, at_stripe, balance_of, paid, refunds_of, shares, support
 from tests.payments.test_refunds import owed_back
 
@@ -88,8 +88,7 @@ def test_borne_anew_each_entry_is_taken_back_by_a_linked_one_and_posted_under_th
     payment = paid()
     refund_id = refunded_in_dashboard(payment, 3_000)
     dispute_id = disputed_at_stripe(payment, amount=10_000)
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     tell_of_refund(refund_id)
     found = db.session.scalars(
         select(LedgerEntry)
@@ -112,8 +111,7 @@ def test_told_again_after_it_was_borne_anew_it_posts_nothing(app: Flask) -> None
     payment = paid()
     refund_id = refunded_in_dashboard(payment, 3_000)
     dispute_id = disputed_at_stripe(payment, amount=10_000)
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     tell_of_refund(refund_id)
     before = db.session.scalar(select(func.count()).where(LedgerEntry.payment_id == payment.id))
     told(dispute_id)
@@ -126,8 +124,7 @@ def test_a_refund_that_fails_after_the_chargeback_was_lost_is_our_loss_no_more(a
     ask(payment, 8_000)
     assert queued.work_off() == []
     dispute_id = disputed(payment, amount=10_000).stripe_dispute_id or ""
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert loss_of(payment) == 8_000
     fails(at_stripe(payment)[0]["id"])
     assert [row.status for row in refunds_of(payment)] == ["FAILED"]
@@ -142,8 +139,7 @@ def test_a_refund_that_is_pending_when_everything_is_lost_fails_and_leaves_no_lo
     ask(payment, 4_000)
     assert queued.work_off() == []
     dispute_id = disputed_at_stripe(payment, amount=10_000)
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     # Told of the loss first, and of the refund that it made fail later.
     assert loss_of(payment) == 4_000
     tell_of_refund(at_stripe(payment)[0]["id"])
@@ -156,10 +152,8 @@ def test_a_bank_that_thinks_better_of_it_gives_everything_back_to_both_sides(app
     ask(payment, 3_000)
     assert queued.work_off() == []
     dispute_id = disputed(payment, amount=10_000).stripe_dispute_id or ""
-    decide(dispute_id, "lost")
-    assert told(dispute_id).status == "LOST"
-    decide(dispute_id, "won")
-    assert told(dispute_id).status == "WON"
+    assert decided(dispute_id, "lost").status == "LOST"
+    assert decided(dispute_id, "won").status == "WON"
     assert left_on(payment) == {
         "provider_payable": -5_950,
         "commission_revenue": -1_050,
@@ -177,8 +171,7 @@ def test_what_was_won_is_never_lost_again_without_somebody_looking(app: Flask) -
     dispute_id = disputed_at_stripe(payment)
     decide(dispute_id, "lost")
     lost = stripe_gateway.retrieve_dispute(dispute_id)
-    decide(dispute_id, "won")
-    told(dispute_id)
+    decided(dispute_id, "won")
     before = entries(payment)
     with pytest.raises(Conflict, match="was won before"):
         chargebacks.changed(lost)
@@ -192,8 +185,7 @@ def test_lost_with_what_was_refunded_given_back_is_nobodys_loss(app: Flask) -> N
     ask(payment, 3_000)
     assert queued.work_off() == []
     dispute_id = disputed(payment, amount=10_000).stripe_dispute_id or ""
-    decide(dispute_id, "partially_won")
-    assert told(dispute_id).status == "LOST"
+    assert decided(dispute_id, "partially_won").status == "LOST"
     assert factories.reread(payment).disputed_minor == 7_000
     assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 0)
     assert books_agree(payment, dispute_id)
@@ -219,11 +211,9 @@ def test_of_two_lost_ones_the_first_is_borne_by_the_sides_and_the_second_by_us_u
     payment = paid()
     first, second = (disputed(payment, amount=10_000).stripe_dispute_id or "" for _ in range(2))
     for dispute_id in (first, second):
-        decide(dispute_id, "lost")
-        told(dispute_id)
+        decided(dispute_id, "lost")
     assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 10_000)
-    decide(first, "won")
-    told(first)
+    decided(first, "won")
     assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 0)
     assert factories.reread(payment).disputed_minor == 10_000
     assert books_agree(payment, first, second)
@@ -234,14 +224,25 @@ def test_of_a_payment_that_no_booking_took_what_was_refunded_in_the_dashboard_to
     payment = db.session.get_one(Payment, refund.payment_id)
     refund_id = refunded_in_dashboard(payment, 3_000)
     dispute_id = disputed_at_stripe(payment, amount=20_000)
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 0)
     tell_of_refund(refund_id)
     assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 3_000)
     fails(refund_id)
     assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 0)
     assert books_agree(payment, dispute_id)
+
+
+def test_of_a_payment_that_no_booking_took_a_second_lost_one_takes_what_is_still_owed_and_the_rest_is_our_loss(
+    app: Flask,
+) -> None:
+    refund = owed_back()
+    payment = db.session.get_one(Payment, refund.payment_id)
+    both = [disputed(payment, amount=12_000).stripe_dispute_id or "" for _ in range(2)]
+    for dispute_id in both:
+        decided(dispute_id, "lost")
+    assert (left_on(payment), loss_of(payment)) == (NOTHING_BORNE, 4_000)
+    assert books_agree(payment, *both)
 
 
 def test_a_pending_refund_of_what_was_owed_back_is_counted_once_when_the_rest_is_lost(
@@ -264,8 +265,7 @@ def test_requests_that_nothing_is_left_for_give_way_though_we_hear_of_the_disput
     payment = paid()
     waiting, approved = ask(payment, 4_000, by=support()), ask(payment, 3_000)
     dispute_id = disputed_at_stripe(payment, amount=10_000)
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     assert holds.of(payment.id) == []
     rows = [factories.reread(refund) for refund in (waiting, approved)]
     assert [(row.status, row.due_at) for row in rows] == [("REJECTED", None), ("FAILED", None)]
@@ -301,8 +301,7 @@ def test_what_is_on_hold_stays_though_the_dashboard_was_quicker_and_goes_out_whe
     dispute_id = disputed(payment, amount=10_000).stripe_dispute_id or ""
     tell_of_refund(refund_id)
     assert factories.reread(waiting).status == "ON_HOLD"
-    decide(dispute_id, "won")
-    told(dispute_id)
+    decided(dispute_id, "won")
     assert queued.work_off() == []
     assert factories.reread(waiting).status == "SUCCEEDED"
     assert books_agree(payment, dispute_id)
@@ -312,8 +311,7 @@ def test_a_request_for_the_rest_gives_way_to_a_refund_in_the_dashboard_after_par
     payment = paid()
     refund_id = refunded_in_dashboard(payment, 3_000)
     dispute_id = disputed_at_stripe(payment, amount=4_000)
-    decide(dispute_id, "lost")
-    told(dispute_id)
+    decided(dispute_id, "lost")
     waiting = ask(payment, 5_000)
     tell_of_refund(refund_id)
     assert factories.reread(waiting).status == "FAILED"

@@ -25,13 +25,13 @@ from tests import factories
 CURRENCY = "XTS"  # nobody else's
 PAYABLE = Account("provider_payable", "Provider payable", "liability", CURRENCY)
 BALANCE = Account("stripe_balance", "Stripe balance", "asset", CURRENCY)
-NOON = utcnow().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=40)
 
 
 @pytest.fixture(params=["in the sums", "behind their mark"])
 def posted(empty_app: Flask, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """Entries of 40 days, several at the same moment, by time and id: (posted_at, id, debit, credit, amount)."""
     monkeypatch.setattr(rollups, "_MARGIN", timedelta(0))
+    noon = utcnow().replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=40)
     booking = factories.booking()
     factories.intent_of(booking)
     with transaction():
@@ -48,7 +48,7 @@ def posted(empty_app: Flask, request: pytest.FixtureRequest, monkeypatch: pytest
                 FROM generate_series(1, 400) n, bookings b JOIN payments p ON p.booking_id = b.id
                 """
             ),
-            {"noon": NOON, "currency": CURRENCY},
+            {"noon": noon, "currency": CURRENCY},
         )
     if request.param == "in the sums":
         reports.add_up()
@@ -66,7 +66,7 @@ def plain(rows: list[Any], code: str, until: datetime) -> Totals:
 
 def test_a_balance_at_any_moment_is_what_was_posted_before_it(posted: list[Any]) -> None:
     edges = [posted[n].posted_at for n in (0, 1, 50, 200, 399)]
-    for at in [*edges, *(edge + timedelta(microseconds=1) for edge in edges), utcnow(), NOON - timedelta(days=1)]:
+    for at in [*edges, *(edge + timedelta(microseconds=1) for edge in edges), utcnow(), edges[0] - timedelta(days=1)]:
         found = {balance.code: balance for balance in accounts.balances_at(at)}
         for code in {row.debit_account for row in posted} | {row.credit_account for row in posted}:
             expected = plain(posted, code, at)
@@ -77,7 +77,7 @@ def test_a_balance_at_any_moment_is_what_was_posted_before_it(posted: list[Any])
 
 @pytest.mark.parametrize("account", [PAYABLE, BALANCE], ids=lambda account: account.code)
 def test_page_by_page_the_running_balance_goes_on_from_opening_to_closing(posted: list[Any], account: Account) -> None:
-    since, until = NOON + timedelta(days=3), NOON + timedelta(days=30)
+    since, until = (posted[0].posted_at + timedelta(days=days) for days in (3, 30))
     listing = Listing(account.entries(since, until), _ORDER)
     expected, balance = [], account.balance(account.totals_at(since))
     assert balance == account.balance(plain(posted, account.code, since))
@@ -97,7 +97,7 @@ def test_page_by_page_the_running_balance_goes_on_from_opening_to_closing(posted
 
 
 def test_a_page_backwards_is_the_page_that_was_left(posted: list[Any]) -> None:
-    listing = Listing(PAYABLE.entries(NOON, utcnow()), _ORDER)
+    listing = Listing(PAYABLE.entries(posted[0].posted_at, utcnow()), _ORDER)
     first = listing.page(7, is_place=False)
     second = listing.page(7, _ORDER.beyond(_ORDER.place("after", str(first.on)), greater=True))
     back = listing.page(7, _ORDER.beyond(_ORDER.place("before", str(second.back)), greater=False), backwards=True)

@@ -44,7 +44,7 @@ def test_while_held_every_way_to_a_refund_is_refused_with_the_reason_and_the_dea
     words = r"on hold, until 4 Mar 2031 at 17:30 UTC: The guest's bank disputes it\."
     with pytest.raises(Conflict, match=words):
         ask(payment, 500)
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match=words):
         refund_approval.approve(pending.id, by=finance())
     with pytest.raises(Conflict, match=words):
         refunds.retry(failed.id, by=finance())

@@ -239,6 +239,20 @@ def test_verify_names_a_planted_fault(empty_app: Flask, fault: str, words: str) 
     assert "NOT in order" in outcome.output
 
 
+@pytest.mark.parametrize(
+    ("debit", "credit", "passes"), [("suspense", "stripe_balance", True), ("stripe_balance", "suspense", False)]
+)
+def test_verify_passes_a_correction_of_former_days_between_the_accounts_it_was_posted_to(
+    empty_app: Flask, debit: str, credit: str, passes: bool
+) -> None:
+    factories.paid_booking()
+    with tampering(empty_app) as thief:
+        thief.execute("INSERT INTO ledger_accounts (code, name, kind) VALUES ('suspense', 'Suspense', 'liability')")
+        thief.execute(_SHARE.format(kind="correction.paid_out", debit=debit, credit=credit, minor=5, source="txn_old"))
+    words = f"entries between accounts that their kind doesn't use: 1 of correction.paid_out from {credit} to {debit}"
+    assert ledger_checks.verify() == ([] if passes else [words])
+
+
 def test_verify_notices_that_the_guards_are_off(empty_app: Flask) -> None:
     with tampering(empty_app):
         assert ledger_checks.verify() == [
@@ -273,6 +287,19 @@ def test_the_command_says_that_the_books_are_in_order(empty_app: Flask) -> None:
     assert (outcome.exit_code, outcome.output.splitlines()[-1]) == (0, "The ledger is in order.")
     assert "Stripe balance" in outcome.output
     assert "200.00 USD" in outcome.output
+
+
+def test_what_is_posted_of_an_object_counts_what_was_corrected_of_it(empty_app: Flask) -> None:
+    booking = factories.paid_booking()
+    with transaction():
+        payment = db.session.get_one(Payment, payment_id_of(booking))
+        corrected = {"capture.provider_share.less": 40, "capture.commission.more": 30}
+        ledger.post_correction(payment, corrected, source_id=payment.stripe_charge_id or "")
+    assert ledger.posted_of(payment.stripe_charge_id or "") == {
+        "capture.provider_share": 16_960,
+        "capture.commission": 3_030,
+        "capture.stripe_fee": 610,
+    }
 
 
 def test_a_capture_of_nothing_but_commission_posts_no_empty_entry(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

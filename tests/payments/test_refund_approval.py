@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import re
+from uuid import uuid4
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from app.audit.actor import Actor
+from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
-from app.db import transaction
+from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
-from app.payments import refund_approval, refunds
-from app.payments.models import Refund, RefundLimit
+from app.payments import holds, refund_approval, refundable, refunds
+from app.payments.models import Payment, Refund, RefundLimit
 from jobs import payments as payment_jobs
 from tests import factories, queued
 from tests.concurrency import at_once
-from tests.payments.refunding import actions, ask, books_are_whole, finance, paid, postings, refunds_of, support
+from tests.payments.refunding import (
+    actions,
+    ask,
+    books_are_whole,
+    finance,
+    paid,
+    postings,
+    refunds_of,
+    support,
+    withdrawn,
+)
 
 
 def admin() -> Actor:
@@ -144,6 +155,36 @@ def test_an_approval_that_nobody_gave_in_time_expires(app: Flask) -> None:
     assert factories.reread(still_waiting).status == "PENDING_APPROVAL"
     with pytest.raises(Conflict, match="let go this refund"):
         refund_approval.approve(late.id, by=finance())
+
+
+def test_one_that_was_held_and_released_just_as_its_time_ran_out_waits_on(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refund, source = waiting(), f"claim:{uuid4()}"
+    expire(refund)
+    lock_both = refundable.lock_with_payment
+
+    def meanwhile(refund_id: int) -> tuple[Payment, Refund]:
+        # Behind the look for what is due, and in front of its lock.
+        holds.place(refund.payment_id, source=source, reason="Looked into", until=None, by=SYSTEM)
+        holds.lift(source, by=SYSTEM, reason="Nothing was found")
+        return lock_both(refund_id)
+
+    monkeypatch.setattr(refundable, "lock_with_payment", meanwhile)
+    refund_approval.expire_due()
+    row = factories.reread(refund)
+    assert (row.status, row.expires_at > utcnow()) == ("PENDING_APPROVAL", True)
+    assert actions(row) == ["refund.request", "refund.hold", "refund.release"]
+
+
+def test_an_approval_is_refused_once_nothing_is_left_for_it(app: Flask) -> None:
+    refund = waiting()
+    payment = db.session.get_one(Payment, refund.payment_id)
+    withdrawn(payment, 9_000)
+    before = actions(refund)
+    with pytest.raises(Conflict, match="Not enough is left of this payment"):
+        refund_approval.approve(refund.id, by=finance())
+    assert unchanged(refund, before)
 
 
 def test_a_waiting_refund_cannot_be_sent_past_its_approval_as_a_retry(app: Flask) -> None:

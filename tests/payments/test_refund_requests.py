@@ -13,7 +13,7 @@ from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
 from app.payments import refund_submission, refundable, refunds
-from app.payments.models import Payment
+from app.payments.models import Payment, Refund
 from app.payments.stripe_objects import StripeRefund
 from tests import factories, queued
 from tests.concurrency import at_once
@@ -85,6 +85,15 @@ def test_however_a_payment_is_split_the_shares_add_up_to_what_each_side_got(app:
     assert books_are_whole(payment)
 
 
+def fail_late(refund: Refund) -> None:
+    """The traveller's bank sends a refund back."""
+    row = factories.reread(refund)
+    with transaction():
+        refund_submission.settle(
+            row.id, StripeRefund(row.stripe_refund_id, "failed", "lost_or_stolen_card", row.id, row.submission)
+        )
+
+
 def test_half_a_cent_and_more_of_the_commission_is_rounded_up_and_less_is_not(app: Flask) -> None:
     payment = paid()
     # 15 % of which is 0.45, 0.75 and 1.5 cents.
@@ -96,15 +105,24 @@ def test_a_commission_that_was_taken_before_what_failed_is_never_given_back_by_a
     first, second = ask(payment, 3, by=by), ask(payment, 1, by=by)
     assert queued.work_off() == []
     assert (shares(first), shares(second)) == ((3, 0, 0), (0, 1, 0))
-    with transaction():
-        row = factories.reread(first)
-        refund_submission.settle(
-            row.id, StripeRefund(row.stripe_refund_id, "failed", "lost_or_stolen_card", row.id, row.submission)
-        )
+    fail_late(first)
     # Of two cents our share is 0.3, and we gave one already.
     third = ask(payment, 1, by=by)
     assert queued.work_off() == []
     assert shares(third) == (1, 0, 0)
+
+
+def test_a_provider_gets_nothing_by_a_refund_though_our_commission_has_more_to_give(app: Flask) -> None:
+    payment, by = paid(), finance()
+    taken = [ask(payment, minor, by=by) for minor in (3, 1, 5, 1, 6, 1)]
+    assert queued.work_off() == []
+    assert [shares(refund) for refund in taken[1::2]] == [(0, 1, 0)] * 3
+    for refund in taken[1::2]:
+        fail_late(refund)
+    # Of fifteen cents our share is 2.25, and we have given none.
+    last = ask(payment, 1, by=by)
+    assert queued.work_off() == []
+    assert shares(last) == (0, 1, 0)
 
 
 def test_the_sides_never_bear_more_than_they_have(app: Flask) -> None:
@@ -117,11 +135,7 @@ def test_no_cent_is_lost_when_one_in_the_middle_fails(app: Flask) -> None:
     payment, by = paid(), finance()
     first, second, third = (ask(payment, 3_333, by=by) for _ in range(3))
     assert queued.work_off() == []
-    with transaction():
-        row = factories.reread(second)
-        refund_submission.settle(
-            row.id, StripeRefund(row.stripe_refund_id, "failed", "lost_or_stolen_card", row.id, row.submission)
-        )
+    fail_late(second)
     last = ask(payment, 3_334)
     assert queued.work_off() == []
     standing = [shares(refund) for refund in (first, third, last)]

@@ -17,6 +17,7 @@ from app.payments import inbox, refund_submission, refundable, refunds, stripe_g
 from app.payments import service as payments
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.payments.stripe_gateway import KeptFailure
+from app.payments.stripe_objects import StripeRefund
 from app.queue import MAX_ATTEMPTS
 from tests import factories, queued
 from tests.conftest import wait_for
@@ -148,6 +149,30 @@ def test_tried_again_it_is_a_new_submission_and_what_is_told_of_the_first_does_i
     assert books_are_whole(payment)
 
 
+def test_an_answer_that_comes_after_it_was_tried_again_is_of_the_first_submission_and_changes_nothing(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = paid()
+    refund, create = ask(payment, 4_000), stripe_gateway.create_refund
+
+    def answer_late(**asked: Any) -> StripeRefund:
+        monkeypatch.undo()
+        first = replace(create(**asked), status="failed", came_back=True)
+        ask_stripe("POST", f"/_local/refunds/{first.id}/settle", data={"outcome": "failed"})
+        refund_submission.told(stripe_gateway.retrieve_refund(first.id))
+        refunds.retry(refund.id, by=finance())
+        assert queued.work_off() == []
+        return first
+
+    monkeypatch.setattr(stripe_gateway, "create_refund", answer_late)
+    refund_submission.submit(refund.id)
+    row = factories.reread(refund)
+    assert (row.status, row.submission, row.failure_reason) == ("SUCCEEDED", 2, None)
+    second = next(made for made in at_stripe(payment) if made["status"] == "succeeded")
+    assert row.stripe_refund_id == second["id"]
+    assert books_are_whole(payment)
+
+
 def test_a_refund_is_tried_again_only_where_money_is_left_for_it(app: Flask) -> None:
     payment, refund = refused()
     tell_of(at_stripe(payment)[0])
@@ -165,7 +190,11 @@ def test_one_that_got_no_answer_in_all_its_tries_is_looked_up_before_it_is_asked
     switches(api=[{"fault": "hang_up", "method": "POST", "path": "/v1/refunds"}])
     assert queued.work_off() == []
     switches(api=[])
+    before = actions(refund)
+    with pytest.raises(Conflict):  # it is at it
+        refunds.retry(refund.id, by=finance())
     row = factories.reread(refund)
+    assert (row.status, row.due_at is None, actions(refund)) == ("SUBMITTED", False, before)
     row.attempts, row.due_at = MAX_ATTEMPTS, None
     db.session.commit()
     refunds.retry(refund.id, by=finance())

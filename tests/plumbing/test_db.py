@@ -9,11 +9,11 @@ import psycopg2
 import pytest
 from flask import Flask
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InternalError
 
 from app import create_app
 from app.catalog.models import Provider
-from app.db import after_commit, changes, leave_database, lock, read, statement, transaction, write_alone
+from app.db import after_commit, changes, leave_database, lock, one_moment, read, statement, transaction, write_alone
 from app.errors import Busy, Conflict, NotFound, Unavailable
 from app.extensions import db
 from tests import factories
@@ -35,6 +35,21 @@ def test_a_transaction_commits_at_its_end_and_only_then(app: Flask, owner: Any) 
             elsewhere.execute("SELECT name FROM providers WHERE id = %s", (provider.id,))
             assert elsewhere.fetchone() == ("before",)
     assert name_of(provider) == "after"
+
+
+def test_what_is_read_in_one_moment_is_of_that_moment_and_nothing_is_written_then(app: Flask, owner: Any) -> None:
+    provider = factories.provider(name="before")
+    name, mine = text("SELECT name FROM providers WHERE id = :id"), {"id": provider.id}
+    with one_moment():
+        assert db.session.scalar(name, mine) == "before"
+        with owner.cursor() as elsewhere:
+            elsewhere.execute("UPDATE providers SET name = 'after' WHERE id = %(id)s", mine)
+        assert db.session.scalar(name, mine) == "before"
+        with pytest.raises(InternalError, match="read-only"):
+            rename(provider, "written")
+    assert name_of(provider) == "after"
+    with transaction(), pytest.raises(RuntimeError, match="inside a transaction"), one_moment():
+        pass
 
 
 def test_an_exception_takes_everything_back(app: Flask) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from app.bookings.models import Booking
 from app.db import transaction
@@ -27,10 +26,7 @@ from tests.reports.days import (
     trail,
 )
 
-
-@pytest.fixture(autouse=True)
-def context(app: Flask) -> Flask:
-    return app
+pytestmark = pytest.mark.usefixtures("app")
 
 
 # ---- explained, and compared again ----

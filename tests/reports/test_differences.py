@@ -4,7 +4,6 @@ from datetime import date
 from uuid import uuid4
 
 import pytest
-from flask import Flask
 from sqlalchemy import select
 
 from app.bookings import service as bookings
@@ -33,10 +32,7 @@ from tests.reports.days import (
     trail,
 )
 
-
-@pytest.fixture(autouse=True)
-def context(app: Flask) -> Flask:
-    return app
+pytestmark = pytest.mark.usefixtures("app")
 
 
 # ---- what is found, and fixed ----

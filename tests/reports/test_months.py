@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 
@@ -17,12 +16,8 @@ from app.reports.models import Difference, Reconciliation
 from tests import factories, queued
 from tests.reports.days import differences, finance, noon, paid
 
+pytestmark = pytest.mark.usefixtures("empty_app")
 _years = count(2015)
-
-
-@pytest.fixture(autouse=True)
-def context(empty_app: Flask) -> Iterator[Flask]:
-    yield empty_app
 
 
 @pytest.fixture
@@ -71,7 +66,7 @@ def test_only_what_is_left_of_it_is_compared_again(closed: date) -> None:
     state = months.state_of(june)
     assert (state.left, state.open, state.explained, state.is_closed) == (2, 1, 1, False)
     assert months.reconcile(june, by=finance()) == [missed, failed, too_early]
-    with pytest.raises(Conflict):  # they are at it
+    with pytest.raises(Conflict, match=f"No day of June {june.year} is left"):  # they are at it
         months.reconcile(june, by=finance())
 
 
@@ -111,8 +106,8 @@ def test_what_is_no_month_is_refused(typed: str) -> None:
         months.read_month(typed)
 
 
-def test_by_the_command(context: Flask, june: date) -> None:
-    runner = context.test_cli_runner()
+def test_by_the_command(empty_app: Flask, june: date) -> None:
+    runner = empty_app.test_cli_runner()
     result = runner.invoke(args=["reports", "reconcile", f"{june:%Y-%m}"])
     assert (result.exit_code, result.output) == (0, f"30 days are being compared: {june} to {june:%Y-%m}-30.\n")
     assert queued.work_off() == []
@@ -120,6 +115,13 @@ def test_by_the_command(context: Flask, june: date) -> None:
     assert db.session.scalars(select(Difference.id)).all() == []
     again = runner.invoke(args=["reports", "reconcile", f"{june:%Y-%m}"])
     assert (again.exit_code, again.output) == (1, f"Error: No day of June {june.year} is left to compare.\n")
+
+
+def test_the_command_names_what_is_wrong_once_and_begins_nothing(empty_app: Flask) -> None:
+    answer = empty_app.test_cli_runner().invoke(args=["reports", "reconcile", "June"])
+    assert (answer.exit_code, answer.output.count("'June' is no month such as 2026-11")) == (1, 1)
+    assert answer.output.startswith("Error: month: ")
+    assert db.session.scalars(select(Reconciliation.id)).all() == []
 
 
 def _begun(day: date, at: datetime) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
@@ -18,20 +17,9 @@ from app.queue import MAX_ATTEMPTS, note_failure
 from app.reports import movements, reconciliation
 from app.reports.models import Difference, Reconciliation, StripeMovement
 from tests import factories, queued
-from tests.conftest import tampering
-from tests.reports.days import a_day, differences, finance, load, noon, paid, reconciled, reread, trail
+from tests.reports.days import Tamper, a_day, differences, finance, load, noon, paid, reconciled, reread, trail
 
-
-@pytest.fixture(autouse=True)
-def context(app: Flask) -> Flask:
-    return app
-
-
-@pytest.fixture
-def tamper(empty_app: Flask) -> Iterator[Any]:
-    """What a thief could do, in a database of the test's own: others trust that their books are whole."""
-    with tampering(empty_app) as cursor:
-        yield cursor
+pytestmark = pytest.mark.usefixtures("app")
 
 
 # ---- what a day comes to ----
@@ -68,11 +56,11 @@ def test_a_day_without_any_movement_agrees() -> None:
     assert (row.status, row.matched, row.differing, row.sums) == ("DONE", 0, 0, [])
 
 
-def test_what_was_posted_on_another_day_than_it_happened_is_no_difference(tamper: Any) -> None:
+def test_what_was_posted_on_another_day_than_it_happened_is_no_difference(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()
     later = day + timedelta(days=1)
-    tamper.execute("UPDATE ledger_entries SET posted_at = %s WHERE source_id = %s", (noon(later), one.charge_id))
+    tamper("UPDATE ledger_entries SET posted_at = %s WHERE source_id = %s", (noon(later), one.charge_id))
     assert reconciled(later).differing == 0  # which has not been told of the day before
     assert db.session.scalar(select(StripeMovement.id).where(StripeMovement.source_id == one.charge_id)) is not None
     assert (reconciled(day).matched, differences(day), differences(later)) == (1, [], [])

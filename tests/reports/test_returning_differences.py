@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from flask import Flask
 
 from app.accounts import staff
 from app.db import transaction
@@ -20,54 +18,36 @@ from app.reports import reconciliation
 from app.reports.models import Reconciliation, StripeMovement
 from app.reports.proposals import Proposal
 from tests import factories
-from tests.conftest import tampering
-from tests.reports.days import a_day, differences, finance, noon, paid, reconciled, reread
+from tests.reports.days import WRONG, Tamper, a_day, differences, finance, noon, paid, reconciled, reread
+
+pytestmark = pytest.mark.usefixtures("app")
 
 SHARE, FEE = "capture.provider_share", "capture.stripe_fee"
 
 
-@pytest.fixture(autouse=True)
-def context(app: Flask) -> Flask:
-    return app
-
-
-@pytest.fixture
-def tamper(empty_app: Flask) -> Iterator[Any]:
-    """What a thief could do, in a database of the test's own: others trust that their books are whole."""
-    with tampering(empty_app) as cursor:
-        yield cursor
-
-
-def shift(tamper: Any, charge_id: str, kind: str, by: int) -> None:
-    tamper.execute(
-        "UPDATE ledger_entries SET amount_minor = amount_minor + %s WHERE source_id = %s AND kind = %s",
-        (by, charge_id, kind),
-    )
-
-
-def test_what_was_closed_by_itself_and_differs_again_by_the_same_is_open_again(tamper: Any) -> None:
+def test_what_was_closed_by_itself_and_differs_again_by_the_same_is_open_again(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()
-    shift(tamper, one.charge_id, SHARE, -500)
+    tamper(WRONG, (-500, one.charge_id, SHARE))
     reconciled(day)
-    shift(tamper, one.charge_id, SHARE, 500)
+    tamper(WRONG, (500, one.charge_id, SHARE))
     reconciled(day)
     (gone,) = differences(day)
     assert gone.status == "FIXED"
-    shift(tamper, one.charge_id, SHARE, -500)
+    tamper(WRONG, (-500, one.charge_id, SHARE))
     reconciled(day)
     (again,) = differences(day)
     assert (again.id, again.status, again.explanation, again.closed_at) == (gone.id, "OPEN", None, None)
 
 
-def test_what_was_corrected_once_and_differs_again_is_no_longer_corrected(tamper: Any) -> None:
+def test_what_was_corrected_once_and_differs_again_is_no_longer_corrected(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()
-    shift(tamper, one.charge_id, SHARE, -500)
+    tamper(WRONG, (-500, one.charge_id, SHARE))
     reconciled(day)
     (found,) = differences(day)
     entry = verbs.fix(found.id, "Typed wrong.", by=finance()).entry_id
-    shift(tamper, one.charge_id, SHARE, -100)
+    tamper(WRONG, (-100, one.charge_id, SHARE))
     reconciled(day)
     (again,) = differences(day)
     assert (again.id, again.status) == (found.id, "OPEN")
@@ -76,10 +56,10 @@ def test_what_was_corrected_once_and_differs_again_is_no_longer_corrected(tamper
     assert differences(day)[0].status == "OPEN"
 
 
-def test_a_fee_that_is_higher_at_stripe_is_corrected(tamper: Any) -> None:
+def test_a_fee_that_is_higher_at_stripe_is_corrected(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()
-    shift(tamper, one.charge_id, FEE, -11)
+    tamper(WRONG, (-11, one.charge_id, FEE))
     reconciled(day)
     (found,) = differences(day)
     assert verbs.propose(found).entries == {f"{FEE}.more": 11}
@@ -87,10 +67,10 @@ def test_a_fee_that_is_higher_at_stripe_is_corrected(tamper: Any) -> None:
     assert reconciled(day).differing == 0
 
 
-def test_too_much_in_the_ledger_is_corrected_the_other_way(tamper: Any) -> None:
+def test_too_much_in_the_ledger_is_corrected_the_other_way(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()
-    shift(tamper, one.charge_id, SHARE, 500)
+    tamper(WRONG, (500, one.charge_id, SHARE))
     reconciled(day)
     (found,) = differences(day)
     assert verbs.propose(found).entries == {f"{SHARE}.less": 500}
@@ -131,12 +111,12 @@ def test_another_proposal_than_the_one_that_was_looked_at_is_not_done(monkeypatc
     assert one.payment.status == "REQUIRES_PAYMENT"
 
 
-def test_what_stripe_does_not_know_counts_on_the_first_day_it_was_posted(tamper: Any) -> None:
+def test_what_stripe_does_not_know_counts_on_the_first_day_it_was_posted(tamper: Tamper) -> None:
     day = a_day()
     one = paid(day).told()
     later = day + timedelta(days=1)
     for kind, at in ((SHARE, noon(day)), ("capture.commission", noon(later))):
-        tamper.execute(
+        tamper(
             "INSERT INTO ledger_entries (kind, debit_account, credit_account, amount_minor, currency, source_id,"
             " payment_id, booking_id, provider_id, posted_at) SELECT kind, debit_account, credit_account, 300,"
             " currency, %s, payment_id, booking_id, provider_id, %s FROM ledger_entries"
@@ -150,12 +130,12 @@ def test_what_stripe_does_not_know_counts_on_the_first_day_it_was_posted(tamper:
 
 
 def test_all_that_was_posted_late_is_asked_for_at_stripe_batch_by_batch(
-    tamper: Any, monkeypatch: pytest.MonkeyPatch
+    tamper: Tamper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     day = a_day()
     later = day + timedelta(days=1)
     for one in [paid(day).told() for _ in range(3)]:
-        tamper.execute("UPDATE ledger_entries SET posted_at = %s WHERE source_id = %s", (noon(later), one.charge_id))
+        tamper("UPDATE ledger_entries SET posted_at = %s WHERE source_id = %s", (noon(later), one.charge_id))
     monkeypatch.setattr(reconciliation, "_SOURCES_AT_ONCE", 1)
     assert (reconciled(later).differing, reconciled(day).matched) == (0, 3)
 

@@ -24,7 +24,6 @@ from app.reports.queries import Activity, Scope, Takings
 from tests import factories
 from tests.conftest import tampering
 
-TODAY = Period(utcnow().date(), utcnow().date())
 # One posting of each kind, with amounts of which each sum can only be made in one way.
 POSTED = {
     "capture.provider_share": 1,
@@ -78,8 +77,14 @@ def posted(app: Flask, request: pytest.FixtureRequest, monkeypatch: pytest.Monke
     reports.rebuild(lambda line: None)
 
 
+def these_days() -> Period:
+    """Yesterday to tomorrow: what a test does is in it though midnight passes meanwhile."""
+    today = utcnow().date()
+    return Period(today - timedelta(days=1), today + timedelta(days=1))
+
+
 def of_provider(booking: Booking) -> Takings:
-    return queries.total(queries.takings(TODAY, "USD", Scope("provider", str(booking.provider_id))).values())
+    return queries.total(queries.takings(these_days(), "USD", Scope("provider", str(booking.provider_id))).values())
 
 
 def test_each_kind_of_posting_counts_as_what_it_means(posted: Booking) -> None:
@@ -91,26 +96,31 @@ def test_each_kind_of_posting_counts_as_what_it_means(posted: Booking) -> None:
 
 
 def test_types_places_and_providers_each_add_up_to_everything(posted: Booking) -> None:
-    everything = queries.total(queries.takings(TODAY, "USD").values())
+    period = these_days()
+    everything = queries.total(queries.takings(period, "USD").values())
     for dimension in ("type", "place", "provider"):
-        assert queries.total(now for now, _ in queries.takings_by(dimension, TODAY, "USD").values()) == everything
-    now, _before = queries.takings_by("provider", TODAY, "USD")[str(posted.provider_id)]
+        assert queries.total(now for now, _ in queries.takings_by(dimension, period, "USD").values()) == everything
+    now, _before = queries.takings_by("provider", period, "USD")[str(posted.provider_id)]
     assert now == of_provider(posted)
 
 
 def test_another_currency_is_another_sum(posted: Booking) -> None:
-    assert queries.takings(TODAY, "EUR", Scope("provider", str(posted.provider_id))) == {}
+    assert queries.takings(these_days(), "EUR", Scope("provider", str(posted.provider_id))) == {}
 
 
 def test_the_period_before_is_kept_apart(posted: Booking) -> None:
-    tomorrow = Period(TODAY.last + timedelta(days=1), TODAY.last + timedelta(days=1))
-    now, before = queries.takings_by("provider", tomorrow, "USD")[str(posted.provider_id)]
+    last = these_days().last
+    now, before = queries.takings_by("provider", Period(last + timedelta(days=1), last + timedelta(days=3)), "USD")[
+        str(posted.provider_id)
+    ]
     assert (now, before) == (Takings(), of_provider(posted))
 
 
 def test_what_happens_is_counted_once_each(app: Flask) -> None:
+    period = these_days()
+
     def so_far() -> tuple[Activity, dict[str, int]]:
-        return queries.all_activity(queries.activity(TODAY).values())
+        return queries.all_activity(queries.activity(period).values())
 
     before, failed_before = so_far()
     factories.paid_booking()
@@ -158,7 +168,7 @@ def test_a_correction_of_a_payment_adds_to_it_and_is_not_another_one(empty_app: 
             " currency, source_id, payment_id, booking_id, provider_id"
             " FROM ledger_entries WHERE kind = 'capture.commission'"
         )
-    period = Period(TODAY.last - timedelta(days=9), TODAY.last)
+    period = Period(these_days().first - timedelta(days=9), these_days().last)
     scope = Scope("provider", str(booking.provider_id))
     after = queries.total(queries.takings(period, "USD", scope).values())
     assert (after.gross_minor, after.commission_minor) == (before.gross_minor + 70, before.commission_minor + 70)
