@@ -12,7 +12,7 @@ from app.search.engine import RATINGS, Bucket, Facets, Question
 EXACT_UP_TO = 50_000
 MOST_VALUES = 100
 # Minor units of one night; a histogram of a longer stay has bounds that many times as high.
-_PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
+PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
 _NAMES = ("type", "city", "provider", "amenities", "rating", "price")
 
 _VALUES = {
@@ -146,7 +146,7 @@ def _prices(counts: dict[int, int], question: Question) -> list[Bucket]:
 
 def _bounds(question: Question) -> tuple[int, ...]:
     nights = max(1, len(question.days)) if question.type != "tour" else 1
-    return tuple(price * nights for price in _PRICES)
+    return tuple(price * nights for price in PRICES)
 
 
 def _range(low: int, high: int | None) -> str:

@@ -49,6 +49,10 @@ _DISTANCE = f"""
     sin(radians(d.latitude - :latitude) / 2) ^ 2
     + cos(radians(:latitude)) * cos(radians(d.latitude)) * sin(radians(d.longitude - :longitude) / 2) ^ 2)))
 """
+_RANKED = """
+unnest(CAST(:ranked AS bigint[])) WITH ORDINALITY AS ranked (package_id, place)
+JOIN search_documents d ON d.package_id = ranked.package_id
+"""
 _SEARCH = """
 WITH found AS MATERIALIZED (
     SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km, score,
@@ -57,7 +61,7 @@ WITH found AS MATERIALIZED (
         SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews,
                d.amenities, d.added_at, d.score, d.distance_km, {price} AS price_minor
         FROM (
-            SELECT d.*, {score} AS score, {distance} AS distance_km FROM search_documents d WHERE {wanted} OFFSET 0
+            SELECT d.*, {score} AS score, {distance} AS distance_km FROM {source} WHERE {wanted} OFFSET 0
         ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once
     ) AS d WHERE {limits}
 ), page AS (
@@ -89,11 +93,23 @@ class PostgresEngine:
                 return Answer((), 0, facets.none(), self.name)
             if words.terms:
                 connection.execute(text(_BY_INDEX))
-            location = [wording.fold_phrase(connection, part) for part in (question.location or "").split(",")]
-            sql, parameters = _statement(question, words, [part for part in location if part])
-            row = connection.execute(text(sql), parameters).one()
-            rows = row.hits or []
-            marked = highlights.mark(connection, rows, words)
+            return self._answer(connection, question, words)
+
+    def among(self, question: Question, ranked: Sequence[int]) -> Answer:
+        """The same among these packages only, the most relevant first: another engine has found them by the question's
+        words, which count for nothing here. Raises Busy, Unavailable.
+        """
+        with _reading() as connection:
+            return self._answer(connection, question, Wording(), ranked)
+
+    def _answer(
+        self, connection: Connection, question: Question, words: Wording, ranked: Sequence[int] | None = None
+    ) -> Answer:
+        location = [wording.fold_phrase(connection, part) for part in (question.location or "").split(",")]
+        sql, parameters = _statement(question, words, [part for part in location if part], ranked)
+        row = connection.execute(text(sql), parameters).one()
+        rows = row.hits or []
+        marked = highlights.mark(connection, rows, words)
         return Answer(
             [_hit(found, shown) for found, shown in zip(rows, marked, strict=True)],
             row.total,
@@ -135,7 +151,9 @@ def _reading() -> Iterator[Connection]:
         raise_from_database(error)
 
 
-def _statement(question: Question, words: Wording, location: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _statement(
+    question: Question, words: Wording, location: Sequence[str], ranked: Sequence[int] | None
+) -> tuple[str, dict[str, Any]]:
     chosen, parameters = facets.conditions(question, location)
     counting, more = facets.sql(question, chosen)
     parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
@@ -147,6 +165,9 @@ def _statement(question: Question, words: Wording, location: Sequence[str]) -> t
         if question.sort == "relevance":
             score, patterns = scoring.score(words)
             parameters |= patterns
+    if ranked is not None:
+        parameters["ranked"] = list(ranked)
+        score = "-ranked.place"
     if question.guests is not None:
         wanted.append("d.capacity >= :guests")
         parameters["guests"] = question.guests
@@ -164,6 +185,7 @@ def _statement(question: Question, words: Wording, location: Sequence[str]) -> t
     if chosen:
         limits.append(f"({failed}) & ({failed}) - 1 = 0")  # one bit at most
     sql = _SEARCH.format(
+        source="search_documents d" if ranked is None else _RANKED,
         score=score,
         distance=distance,
         price=stay.price if stay else "d.price_minor",
