@@ -336,37 +336,53 @@ def _stock_of_new_days() -> None:
 
 
 def _stock_of_changed_days() -> None:
+    # One element at a time: who changes another day of the month meanwhile has theirs, and this one's.
     op.execute(
         """
-        CREATE FUNCTION keep_stock_of_changed_day() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION keep_stock_of_day(of_package bigint, of_day date, price bigint, nights integer) RETURNS void
+        LANGUAGE plpgsql AS $$
         DECLARE
-            first date := date_trunc('month', CAST(OLD.day AS timestamp));
-            number integer := extract(day FROM OLD.day);
-            price bigint;
-            nights integer;
+            first date := date_trunc('month', CAST(of_day AS timestamp));
+            number integer := of_day - first + 1;
+            were integer;
         BEGIN
-            IF TG_OP = 'UPDATE' THEN
-                IF (NEW.package_id, NEW.day) <> (OLD.package_id, OLD.day) THEN
-                    RAISE EXCEPTION 'a day of availability stays where it is: delete it and insert another'
-                        USING ERRCODE = 'restrict_violation';
-                END IF;
-                nights := NEW.min_nights;
-                IF NOT NEW.closed AND NEW.held + NEW.booked < NEW.capacity THEN
-                    price := NEW.price_minor;
-                END IF;
-            ELSE
-                -- The same day may be there again by now.
-                SELECT CASE WHEN NOT closed AND held + booked < capacity THEN price_minor END, min_nights
-                INTO price, nights FROM availability WHERE package_id = OLD.package_id AND day = OLD.day;
-            END IF;
-            UPDATE stock_months SET prices[number] = price WHERE month = first AND package_id = OLD.package_id;
-            IF nights IS DISTINCT FROM OLD.min_nights THEN
+            LOOP
+                UPDATE stock_months SET prices[number] = price WHERE month = first AND package_id = of_package
+                RETURNING min_nights[number] INTO were;
+                EXIT WHEN FOUND OR price IS NULL AND nights IS NULL;
+                INSERT INTO stock_months (package_id, month, prices)
+                VALUES (of_package, first, array_fill(CAST(NULL AS bigint), ARRAY[31])) ON CONFLICT DO NOTHING;
+            END LOOP;
+            IF nights IS DISTINCT FROM were THEN
                 UPDATE stock_months AS kept SET min_nights = (
                     SELECT CASE WHEN count(one) > 0 THEN array_agg(one ORDER BY n) END FROM (
                         SELECT n, CASE WHEN n = number THEN nights ELSE kept.min_nights[n] END AS one
                         FROM generate_series(1, 31) AS n) AS days)
-                WHERE month = first AND package_id = OLD.package_id;
+                WHERE month = first AND package_id = of_package;
             END IF;
+        END $$
+        """
+    )
+    op.execute(
+        """
+        CREATE FUNCTION keep_stock_of_changed_day() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE
+            price bigint;
+            nights integer;
+        BEGIN
+            IF TG_OP = 'UPDATE' THEN
+                IF NOT NEW.closed AND NEW.held + NEW.booked < NEW.capacity THEN
+                    price := NEW.price_minor;
+                END IF;
+                PERFORM keep_stock_of_day(NEW.package_id, NEW.day, price, NEW.min_nights);
+                IF (NEW.package_id, NEW.day) = (OLD.package_id, OLD.day) THEN
+                    RETURN NULL;
+                END IF;
+            END IF;
+            -- Where it was, another one may be by now.
+            SELECT CASE WHEN NOT closed AND held + booked < capacity THEN price_minor END, min_nights
+            INTO price, nights FROM availability WHERE package_id = OLD.package_id AND day = OLD.day;
+            PERFORM keep_stock_of_day(OLD.package_id, OLD.day, price, nights);
             RETURN NULL;
         END $$
         """
@@ -398,7 +414,8 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER packages_update_changes ON packages")
     op.execute("DROP TRIGGER packages_insert_changes ON packages")
     op.execute(
-        "DROP FUNCTION keep_stock_of_new_days(), keep_stock_of_changed_day(), note_package_of_review(),"
+        "DROP FUNCTION keep_stock_of_new_days(), keep_stock_of_changed_day(),"
+        " keep_stock_of_day(bigint, date, bigint, integer), note_package_of_review(),"
         " note_new_packages(), note_changed_packages(), note_packages_of_changed_providers(),"
         " note_packages_of_rating_insert(), note_packages_of_rating_update(), note_packages_of_rating_delete()"
     )

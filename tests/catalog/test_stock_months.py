@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-import psycopg2
 import pytest
 from flask import Flask
 from sqlalchemy import text
@@ -225,11 +224,16 @@ def test_a_day_that_is_replaced_in_one_transaction_is_as_it_was_left(app: Flask,
             assert_kept(run, [package])
 
 
-def test_a_day_is_not_moved(app: Flask, execute: Callable[..., Any]) -> None:
-    package = factories.package(days=5, starting=FIRST)
-    with pytest.raises(psycopg2.Error, match="stays where it is"):
-        execute("UPDATE availability SET day = day + 100 WHERE package_id = %s", (package.id,))
-    assert_kept(execute, [package])
+def test_days_that_are_moved_are_where_they_went(app: Flask, execute: Callable[..., Any]) -> None:
+    package, other = factories.package(days=20, starting=FIRST), factories.package(days=2, starting=FIRST)
+    execute("UPDATE availability SET min_nights = 2 WHERE package_id = %s AND day < %s", (package.id, DAYS[2]))
+    for moved in ("day + 100", "day - 370", "day + 271"):
+        execute(f"UPDATE availability SET day = {moved} WHERE package_id = %s", (package.id,))
+        assert_kept(execute, [package])
+    execute(
+        "UPDATE availability SET package_id = %s WHERE package_id = %s AND day > %s", (other.id, package.id, DAYS[4])
+    )
+    assert_kept(execute, [package, other])
 
 
 @pytest.mark.parametrize(

@@ -342,7 +342,7 @@ def test_others_have_their_turn_and_the_next_job_goes_on_where_it_was(
     work.go_on(found.id)
     found = reread(found)
     assert (found.status, counts(found)) == ("RUNNING", (100, 0, 0, 0))
-    assert queued.calls() == [(Import.JOB, (found.id,))] * 2
+    assert [call for call in queued.calls() if call[0] == Import.JOB] == [(Import.JOB, (found.id,))] * 2
     assert queued.work_off() == []
     found = reread(found)
     assert (found.status, counts(found)) == ("DONE", (150, 0, 0, 61))
