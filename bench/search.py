@@ -45,7 +45,7 @@ FROM generate_series(1, %(packages)s) AS n
 """
 _STOCK = """
 INSERT INTO availability (package_id, day, capacity, booked, price_minor)
-SELECT id, day, 1, CASE WHEN (id * 7 + day - DATE '2020-01-01') %% 17 = 0 THEN 1 ELSE 0 END, price_minor
+SELECT id, day, 1, CASE WHEN (id * 7 + (day - DATE '2020-01-01')) %% 17 = 0 THEN 1 ELSE 0 END, price_minor
 FROM packages, generate_series(0, %(days)s - 1) AS n, LATERAL (SELECT %(first)s + n AS day) AS days
 WHERE id BETWEEN %(begin)s AND %(end)s
 """

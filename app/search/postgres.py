@@ -21,14 +21,14 @@ _EARTH_KM = 6371.0088
 _DEGREE_KM = 111.19
 
 # For this transaction: no compiling for 100 ms of work, room to hash a month of stock, counting by hashes, which the
-# planner can't know to be few, and the trigrams of `wording`.
+# planner can't know to be few, and the trigrams of `wording`; and no scan of all documents, as that reads each one's
+# words from where they are kept apart, which the planner takes for free.
 _SETTINGS = """
 SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true),
        set_config('max_parallel_workers_per_gather', '0', true), set_config('enable_sort', 'off', true),
+       set_config('enable_seqscan', 'off', true),
        set_config('pg_trgm.similarity_threshold', '0.15', true)
 """
-# A scan of all documents reads each one's words from where they are kept apart, which the planner takes for free.
-_BY_INDEX = "SELECT set_config('enable_seqscan', 'off', true)"
 
 _ORDERS = {
     "relevance": "score DESC, package_id",
@@ -59,13 +59,14 @@ WHERE NOT EXISTS (SELECT FROM search_words WHERE search_words.word = asked.word)
 """
 _SEARCH = """
 WITH found AS MATERIALIZED (
-    SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km,
-           {score} AS score, {failed} AS failed
+    SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km, score,
+           {failed} AS failed
     FROM (
-        SELECT d.package_id, d.type, d.name, d.title, d.city, d.place_keys, d.provider_id, d.rating, d.reviews,
-               d.amenities, d.added_at, {distance} AS distance_km, {price} AS price_minor,
-               {place} AS place
-        FROM {source} {joins} WHERE {wanted} OFFSET 0  -- a price is added up once
+        SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews,
+               d.amenities, d.added_at, d.score, d.distance_km, {price} AS price_minor
+        FROM (
+            SELECT d.*, {score} AS score, {distance} AS distance_km FROM {source} WHERE {wanted} OFFSET 0
+        ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once
     ) AS d WHERE {limits}
 ), page AS (
     SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
@@ -94,8 +95,6 @@ class PostgresEngine:
             words = wording.understand(connection, question.q)
             if words.is_hopeless:
                 return Answer((), 0, facets.none(), self.name)
-            if words.terms:
-                connection.execute(text(_BY_INDEX))
             return self._answer(connection, question, words)
 
     def among(self, question: Question, ranked: Sequence[int]) -> Answer:
@@ -178,7 +177,7 @@ def _statement(
             parameters |= patterns
     if ranked is not None:
         parameters["ranked"] = list(ranked)
-        score = "-d.place"
+        score = "-ranked.place"
     if question.guests is not None:
         wanted.append("d.capacity >= :guests")
         parameters["guests"] = question.guests
@@ -190,7 +189,6 @@ def _statement(
         limits.append("distance_km <= :radius_km")
     stay = stay_price.of(question)
     if stay is not None:
-        wanted.append(stay.condition)
         limits.append("price_minor <= :max_charge")
         parameters |= stay.parameters
     failed = facets.failed(chosen)
@@ -198,12 +196,13 @@ def _statement(
         limits.append(f"({failed}) & ({failed}) - 1 = 0")  # one bit at most
     sql = _SEARCH.format(
         source="search_documents d" if ranked is None else _RANKED,
-        place="0" if ranked is None else "ranked.place",
         score=score,
         distance=distance,
         price=stay.price if stay else "d.price_minor",
         joins=stay.joins if stay else "",
         wanted=" AND ".join(wanted),
+        condition=stay.condition if stay else "true",
+        place_keys="d.place_keys" if location else "NULL",
         limits=" AND ".join(limits),
         failed=failed,
         order=_ORDERS[question.sort],

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from math import log
 from typing import Any
 
-from app.search.wording import Form, Term, Wording
+from app.search.wording import Form, Wording
 
 # A word that was typed; one that was not, but is like it or means the same; its place; anywhere else.
 _IN_NAME, _OTHERWISE_IN_NAME, _IN_PLACE, _ELSEWHERE = 1.0, 0.7, 0.5, 0.1
 _IN_THIS_ORDER = 1.0
 # Among those that fit alike: what many have reviewed, and a name that says little else.
-_EQUAL = "0.01 * ln(1 + d.reviews) - 0.001 * length(d.name)"
+_EQUAL = "float8 '0.01' * ln(1 + d.reviews) - float8 '0.001' * length(d.name)"
 
 
 def score(wording: Wording) -> tuple[str, dict[str, Any]]:
@@ -23,16 +23,17 @@ def score(wording: Wording) -> tuple[str, dict[str, Any]]:
         typed, others, place = f"typed_{number}", f"others_{number}", f"place_{number}"
         parameters |= {typed: _any(term.forms[:1], "A"), place: _any(term.forms, "B")}
         named_otherwise = ""
+        weight = 1 + 4 / log(10 + term.documents)
         if len(term.forms) > 1:
             parameters[others] = _any(term.forms[1:], "A")
-            named_otherwise = f"WHEN {_title_has(others)} THEN {_OTHERWISE_IN_NAME} "
+            named_otherwise = f"WHEN {_title_has(others)} THEN {_number(weight * _OTHERWISE_IN_NAME)} "
         parts.append(
-            f"{_weight(term):.3f} * CASE WHEN {_title_has(typed)} THEN {_IN_NAME} {named_otherwise}"
-            f"WHEN {_title_has(place)} THEN {_IN_PLACE} ELSE {_ELSEWHERE} END"
+            f"CASE WHEN {_title_has(typed)} THEN {_number(weight * _IN_NAME)} {named_otherwise}"
+            f"WHEN {_title_has(place)} THEN {_number(weight * _IN_PLACE)} ELSE {_number(weight * _ELSEWHERE)} END"
         )
     if len(wording.terms) > 1:
         parameters["phrase"] = " <-> ".join(term.forms[0].of("A") for term in wording.terms)
-        parts.append(f"{_IN_THIS_ORDER} * CAST({_title_has('phrase')} AS int)")
+        parts.append(f"CASE WHEN {_title_has('phrase')} THEN {_number(_IN_THIS_ORDER)} ELSE {_number(0)} END")
     return " + ".join(parts), parameters
 
 
@@ -40,8 +41,9 @@ def _title_has(parameter: str) -> str:
     return f"d.title @@ CAST(:{parameter} AS tsquery)"
 
 
-def _weight(term: Term) -> float:
-    return 1 + 4 / log(10 + term.documents)
+def _number(value: float) -> str:
+    # Left to itself, PostgreSQL calculates with decimals, digit by digit.
+    return f"float8 '{value:.4f}'"
 
 
 def _any(forms: Iterable[Form], weight: str) -> str:

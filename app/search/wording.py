@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 from sqlalchemy import Connection, text
 
@@ -27,7 +27,6 @@ _MOST_SPELLINGS = 6
 _FEW = 5
 # What so many have is found as it was typed; of other words also those that begin so, and the plural or singular.
 _PLENTY = 200
-_MOST_DROPPED = 3
 _LAST_CHARACTER = "\U0010ffff"
 
 _LOOK_UP = """
@@ -51,7 +50,8 @@ ORDER BY number
 _LIKE = """
 SELECT asked.word AS typed, found.word, found.documents FROM unnest(CAST(:words AS text[])) AS asked (word)
 CROSS JOIN LATERAL (
-    SELECT word, documents FROM search_words WHERE word % asked.word
+    SELECT word, documents FROM search_words
+    WHERE word % asked.word AND length(word) BETWEEN length(asked.word) - 2 AND length(asked.word) + 2
     ORDER BY similarity(word, asked.word) DESC LIMIT :most) AS found
 """
 
@@ -139,9 +139,9 @@ def understand(connection: Connection, q: str) -> Wording:
     """What was meant by `q`, by the vocabulary and by what is found.
 
     Words nobody knows are taken for those they are like; so are known ones when all together find little; then the
-    least telling are dropped, fewest first.
+    least telling one is left out, or more.
     """
-    words = fold(connection, q)
+    words = list(dict.fromkeys(fold(connection, q)))
     words = [word for word in words if word not in STOP_WORDS] or words
     if not words:
         return Wording()
@@ -283,7 +283,8 @@ def _meant(connection: Connection, wording: Wording, wider: Wording) -> Wording:
     others = []
     for number, (term, before) in enumerate(zip(wider.terms, wording.terms, strict=True)):
         for form in term.forms[len(before.forms) :]:
-            meant = replace(term, meant=" ".join(form.words), forms=(form, *before.forms))
+            forms = (form, *(other for other in term.forms if other != form))
+            meant = replace(term, meant=" ".join(form.words), forms=forms)
             others.append((number, meant, replace(before, forms=(form,))))
     tried = [Wording((*wording.terms[:number], one, *wording.terms[number + 1 :])) for number, _, one in others]
     for (number, meant, _), found in zip(others, _count(connection, tried, 1), strict=True):
@@ -293,18 +294,14 @@ def _meant(connection: Connection, wording: Wording, wider: Wording) -> Wording:
 
 
 def _shortened(connection: Connection, wording: Wording) -> Wording:
-    """The wording without as few of its terms as it takes to find something, first those that most documents have."""
-    terms = wording.terms
-    order = sorted(range(len(terms)), key=lambda number: -terms[number].documents)
-    for dropped in range(1, min(_MOST_DROPPED, len(terms) - 1) + 1):
-        left = [
-            Wording(tuple(term for number, term in enumerate(terms) if number not in without))
-            for without in combinations(order, dropped)
-        ]
-        for one, found in zip(left, _count(connection, left, 1), strict=True):
-            if found:
-                return one
-    return Wording((min(terms, key=lambda term: term.documents),))
+    """The wording without one of its terms, the most common one that leaves something to be found; or else with as many
+    of the rarest as find something together.
+    """
+    rarest = sorted(wording.terms, key=lambda term: term.documents)
+    kept = [[other for other in wording.terms if other is not term] for term in reversed(rarest)]
+    kept += [[term for term in wording.terms if term in rarest[:most]] for most in range(len(rarest) - 2, 0, -1)]
+    left = [Wording(tuple(terms)) for terms in kept if terms]
+    return next((one for one, found in zip(left, _count(connection, left, 1), strict=True) if found), wording)
 
 
 def _count(connection: Connection, wordings: Sequence[Wording], most: int) -> list[int]:

@@ -13,6 +13,7 @@ import pytest
 
 from app.search import facets
 from app.search.engine import RATINGS, Bucket, Engine, Question
+from app.search.postgres import PostgresEngine
 from tests import factories
 from tests.search import catalogue
 
@@ -226,3 +227,15 @@ def test_distance_is_along_the_earth_and_across_the_antimeridian(lone_engine: En
     (hit,) = lone_engine.search(Question(near=(58.91, 10.75), radius_km=112)).hits
     assert hit.distance_km == pytest.approx(111.195, abs=0.01)
     assert catalogue.found(lone_engine, near=(59.91, 10.75)) == [ids["Oslo"]]
+
+
+def test_among_packages_that_another_engine_found_filters_and_facets_are_the_same(lone_engine: Engine) -> None:
+    ids = catalogue.add(*({"name": f"House {n}", "city": "Oslo" if n % 2 else "Bergen"} for n in range(6)))
+    ranked = [ids[4], ids[1], ids[5], ids[0]]
+    postgres = PostgresEngine()
+    answer = postgres.among(Question("words that nothing has"), ranked)
+    assert [hit.id for hit in answer.hits] == ranked
+    answer = postgres.among(Question(location="oslo", per_page=1), ranked)
+    assert ([hit.id for hit in answer.hits], answer.total) == ([ids[1]], 2)
+    assert _shown(answer.facets["city"]) == {"Oslo": 2, "Bergen": 2}
+    assert postgres.among(Question(), []).total == 0

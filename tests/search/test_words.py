@@ -66,6 +66,15 @@ def test_slips_are_forgiven_and_told(lone_engine: Engine) -> None:
     assert (nothing.total, nothing.hits, nothing.did_you_mean) == (0, (), None)
 
 
+def test_a_slip_that_stands_in_some_name_finds_what_was_meant_and_what_means_the_same(lone_engine: Engine) -> None:
+    apartment, flat, slip = catalogue.named("Apartment with river view", "River view flat", "Aparment near the park")
+    catalogue.named("Boat with river view")
+    answer = lone_engine.search(Question("aparment riverview"))
+    assert [hit.id for hit in answer.hits] == [apartment, flat]
+    assert answer.did_you_mean == "apartment riverview"
+    assert catalogue.found(lone_engine, "aparment")[0] == slip
+
+
 def test_a_slip_that_is_a_word_itself_is_forgiven_when_it_finds_nothing(lone_engine: Engine) -> None:
     (beach,) = catalogue.named("Sunny beach hut")
     (beech,) = catalogue.named("Forest of beech and oak")
