@@ -35,7 +35,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "database_owner_url": "PostgreSQL, as the owner: only migrations and demo data need it.",
         "redis_url": "Queues, and what may be forgotten.",
         "meili_url": "Meilisearch, which finds and ranks; without it, or while it is away, PostgreSQL searches.",
-        "meili_api_key": "Meilisearch's master key or an admin key: narrower ones, for searching and writing, are made with it.",
+        "meili_api_key": "Meilisearch's master key or an admin key; narrower ones are made with it.",
         "storage_url": "Where documents and exports are kept, a folder or an S3 bucket; without one, in TRIPDESK_HOME.",
     },
     "Stripe": {
