@@ -44,6 +44,8 @@ from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants, stripe_balance
 from app.reports.models import Reconciliation
 from app.reviews.models import Review
+from app.search import indexing
+from app.search.models import SearchWord
 from dev.stripe import charges
 from tests import factories
 from tests.conftest import ROOT, STRIPE_KEY, _copy_database, _settings, run_local_stripe, wait_for
@@ -74,6 +76,14 @@ def test_nothing_in_the_demo_breaks_an_invariant(seeded: Flask) -> None:
     report = audit.verify()
     assert report.problem is None
     assert report.sealed > 1_000
+
+
+def test_every_package_on_sale_is_found(fresh: Flask) -> None:
+    demo.seed(demo.Scale.named("100"), by=SYSTEM, tell=quiet)
+    found = indexing.status()
+    assert found.equal
+    assert found.listed > 40
+    assert (db.session.scalar(select(func.count()).select_from(SearchWord)) or 0) > 100
 
 
 def test_there_is_as_much_as_the_scale_says(seeded: Flask) -> None:
