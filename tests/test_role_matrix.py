@@ -245,7 +245,7 @@ api.list_packages          GET    -             200    200       200     200    
 api.search_packages        GET    -             200    200       200     200       200     200     -
 api.search_hotels          GET    -             200    200       200     200       200     200     -
 api.search_tours           GET    -             200    200       200     200       200     200     -
-api.suggest                GET    typed         200    200       200     200       200     200     -
+api.suggest                GET    -             200    200       200     200       200     200     -
 api.get_package            GET    package       200    200       200     200       200     200     404
 api.get_availability       GET    package       200    200       200     200       200     200     404
 api.create_booking         POST   stay          401    201       201     201       201     201     404

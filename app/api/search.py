@@ -213,7 +213,7 @@ class SearchOut(Schema):
 class SuggestionsQuery(Wish):
     """What somebody is typing."""
 
-    q: PlainText = Field(max_length=200, description="As far as it was typed.")
+    q: PlainText = Field("", max_length=200, description="As far as it was typed.")
     limit: int = Field(8, ge=1, le=20)
 
 

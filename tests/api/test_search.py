@@ -172,5 +172,6 @@ def test_suggestions(nobody: Caller) -> None:
     assert nobody.get("/search/suggestions?q=mumblec").json == {
         "suggestions": [{"text": "Mumblecrag house", "kind": "package", "packageId": house}]
     }
-    assert _wrong(nobody.get("/search/suggestions")) == {"q"}
+    assert nobody.get("/search/suggestions").json == {"suggestions": []}
+    assert _wrong(nobody.get("/search/suggestions?q=" + "a" * 201)) == {"q"}
     assert _wrong(nobody.get("/search/suggestions?q=a&limit=21")) == {"limit"}

@@ -17,10 +17,6 @@ from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, nobody_imp
 from tests.objects.asked import NOT_THERE, Asked
 
 
-def typed(owner: Actor | None) -> Asked:
-    return Asked({}, {"q": "oslo"})
-
-
 def package(owner: Actor | None) -> Asked:
     return Asked({"package_id": factories.package().id if owner else NOT_THERE})
 
@@ -158,7 +154,6 @@ def _admin() -> Actor:
 
 
 CATALOGUE = (
-    typed,
     package,
     draft,
     on_sale,
