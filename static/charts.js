@@ -16,6 +16,7 @@ function inColours(value, colours) {
 
 function coloursOfNow() {
   const probe = charts.appendChild(document.createElement("i"));
+  probe.style.forcedColorAdjust = "none";
   const known = new Map();
   const find = (token) => {
     if (!known.has(token)) {
@@ -54,6 +55,8 @@ async function start() {
 }
 
 if (charts) {
+  // Drawing leaves a chart without its height for a moment: what is below it would jump, each time.
+  for (const area of areas) if (area.dataset.height) area.style.height = `${area.dataset.height}px`;
   start().catch((error) => {
     charts.querySelector("[data-charts-failed]").hidden = false;
     for (const area of areas) area.hidden = true;

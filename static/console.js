@@ -12,12 +12,14 @@ const store = {
 const exactTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
 const shortTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const dayTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
+// en-GB alone writes September with four letters; the server, and every other month, has three.
+const inMonths = (format, at) => format.format(at).replace("Sept", "Sep");
 const MINUTE = 60, HOUR = 3600, DAY = 86400, WEEK = 7 * DAY;
 
 function relative(at, now) {
   const past = at <= now;
   const seconds = Math.abs(now - at) / 1000;
-  if (seconds >= WEEK) return dayTime.format(at) + (at.getFullYear() === now.getFullYear() ? "" : ` ${at.getFullYear()}`);
+  if (seconds >= WEEK) return inMonths(dayTime, at) + (at.getFullYear() === now.getFullYear() ? "" : ` ${at.getFullYear()}`);
   if (seconds < MINUTE) return past ? "just now" : "in under a minute";
   const days = Math.floor(seconds / DAY);
   const text = seconds >= DAY ? `${days} ${days === 1 ? "day" : "days"}`
@@ -31,9 +33,9 @@ function writeTimes() {
   const showExact = store.get("times") === "exact";
   for (const element of document.querySelectorAll("time.when")) {
     const at = new Date(element.dateTime);
-    const text = showExact ? shortTime.format(at) + (at.getFullYear() === now.getFullYear() ? "" : ` ${at.getFullYear()}`) : relative(at, now);
+    const text = showExact ? inMonths(shortTime, at) + (at.getFullYear() === now.getFullYear() ? "" : ` ${at.getFullYear()}`) : relative(at, now);
     if (element.textContent !== text) element.textContent = text;
-    element.title = exactTime.format(at);
+    element.title = inMonths(exactTime, at);
   }
 }
 

@@ -115,7 +115,11 @@
     if (focused) (key && region.querySelector(key) || region).focus({ preventScroll: true });
     // Told when the state changes, not at every step.
     const said = document.querySelector("[data-watch-said]");
-    if (said && now.dataset.says !== region.dataset.says) said.textContent = now.dataset.says;
+    if (now.dataset.says !== region.dataset.says) {
+      if (said) said.textContent = now.dataset.says;
+      // What was said when it began, as that it is being compared, is over.
+      for (const begun of document.querySelectorAll("#main > .notice[data-tone=good]")) begun.remove();
+    }
     region.dataset.says = now.dataset.says;
     if (now.dataset.watch) region.dataset.watch = now.dataset.watch;
     else delete region.dataset.watch;

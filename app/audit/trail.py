@@ -22,9 +22,11 @@ _QUIET_COLUMNS = {
     *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
     *("answer_by", "reminded_hours", "asked", "asked_by_id", "assigned_to_id", "evidence_at_stripe"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
-    *("sums", "step", "reached", "explanation", "entry_id"),
+    *("sums", "step", "failure_message", "reached", "explanation", "entry_id", "source"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
 }
+# Whose values are words of ours or Stripe's.
+_CODES = {"status", "stripe_status", "failure_code"}
 # A timeline is read by a person: of a record with more entries than this, the newest are told.
 _MOST = 500
 # A timeline shows how a longer text begins; the history has all of it.
@@ -81,9 +83,10 @@ def moments(
 
 
 def changes(entry: AuditEntry) -> list[dict[str, Any]]:
-    """Every column of an entry as `{"name", "before", "after"}`, as it is kept."""
+    """Every column of an entry as `{"name", "before", "after"}`, as it is kept; not those that were and are empty."""
     before, after = entry.before or {}, entry.after or {}
-    return [{"name": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
+    found = [{"name": name, "before": before.get(name), "after": after.get(name)} for name in {**before, **after}]
+    return [change for change in found if (change["before"], change["after"]) != (None, None)]
 
 
 def _failure(after: dict[str, Any]) -> str | None:
@@ -110,7 +113,7 @@ def label_of(column: str) -> str:
 
 
 def _shown(column: str, value: Any, currency: str) -> Any:
-    if column == "status" and isinstance(value, str):
+    if column in _CODES and isinstance(value, str):
         return in_words(value).capitalize()
     if column.endswith("_minor") and isinstance(value, int):
         return Money(value, currency).json()

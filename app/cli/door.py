@@ -37,7 +37,9 @@ def refusals_in_words() -> Iterator[None]:
             raise_from_database(error)
     except Invalid as error:
         lines = [f"{wrong.field}: {wrong.message}" for wrong in error.fields]
-        raise click.ClickException("\n".join([error.detail, *lines])) from error
+        # Of one field, the refusal is what is wrong with it.
+        is_said = [wrong.message for wrong in error.fields] == [error.detail]
+        raise click.ClickException("\n".join(lines if is_said else [error.detail, *lines])) from error
     except TripdeskError as error:
         raise click.ClickException(error.detail) from error
 

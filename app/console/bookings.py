@@ -66,11 +66,12 @@ class BookingsView(ForManyRoutes):
         PROVIDER,
     )
     for_many = (
-        ForMany("refund", "Refund in full", "bookings.refund", REFUND_REASONS, refunding.refund_arguments),
+        ForMany("refund", "Refund in full", "bookings.refund", REFUND_REASONS, refunding.refund_arguments, key="f"),
         ForMany(
             *("cancel", "Cancel and refund for the provider", "bookings.cancel_for_provider", REASONS["provider"]),
             arguments=lambda reason, note: {"reason": f"{reason}. {note}" if reason and note else reason},
             danger=True,
+            key="c",
         ),
     )
 

@@ -13,18 +13,23 @@ from werkzeug.wrappers import Response
 
 from app.audit import trail
 from app.audit.actor import Actor
+from app.bookings.models import Booking
 from app.bulk import exporting
 from app.bulk import service as bulk
 from app.bulk.kind import Became, Preview
 from app.bulk.kinds import KINDS
 from app.bulk.models import FILE_DAYS, Bulk
+from app.catalog.models import Package, Provider
 from app.console import confirmation, session
 from app.console.base import EVERYBODY, MAX_ID, Column, Filter, RecordView, done, line
 from app.console.formatting import status_label
 from app.console.record import Action, Phrase, Record
 from app.errors import Invalid, NotFound
+from app.extensions import db
 from app.money import Money
 from app.payments import refunds
+from app.payments.models import Payment, Refund, WebhookEvent
+from app.reviews.models import Review
 from app.undo import window
 
 _TITLES: dict[str, trail.Title] = {
@@ -37,8 +42,19 @@ _TITLES: dict[str, trail.Title] = {
     "bulk.download": ("Downloaded", "note", None),
     "bulk.delete_file": ("File deleted", "note", None),
 }
-# Where the rows of a table can be looked at, by whoever may do something to them.
+# Where the rows of a table can be looked at, by whoever may do something to them, and what each is called there.
 _ROW_PAGES = {name: f"/console/{name}/" for name in ("reviews", "bookings", "packages", "providers", "refunds")}
+_ROW_PAGES["webhook_events"] = "/console/webhooks/"
+_ROW_NAMES: dict[str, Select[int, str]] = {
+    "bookings": select(Booking.id, Booking.reference),
+    "packages": select(Package.id, Package.name),
+    "providers": select(Provider.id, Provider.name),
+    "refunds": select(Refund.id, "Refund of " + Booking.reference)
+    .join(Payment, Payment.id == Refund.payment_id)
+    .join(Booking, Booking.id == Payment.booking_id),
+    "reviews": select(Review.id, Review.title),
+    "webhook_events": select(WebhookEvent.id, WebhookEvent.type),
+}
 # Of which rows the list below shows which; those that need somebody come first.
 _OUTCOMES = {
     "FAILED": "Failed",
@@ -224,6 +240,14 @@ def _row_href(run: Bulk, row_id: int) -> str | None:
     return f"{page}{row_id}/" if page else None
 
 
+def _names(table: str, ids: Sequence[int]) -> dict[int, str]:
+    """What rows of a table are called, by id; none of a row that is gone."""
+    if table not in _ROW_NAMES:
+        return {}
+    named = _ROW_NAMES[table]
+    return dict(db.session.execute(named.where(named.selected_columns.id.in_(ids))).all())
+
+
 def _counted(count: int, nouns: tuple[str, str]) -> str:
     return f"{count:,} {nouns[count != 1]}"
 
@@ -325,6 +349,7 @@ def _plan(run: Bulk, by: Actor) -> dict[str, Any]:
         "to_type": _to_type(run, found),
         "start_href": f"{_href(run.id)}start" if run.by_id == by.id and by.has(kind.roles) else None,
         "cancel_href": f"{_href(run.id)}cancel",
+        "is_own": run.by_id == by.id,
         "is_undoable": kind.undo_chunk is not None,
     }
 
@@ -362,12 +387,13 @@ def _results(run: Bulk) -> dict[str, Any] | None:
 def _rows(run: Bulk, shown: str, after: int) -> dict[str, Any]:
     noun = KINDS[run.kind].nouns[0].capitalize()
     found = bulk.rows(run, shown, after=after, most=_ROWS_SHOWN + 1)
+    names = _names(KINDS[run.kind].table, [row_id for row_id, _ in found])
     columns = [Column("row", noun, "link"), Column("reason", "When its turn came")]
     return {
         "title": _OUTCOMES[shown],
         "columns": columns if shown in _TOLD else columns[:1],
         "rows": [
-            line(_row_href(run, row_id), row=f"{noun} {row_id}", reason=reason)
+            line(_row_href(run, row_id), row=names.get(row_id, f"{noun} {row_id}"), reason=reason)
             for row_id, reason in found[:_ROWS_SHOWN]
         ],
         "more_href": f"?show={shown}&after={found[_ROWS_SHOWN - 1][0]}" if len(found) > _ROWS_SHOWN else None,

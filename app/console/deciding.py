@@ -19,7 +19,8 @@ class Decision:
     """What may be decided about an item, by whom, from which states (without any: the waiting one) to which.
 
     `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
-    with their words the code, and `notes` beside it; otherwise words. `many` takes ids and returns those that it moved;
+    with their words the code, and `notes` beside it; otherwise words. `said` tells what was done, where the name of the
+    state that it leads to doesn't. `many` takes ids and returns those that it moved;
     with it, the decision is in the bulk bar; with the name of a kind of bulk run as `run`, it can be taken on all that
     match, however many, and without `many` what is picked goes that way as well. `explain` says what it will do; `key`
     is as in `Action`, and `u` for an undo. `when` narrows further what the states and roles allow; `why_not` says what
@@ -32,6 +33,7 @@ class Decision:
     verb: Callable[..., Any]
     may: Collection[str]
     explain: str = ""
+    said: str = ""
     key: str | None = None
     many: Callable[..., list[int]] | None = None
     run: str | None = None

@@ -166,6 +166,7 @@ def _sub(row: Difference) -> tuple[Phrase, ...]:
 
 def _facts(row: Difference) -> tuple[Group, ...]:
     amounts = amounts_of(row)
+    reference = references_of([row.booking_id])[row.booking_id] if row.booking_id else None
     return (
         Group(
             "At Stripe",
@@ -184,7 +185,7 @@ def _facts(row: Difference) -> tuple[Group, ...]:
                 Fact("Fee", amounts["here_fee"], "money"),
                 Fact(
                     "Payment",
-                    f"Payment {row.payment_id}" if row.payment_id else None,
+                    (f"Payment of {reference}" if reference else "Open it") if row.payment_id else None,
                     href=payment_href(row.payment_id) if row.payment_id else None,
                 ),
                 Fact(

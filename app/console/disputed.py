@@ -26,7 +26,7 @@ def groups(payment_ids: Sequence[int]) -> list[Group]:
             (
                 Fact("State", dispute.status, "chip"),
                 Fact("Amount", Money(dispute.amount_minor, dispute.currency).json(), "money"),
-                Fact("Answer by", dispute.evidence_due_by if dispute.needs_response else None, "time"),
+                Fact("Answer due", dispute.evidence_due_by if dispute.needs_response else None, "time"),
                 *([Fact("Dispute", "Open it", href=f"/console/disputes/{dispute.id}/")] if may_read else []),
             ),
         )

@@ -117,7 +117,7 @@ class DisputesView(RecordView):
     columns = (
         Column("booking", "Booking", "link"),
         Column("status", "State", "chip"),
-        Column("answer_by", "Answer by", "time", sort=Sort(Dispute.answer_by)),
+        Column("answer_by", "Answer due", "time", sort=Sort(Dispute.answer_by)),
         Column("evidence", "Evidence", "chip"),
         Column("reason", "Reason"),
         Column("amount", "Amount", "money", "right"),
@@ -236,6 +236,7 @@ class DisputesView(RecordView):
                 " nothing of it until somebody submits it."
             ),
             back=dispute_href(dispute.id),
+            back_label=f"Dispute over {booking.reference}",
             fields=evidence.FIELDS,
             groups=_INPUTS,
             save=partial(evidence.stage, dispute.id),
@@ -338,12 +339,14 @@ def _counted(dispute: Dispute) -> str:
 
 def _evidence(dispute: Dispute) -> dict[str, Any]:
     """What is shown of the evidence: where it is, what that means, and its fields; once submitted, those sent."""
-    state = evidence_state(dispute)
+    state, is_over = evidence_state(dispute), dispute.status not in UNDECIDED
     shown = dispute.evidence_at_stripe if state == "SUBMITTED" else evidence.written_of(dispute)
     if dispute.asked is not None and dispute.due_at is not None:
         note = f"It is being {evidence.ASKED[dispute.asked]} at the moment."
     elif state == "SUBMITTED":
         note = "The bank has this. Nothing can be added or changed any more."
+    elif is_over:
+        note = "The dispute was over before any of this was submitted: the bank never had it."
     elif state == "STAGED":
         note = "Stripe has this, the bank does not. Staged evidence is no answer: submit it before the time is over."
     elif dispute.evidence_at_stripe:
@@ -351,9 +354,9 @@ def _evidence(dispute: Dispute) -> dict[str, Any]:
     else:
         note = "Filled in from the booking. Neither Stripe nor the bank has any of it: read it over, and save it."
     return {
-        "state": state,
+        "state": state if state == "SUBMITTED" or not is_over else None,
         "note": note,
-        "tone": {"SUBMITTED": "good", "STAGED": "warn", "DRAFT": "info"}[state],
+        "tone": {"SUBMITTED": "good", "STAGED": "warn", "DRAFT": "info"}["DRAFT" if is_over else state],
         "refusal": dispute.refusal,
         "failure": dispute.last_error,
         # In the order of the form, whatever Stripe's is.

@@ -55,6 +55,8 @@ class EditForm:
     groups: Mapping[str, Sequence[Input]]
     save: Callable[..., Any]
     asks_reason: bool = False
+    # What the record's page is called, where the form is only about a part of it.
+    back_label: str = ""
 
     @property
     def inputs(self) -> dict[str, Input]:

@@ -45,6 +45,7 @@ class FailedWebhooksView(QueueView):
         Decision(
             *("replay", "Work through it again", "RECEIVED", inbox.replay, FINANCE),
             explain="A worker asks Stripe what is true now and does what is missing.",
+            said="Being worked through again",
             key="r",
             many=inbox.replay_many,
             run="webhooks.replay",

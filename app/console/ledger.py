@@ -126,7 +126,7 @@ class LedgerView(RecordView):
                             Fact("Debit", names[entry.debit_account], href=f"../?account={entry.debit_account}"),
                             Fact("Credit", names[entry.credit_account], href=f"../?account={entry.credit_account}"),
                             Fact("Stems from", entry.source_id, "mono"),
-                            Fact("Payment", f"Payment {entry.payment_id}", href=payment_href(entry.payment_id)),
+                            Fact("Payment", f"Payment of {reference}", href=payment_href(entry.payment_id)),
                             Fact("Provider", provider.name),
                         ),
                     ),

@@ -359,7 +359,8 @@ class QueueView(Deciding):
         saved()
         row = self._find(row_id)
         if not self.just_decided(by):
-            flash(f"{self._state(row.status)}: {self.heading(row)}", "done")
+            became = (row.status == chosen.to and chosen.said) or self._state(row.status)
+            flash(f"{became}: {self.heading(row)}", "done")
         return redirect(self._address(row_id, asked=asked) if chosen.to == self.waiting else self._go_on_from(row, by))
 
     def _go_on_from(self, row: Any, by: Actor) -> str:
@@ -396,7 +397,7 @@ class QueueView(Deciding):
         except Invalid as refusal:
             return self._ask(decision, ids, error=refusal.detail), refusal.status
         if moved and not self.just_decided(by):
-            flash(f"{self._state(decision.to)}: {self._counted(len(moved))}", "done")
+            flash(f"{decision.said or self._state(decision.to)}: {self._counted(len(moved))}", "done")
         if others := [row_id for row_id in ids if row_id not in moved]:
             flash(self._passed_over(others), "refused")
         line = request.form.get("line", "")

@@ -18,7 +18,7 @@ from app.console import session
 from app.console.audited import object_in_words, page_of
 from app.console.base import FINANCE, Column, Filter, RecordView, done, find, line
 from app.console.formatting import status_label
-from app.console.payments import EVENT_COLUMNS, event_line, payment_href
+from app.console.payments import EVENT_COLUMNS, event_line, payment_href, references_of
 from app.console.periods import period
 from app.console.record import Action, Blocked, Fact, Group, Phrase, Record
 from app.extensions import db
@@ -99,6 +99,7 @@ class WebhooksView(RecordView):
         payment = db.session.scalar(
             select(Payment).where(Payment.stripe_payment_intent_id == event.stripe_payment_intent_id)
         )
+        reference = references_of([payment.booking_id])[payment.booking_id] if payment else None
         payload = json.dumps(_without_secrets(event.payload), indent=2, ensure_ascii=False, sort_keys=True)
         return self.render_record(
             Record(
@@ -121,7 +122,7 @@ class WebhooksView(RecordView):
                             Fact("Intent", event.stripe_payment_intent_id, "mono"),
                             Fact(
                                 "Payment",
-                                f"Payment {payment.id}" if payment else None,
+                                f"Payment of {reference}" if payment else None,
                                 href=payment_href(payment.id) if payment else None,
                             ),
                             Fact("Came with request", event.request_id, "mono"),

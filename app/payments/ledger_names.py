@@ -19,7 +19,7 @@ ACCOUNTS = {
 _NAMES = {
     "capture.provider_share": "Payment, provider's share",
     "capture.commission": "Payment, our commission",
-    "capture.owed_back": "Payment that came too late, owed back",
+    "capture.owed_back": "Late payment, owed back",
     "capture.stripe_fee": "Stripe's fee of a payment",
     "refund.provider_share": "Refund, provider's share",
     "refund.commission": "Refund, our commission",

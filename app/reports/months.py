@@ -51,7 +51,7 @@ def read_month(typed: str) -> date:
     """The first day of a month such as 2026-11. Raises Invalid."""
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", typed) and date.fromisoformat(f"{typed}-01") >= FIRST_DAY:
         return date.fromisoformat(f"{typed}-01")
-    raise Invalid.field("month", "Month is one such as 2026-11.")
+    raise Invalid.field("month", f"{typed[:20]!r} is no month such as 2026-11, from {FIRST_DAY:%Y-%m} on.")
 
 
 def whole(first: date) -> Period:

@@ -405,11 +405,19 @@ def test_a_timeline_writes_times_and_codes_as_people_read_them(app: Flask) -> No
             "user.tried",
             User,
             [person.id],
-            before={"due_by": None, "assigned_to_id": None},
-            after={"due_by": "2026-11-30T23:59:59+00:00", "assigned_to_id": 5, "failure_reason": "expired_card"},
+            before={"due_by": None, "assigned_to_id": None, "note": None, "source": None, "stripe_status": None},
+            after={
+                "due_by": "2026-11-30T23:59:59+00:00",
+                "assigned_to_id": 5,
+                "note": None,
+                "source": "dispute:39",
+                "stripe_status": "needs_response",
+                "failure_reason": "expired_card",
+            },
         )
     *_, told = trail.moments({"users": [person.id]})
     assert told.detail == "Expired card"
     assert [(field["name"], field["after"]) for field in told.fields if field["name"] != "Failure reason"] == [
-        ("Due by", "30 Nov 2026 at 23:59 UTC")
+        ("Due by", "30 Nov 2026 at 23:59 UTC"),
+        ("Stripe status", "Needs response"),
     ]

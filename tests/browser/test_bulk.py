@@ -27,6 +27,7 @@ def test_a_run_is_started_watched_and_undone_by_keys(sign_in: SignIn, console: C
     state = page.locator("#run .record-title .chip")
     expect(state).to_have_text("Done")
     expect(page.get_by_text("1,200 approved")).to_be_visible()
+    expect(page.get_by_text("Started. It goes on")).to_have_count(0)
     with console.stack.app():
         assert waiting.counts() == {"APPROVED": 1_200, "PENDING": 1}
         assert waiting.statuses()[late[0]] == "PENDING"

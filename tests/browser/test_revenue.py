@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import SignIn
 
@@ -22,6 +22,21 @@ def test_charts_are_drawn_in_the_colours_of_the_theme_and_lead_to_their_rows(sig
     expect(mark).to_have_css("fill", "rgb(167, 167, 179)")
     page.evaluate(f"document.querySelector('[data-figure=bookings]').emit('plotly_click', {CLICKED})")
     page.wait_for_url("**/console/ledger/?counts=gross")
+
+
+def test_what_is_below_a_chart_keeps_its_place_while_it_is_drawn(sign_in: SignIn) -> None:
+    page = sign_in("finance")
+    held: list[Route] = []
+    page.route("**/console/revenue/figures*", lambda route: held.append(route))
+    page.goto("/console/revenue/")
+    areas = page.locator(".chart-area[data-height]")
+    expect(areas).not_to_have_count(0)
+    with_room = areas.evaluate_all("areas => areas.map((area) => area.clientHeight >= Number(area.dataset.height))")
+    assert all(with_room)
+    before = page.evaluate("document.documentElement.scrollHeight")
+    held[0].continue_()
+    expect(page.locator(".chart-area[aria-busy]")).to_have_count(0)
+    assert page.evaluate("document.documentElement.scrollHeight") == before
 
 
 def test_without_the_figures_the_tables_are_opened(sign_in: SignIn) -> None:

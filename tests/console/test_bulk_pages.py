@@ -15,6 +15,7 @@ from app.bulk import work
 from app.bulk.models import Bulk
 from app.extensions import db
 from app.reviews import service as reviews
+from app.reviews.models import Review
 from tests import factories, queued
 from tests.bulk.runs import Waiting, moderator, reread, started
 from tests.console.browser import Browser
@@ -101,10 +102,11 @@ def test_the_rows_are_told_by_what_became_of_them_a_page_at_a_time(app: Flask) -
     found, query = [], "?show=DONE"
     while query:
         page = at_work.page(run, query)
-        found += [int(number) for number in re.findall(r"Review (\d+)", page)]
+        found += [int(number) for number in re.findall(r'href="/console/reviews/(\d+)/"', page)]
         more = re.search(r'href="(\?show=DONE&amp;after=\d+)"', page)
         query = more[1].replace("&amp;", "&") if more else ""
     assert found == at_work.waiting.ids
+    assert db.session.get_one(Review, found[-1]).title in words(page)
     for query in ("?show=SOON", "?after=x", "?after=-1"):
         assert at_work.browser.get(f"/console/bulk/{run.id}/{query}").status_code == 422
 

@@ -101,6 +101,12 @@ def test_what_failed_is_taken_up_by_who_shows_that_it_is_them(app: Flask) -> Non
     run = kept_run(browser, paid)
     assert browser.post(f"{run}start", {}, token_from=run).status_code == 302
     assert browser.post(f"{run}cancel", {}, token_from=run).status_code == 302
+    left = words(browser.get(f"{run}?show=LEFT").text)
+    references = [
+        reference for (reference,) in asked("SELECT reference FROM bookings WHERE id = ANY(:ids)", ids=paid.ids)
+    ]
+    assert len(references) == 2
+    assert all(reference in left for reference in references)
     forget_proof(person)
     assert browser.post(f"{run}take-up", {}, token_from=run).status_code == 403
     assert asked("SELECT count(*) FROM bulks WHERE by_id = :id", id=person.id) == [(1,)]

@@ -63,6 +63,8 @@ def test_draft_staged_and_submitted_are_told_apart(app: Flask) -> None:
     assert "Neither Stripe nor the bank has any of it" in page
     assert "Stage the evidence first" in page
     assert f'action="{page_of(dispute)}submit"' not in page
+    reference = reference_of(browser, dispute)
+    assert f"data-up>Dispute over {reference}</a>" in browser.get(f"{page_of(dispute)}evidence").text
     answer = browser.post(f"{page_of(dispute)}evidence", {"seen": "0", "product_description": "A room with a view"})
     assert answer.status_code == 302
     assert "It is being staged at the moment." in browser.get(page_of(dispute)).text
@@ -111,6 +113,15 @@ def test_only_the_dialog_without_a_reason_begins_with_the_name_to_type(app: Flas
     assert re.search(r'id="typed-submit"[^>]*autofocus', submit)
     assert not re.search(r'id="typed-accept"[^>]*autofocus', accept)
     assert "autofocus" in accept
+
+
+def test_what_the_bank_never_had_is_no_draft_once_it_is_over(app: Flask) -> None:
+    dispute = disputed(paid())
+    decided(dispute.stripe_dispute_id or "", "lost")
+    page = signed_in(app, "finance").get(page_of(dispute)).text
+    assert "the bank never had it" in page
+    assert "read it over, and save it" not in page
+    assert "Draft" not in page
 
 
 @pytest.mark.parametrize("verb", ["submit", "accept"])

@@ -92,6 +92,7 @@ def test_a_selection_is_worked_through_again(finance: Browser) -> None:
         "/console/failed-webhooks/bulk", {"decision": "replay", "id": [str(row.id) for row in chosen]}
     )
     assert answer.status_code == 302
+    assert "Being worked through again: 2 events" in finance.get(answer.location).text
     rows = [factories.reread(row) for row in chosen]
     assert [(row.status, row.attempts, row.due_at is not None) for row in rows] == [("RECEIVED", 0, True)] * 2
     assert factories.reread(left).status == "FAILED"
@@ -101,6 +102,13 @@ def test_a_selection_is_worked_through_again(finance: Browser) -> None:
         assert (entry.action, "payload" in (entry.after or {})) == ("webhook.replay", False)
     assert queued.work_off() == []
     assert [factories.reread(row).status for row in rows] == ["IGNORED"] * 2
+
+
+def test_one_is_worked_through_again_and_that_is_said(finance: Browser) -> None:
+    row = failed()
+    answer = finance.post(f"/console/failed-webhooks/{row.id}/replay", {"seen": "0"})
+    assert factories.reread(row).status == "RECEIVED"
+    assert f"Being worked through again: {row.type}" in finance.get(answer.location).text
 
 
 def test_all_failed_are_worked_through_as_a_bulk_run(finance: Browser) -> None:
