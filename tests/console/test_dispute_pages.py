@@ -117,8 +117,7 @@ def test_only_the_dialog_without_a_reason_begins_with_the_name_to_type(app: Flas
 
 def test_what_the_bank_never_had_is_no_draft_once_it_is_over(app: Flask) -> None:
     dispute = disputed(paid())
-    decide(dispute.stripe_dispute_id or "", "lost")
-    told(dispute.stripe_dispute_id or "")
+    decided(dispute.stripe_dispute_id or "", "lost")
     page = signed_in(app, "finance").get(page_of(dispute)).text
     assert "the bank never had it" in page
     assert "read it over, and save it" not in page

@@ -117,8 +117,8 @@ def test_by_the_command(empty_app: Flask, june: date) -> None:
     assert (again.exit_code, again.output) == (1, f"Error: No day of June {june.year} is left to compare.\n")
 
 
-def test_the_command_names_what_is_wrong_once_and_begins_nothing(context: Flask) -> None:
-    answer = context.test_cli_runner().invoke(args=["reports", "reconcile", "June"])
+def test_the_command_names_what_is_wrong_once_and_begins_nothing(empty_app: Flask) -> None:
+    answer = empty_app.test_cli_runner().invoke(args=["reports", "reconcile", "June"])
     assert (answer.exit_code, answer.output.count("'June' is no month such as 2026-11")) == (1, 1)
     assert answer.output.startswith("Error: month: ")
     assert db.session.scalars(select(Reconciliation.id)).all() == []
