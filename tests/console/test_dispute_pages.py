@@ -20,7 +20,7 @@ from app.payments import holds, stripe_gateway
 from tests import factories, queued
 from tests.api.calling import Caller, problem
 from tests.console.browser import Browser, signed_in
-from tests.disputes.disputing import decide, disputed, told
+from tests.disputes.disputing import decided, disputed
 from tests.payments.refunding import finance, paid, refunds_of
 
 
