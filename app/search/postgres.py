@@ -60,14 +60,14 @@ WHERE NOT EXISTS (SELECT FROM search_words WHERE search_words.word = asked.word)
 _SEARCH = """
 WITH found AS MATERIALIZED (
     SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km, score,
-           {failed} AS failed
-    FROM (
+           failed
+    FROM (SELECT *, {failed} AS failed FROM (
         SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews,
                d.amenities, d.added_at, d.score, d.distance_km, {price} AS price_minor
         FROM (
             SELECT d.*, {score} AS score, {distance} AS distance_km FROM {source} WHERE {wanted} OFFSET 0
         ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once
-    ) AS d WHERE {limits}
+    ) AS d WHERE {limits} OFFSET 0) AS d WHERE failed & failed - 1 = 0  -- one bit at most
 ), page AS (
     SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
     FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset
@@ -192,8 +192,6 @@ def _statement(
         limits.append("price_minor <= :max_charge")
         parameters |= stay.parameters
     failed = facets.failed(chosen)
-    if chosen:
-        limits.append(f"({failed}) & ({failed}) - 1 = 0")  # one bit at most
     sql = _SEARCH.format(
         source="search_documents d" if ranked is None else _RANKED,
         score=score,
