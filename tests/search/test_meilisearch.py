@@ -29,8 +29,6 @@ from tests import factories
 from tests.conftest import wait_for
 from tests.search.meili_stand_in import StandIn
 
-NOBODY_KNOWS = "No real Meilisearch is at hand (TEST_MEILI_URL): ranking is not run."
-
 
 @pytest.fixture
 def indexed(meili_app: Flask) -> Iterator[Callable[[], None]]:
@@ -219,10 +217,6 @@ def test_suggestions_are_places_and_packages_on_sale(indexed: Callable[[], None]
         ("Trysil lodge", "package", of.id),
     ]
     assert service.suggest(' "-', 5) == []
-
-
-def test_ranking_is_only_proven_on_a_real_server() -> None:
-    pytest.skip(NOBODY_KNOWS)
 
 
 # When it is away
