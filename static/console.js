@@ -88,13 +88,12 @@ function focusSearch() {
 }
 
 function moveRow(step) {
-  const rows = [...document.querySelectorAll("[data-row]")];
+  // Rows that lead nowhere, as a day's sums above its differences, are passed over.
+  const rows = [...document.querySelectorAll("[data-row]")].filter((row) => row.querySelector("a"));
   if (!rows.length) return false;
   const here = rows.indexOf(document.activeElement.closest("[data-row]"));
   const next = here < 0 ? (step > 0 ? 0 : rows.length - 1) : Math.min(Math.max(here + step, 0), rows.length - 1);
-  const link = rows[next].querySelector("a");
-  if (!link) return false;
-  link.focus({ preventScroll: true });
+  rows[next].querySelector("a").focus({ preventScroll: true });
   rows[next].scrollIntoView({ block: "nearest" });
   return true;
 }

@@ -121,7 +121,7 @@ def _post(row: Difference, entries: dict[str, int], *, by: Actor) -> None:
     """Post what is proposed. Raises Conflict where that would mend one thing and break another."""
     payment = lock(Payment, row.payment_id or 0)
     wrong = ledger_checks.contradictions_of(payment.id)
-    if row.booked_as == "capture" and payment.fee_minor not in (None, row.there_fee_minor):
+    if payment.stripe_charge_id == row.source_id and payment.fee_minor != row.there_fee_minor:
         payment.fee_minor = row.there_fee_minor
         audit.record(by, "payment.fee_corrected", payment)
     ledger.post_correction(payment, entries, source_id=row.source_id)

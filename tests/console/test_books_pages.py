@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import timedelta
 from html import unescape
 from uuid import uuid4
@@ -102,6 +103,8 @@ def test_a_statement_is_paged_and_exported(empty_app: Flask, monkeypatch: pytest
     first, second = factories.paid_booking(), factories.paid_booking()
     browser = signed_in(empty_app, "finance")
     page = shown(browser, f"{ACCOUNTS}provider_payable/")
+    form = page[page.index('<form id="export" method="post" action="export">') :].split("</form>")[0]
+    assert re.search(r'name="from" value="[\d-]{10}".*name="to" value="[\d-]{10}"', form, re.S)
     assert (first.reference in page, second.reference in page) == (True, False)
     on = page[: page.index('rel="next"')]
     href = on[on.rindex('href="') + 6 :].split('"')[0]
@@ -151,8 +154,11 @@ def test_what_is_owed_is_listed_by_provider_and_leads_to_the_bookings(app: Flask
     found = payments.live_payment(done.id)
     assert found is not None
     holds.place(found.id, source=uuid4().hex, reason="Looked into", until=None, by=factories.admin())
-    assert done.reference in shown(browser, f"{here}?state=held")
-    assert "No such booking" in shown(browser, f"{here}?state=owed")
+    held = shown(browser, f"{here}?state=held")
+    assert done.reference in held
+    assert 'name="state" value="held"' in held[held.index('<form id="export"') :]
+    nothing = shown(browser, f"{here}?state=owed")
+    assert ("No such booking" in nothing, 'form="export"' in nothing) == (True, False)
     assert browser.get(f"{here}?state=paid").status_code == 422
     answer = browser.post(f"{here}export", {"state": "held"}, token_from=here)
     run = db.session.scalars(select(Bulk).order_by(Bulk.id.desc()).limit(1)).one()

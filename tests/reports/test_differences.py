@@ -106,6 +106,7 @@ def test_a_wrong_amount_is_found_and_corrected_between_the_accounts_it_is_of(
     entry = db.session.get_one(LedgerEntry, fixed.entry_id)
     assert (entry.kind, entry.booking_id) == (*corrected, one.booking.id)
     assert ledger.sides_of(one.payment_id) == right
+    assert "payment.fee_corrected" not in trail(one.payment)
     assert ledger_checks.verify() == []
     assert reconciled(day).differing == 0
 
@@ -258,6 +259,25 @@ def _paid_out_of_nothing(tamper: Tamper, one: Paid, day: date) -> str:
         (source, noon(day), one.charge_id),
     )
     return source
+
+
+def test_what_is_booked_of_another_charge_than_the_payments_is_taken_back_and_leaves_its_fee(tamper: Tamper) -> None:
+    day = a_day()
+    one = paid(day).told()
+    fee, source = one.payment.fee_minor, f"{one.charge_id}_twice"
+    tamper(
+        "INSERT INTO ledger_entries (kind, debit_account, credit_account, amount_minor, currency, source_id,"
+        " payment_id, booking_id, provider_id, posted_at) SELECT kind, debit_account, credit_account, 300, currency,"
+        " %s, payment_id, booking_id, provider_id, %s FROM ledger_entries"
+        " WHERE source_id = %s AND kind = 'capture.commission'",
+        (source, noon(day), one.charge_id),
+    )
+    reconciled(day)
+    (found,) = [row for row in differences(day) if row.kind == "missing_there"]
+    verbs.fix(found.id, "It was booked twice.", by=finance())
+    assert posted(source) == {"capture.commission": 300, "capture.commission.less": 300}
+    assert one.payment.fee_minor == fee
+    assert ledger_checks.verify() == []
 
 
 def test_what_would_break_the_books_elsewhere_is_refused_in_words(tamper: Tamper) -> None:

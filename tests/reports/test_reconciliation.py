@@ -235,6 +235,14 @@ def test_a_day_with_an_open_difference_or_that_failed_is_tried_again_every_night
     assert reconciliation.reconcile_due() == [day, day + timedelta(days=2)]
 
 
+def test_a_day_that_is_compared_does_not_fail_any_more() -> None:
+    day = a_day()
+    row = reconciled(day)
+    before = trail(row)
+    reconciliation.fail(row.id, "Stripe refused: no.")
+    assert (reread(day).status, reread(day).ended_because, trail(row)) == ("DONE", None, before)
+
+
 def _a_difference(day: date) -> Difference:
     zeroes = dict.fromkeys(("there_minor", "there_fee_minor", "here_minor", "here_fee_minor"), 0)
     about = {"kind": "fee", "booked_as": "capture", "source_id": "ch_1", "currency": "USD"}
