@@ -13,8 +13,13 @@ from app.db import transaction
 from app.extensions import db
 from tests.conftest import wait_for
 
-_SOMEBODY_WAITS_FOR_US = """
-SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid)))
+# Those that wait for who waits for us too.
+_WAIT_FOR_US = """
+WITH RECURSIVE waiting (pid) AS (
+    SELECT pg_backend_pid() UNION
+    SELECT held.pid FROM waiting, pg_locks AS held WHERE NOT granted AND waiting.pid = ANY(pg_blocking_pids(held.pid))
+)
+SELECT count(*) - 1 >= :many FROM waiting
 """
 
 
@@ -41,8 +46,9 @@ def at_once(app: Flask, *calls: Callable[[], Any]) -> list[Any]:
     return outcomes
 
 
-def held_up(app: Flask, call: Callable[[], Any]) -> Callable[[], Any]:
-    """Make the call, and return as soon as it waits for a lock of the transaction around this (or is over).
+def held_up(app: Flask, call: Callable[[], Any], *, by: int = 1) -> Callable[[], Any]:
+    """Make the call, and return as soon as it waits for a lock of the transaction around this (or is over). The second
+    one of two that wait for it, or for each other, is held up `by` 2.
 
     What is returned waits for the call's end and gives what it returned or raised: ask it behind that transaction.
     """
@@ -63,7 +69,9 @@ def held_up(app: Flask, call: Callable[[], Any]) -> Callable[[], Any]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_for(lambda: outcome or db.session.scalar(text(_SOMEBODY_WAITS_FOR_US)), "the call to wait for our lock", 60)
+    wait_for(
+        lambda: outcome or db.session.scalar(text(_WAIT_FOR_US), {"many": by}), "the call to wait for our lock", 60
+    )
 
     def end() -> Any:
         thread.join(60)

@@ -43,7 +43,7 @@ SELECT lexeme, count(*) FROM search_documents, unnest(words) WHERE package_id = 
 GROUP BY lexeme ORDER BY lexeme
 ON CONFLICT (word) DO
 """
-_ADD_WORDS = text(f"{_WORDS} UPDATE SET documents = known.documents + excluded.documents")
+_ADD_WORDS = text(f"{_WORDS} UPDATE SET documents = known.documents + excluded.documents")  # nosec B608 - our own constants
 _KNOW_WORDS = text(f"{_WORDS} NOTHING")
 _COUNT_WORDS = text(
     """

@@ -355,25 +355,26 @@ def test_more_than_a_turns_worth_is_done_in_turns(app: Flask, monkeypatch: pytes
 
 
 def test_an_older_reading_never_overwrites_a_newer_one(app: Flask) -> None:
-    """A slow indexer has read a package when it is changed and another indexer takes that up."""
-    made = factories.package(days=0)
-    package_id = made.id
+    """Making all anew has read two packages and waits before it writes; the second is changed, and indexed again."""
+    first, second = factories.package(days=0), factories.package(days=0)
+    second_id = second.id
     indexing.index_changes()
-    change(made, name="The older")
+    change(first, name="Holds it up")
+    change(second, name="The older")
+    with transaction():
+        db.session.execute(text("DELETE FROM package_changes"))
 
     def newer() -> None:
         with transaction():
-            db.session.execute(text("UPDATE packages SET name = 'The newer' WHERE id = :id"), {"id": package_id})
+            db.session.execute(text("UPDATE packages SET name = 'The newer' WHERE id = :id"), {"id": second_id})
 
     with transaction():
-        indexing._take_turn()
-        changes = db.session.scalars(indexing._TAKE, {"most": 10}).all()
-        indexing._write(changes)
+        db.session.execute(text("SELECT FROM search_documents WHERE package_id = :id FOR UPDATE"), {"id": first.id})
+        slow = held_up(app, lambda: indexing.reindex(lambda _: None))
         assert at_once(app, newer) == [None]
-        # It waits for this one's end, and reads after that.
-        end = held_up(app, indexing.index_changes)
-    assert end() is False
-    assert indexed(made).name == "The newer"
+        fast = held_up(app, indexing.index_changes, by=2)
+    assert (slow(), fast()) == (2, False)
+    assert (indexed(first).name, indexed(second).name) == ("Holds it up", "The newer")
     assert waiting() == []
 
 
