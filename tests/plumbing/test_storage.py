@@ -253,10 +253,7 @@ def test_a_place_that_takes_nothing_is_said_by_the_probe_and_on_the_settings_pag
         storage.save(KEY, [b"1"])
     assert storage.problem() == f"Files can't be kept in {in_the_way}: Not a directory."
     ready = client.get("/health/ready")
-    assert (ready.status_code, ready.json) == (
-        200,
-        {"status": "degraded", "db": "ok", "redis": "ok", "search": "ok", "storage": "down"},
-    )
+    assert (ready.status_code, ready.json["status"], ready.json["storage"]) == (200, "degraded", "down")  # type: ignore[index]
     assert "Not a directory" in admin.get("/console/settings/").text
 
 
