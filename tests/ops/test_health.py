@@ -29,13 +29,14 @@ def nothing_waits(app: Flask) -> None:
 
 
 def test_packages_that_changed_and_are_not_found_so_degrade(app: Flask, client: FlaskClient) -> None:
-    factories.package(days=0)
+    made = factories.package(days=0)
     assert client.get("/health/ready").json["search"] == "ok"  # type: ignore[index]
     with transaction():
+        db.session.execute(text("DELETE FROM package_changes WHERE package_id = :id"), {"id": made.id})
         db.session.execute(
-            text("INSERT INTO package_changes (package_id, changed_at) VALUES (1, now() - interval '31 seconds')")
+            text("INSERT INTO package_changes (package_id, changed_at) VALUES (:id, now() - interval '31 seconds')"),
+            {"id": made.id},
         )
-        db.session.execute(text("DELETE FROM package_changes WHERE changed_at > now() - interval '30 seconds'"))
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json) == (
         200,
