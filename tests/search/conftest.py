@@ -81,6 +81,7 @@ def _stand_in() -> Iterator[StandIn]:
     yield server
     if not server.stopping.is_set():
         server.kill()
+    server.leave()
 
 
 @pytest.fixture(scope="session")
@@ -108,12 +109,17 @@ def stand_in(_stand_in: StandIn) -> StandIn:
 
 
 @pytest.fixture
-def meili_app(_meili_app: Flask, stand_in: StandIn) -> Iterator[Flask]:
-    """An app whose Meilisearch is the stand-in, configured; it has no documents."""
+def meili_app(_meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    """An app whose Meilisearch is the stand-in, configured; nothing is on sale and it has no documents."""
+    # However slow this machine is, it is no answer that comes too late.
+    monkeypatch.setattr(gateway, "_READING_SECONDS", (30.0, 30.0))
+    monkeypatch.setattr(gateway, "_WRITING_SECONDS", (30.0, 30.0))
+    monkeypatch.setattr(gateway, "SLOW_SECONDS", 30.0)
     settings = _meili_app.extensions["settings"]
     gateway.configure(_meili_app, settings)
     connection = psycopg2.connect(settings.database_owner_url)
     with connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE packages SET status = 'DRAFT' WHERE status = 'PUBLISHED'")
         cursor.execute("TRUNCATE search_documents, package_changes")
     connection.close()
     with _meili_app.app_context():

@@ -73,11 +73,15 @@ class StandIn:
     """A server on a free port of 127.0.0.1. What it holds survives `kill` and `start`, as a disk does."""
 
     def __init__(self, master_key: str | None = MASTER_KEY) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        # Bound and never listened on: nobody else takes the port while it doesn't run, and who asks is refused.
+        self.kept = socket.socket()
+        self.kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.kept.bind(("127.0.0.1", 0))
+        self.port = self.kept.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.master_key = master_key
+        # Cleared, tasks begin and don't end.
+        self.may_work = Event()
         self.lock = RLock()
         self.indexes: dict[str, dict[str, Any]] = {}
         self.tasks: list[dict[str, Any]] = []
@@ -89,7 +93,7 @@ class StandIn:
     def behave(self) -> None:
         """Do nothing that a test has it do, and remember no request."""
         self.answer_after = 0.0
-        self.task_takes = 0.0
+        self.may_work.set()
         self.fail_tasks: list[tuple[str, str, str]] = []
         self.requests: list[tuple[str, str, str]] = []
 
@@ -117,6 +121,7 @@ class StandIn:
     def kill(self) -> None:
         """Stop listening, in the middle of whatever it does."""
         self.stopping.set()
+        self.may_work.set()
         self.work.put(None)
         self.server.shutdown()
         self.server.server_close()
@@ -127,6 +132,10 @@ class StandIn:
             left = self.work.get()
             if left is not None:
                 self.waiting.append(left)
+
+    def leave(self) -> None:
+        """Give the port back, for good."""
+        self.kept.close()
 
     def documents(self, uid: str) -> dict[str, dict[str, Any]]:
         """An index' documents by id; none where there is no index."""
@@ -474,8 +483,7 @@ class StandIn:
             task, work = got
             with self.lock:
                 task |= {"status": "processing", "startedAt": _now(), "batchUid": task["uid"]}
-            if self.task_takes:
-                time.sleep(self.task_takes)
+            self.may_work.wait()
             with self.lock:
                 error = None
                 try:

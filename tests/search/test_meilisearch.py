@@ -19,7 +19,7 @@ from app.bookings import service as bookings
 from app.catalog.models import Package
 from app.db import lock, transaction
 from app.extensions import db
-from app.search import indexing, ranked, sending, service
+from app.search import breaker, indexing, ranked, sending, service
 from app.search import meilisearch as gateway
 from app.search.engine import Answer, Question
 from app.search.meilisearch import Meilisearch, NotAnswering
@@ -233,6 +233,7 @@ def test_a_dead_engine_is_asked_no_more_until_it_answers_a_probe(
 ) -> None:
     of = factories.package(days=0, name="Cabin")
     indexed()
+    monkeypatch.setattr(breaker, "PROBE_EVERY_SECONDS", 1_000.0)
     stand_in.kill()
     for _ in range(5):
         assert ids(degraded(q="cabin")) == [of.id]
@@ -253,8 +254,9 @@ def test_an_engine_that_hangs_costs_one_short_wait(
     of = factories.package(days=0, name="Cabin")
     indexed()
     find(q="cabin")
-    monkeypatch.setattr(gateway, "_READING_SECONDS", (0.3, 0.2))
-    stand_in.answer_after = 2
+    monkeypatch.setattr(breaker, "PROBE_EVERY_SECONDS", 1_000.0)
+    monkeypatch.setattr(gateway, "_READING_SECONDS", (30.0, 0.2))
+    stand_in.answer_after = 5
     stand_in.requests.clear()
     for _ in range(5):
         assert ids(degraded(q="cabin")) == [of.id]

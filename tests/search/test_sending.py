@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from threading import Thread
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -185,13 +186,13 @@ def test_a_task_that_takes_too_long_is_not_sent_again_before_it_is_done(
 ) -> None:
     of = document()
     monkeypatch.setattr(gateway, "TASK_SECONDS", 0.1)
-    stand_in.task_takes = 1.5
+    stand_in.may_work.clear()
     for _ in range(2):
         with pytest.raises(TaskFailed, match="has not done its task"):
             sending.send()
     assert [task["type"] for task in stand_in.tasks].count("documentAdditionOrUpdate") == 1
     assert not sent(of)
-    stand_in.task_takes = 0
+    stand_in.may_work.set()
     monkeypatch.setattr(gateway, "TASK_SECONDS", 20)
     sending.send()
     assert sent(of)
@@ -224,10 +225,17 @@ def test_what_changes_while_it_is_sent_stays_unsent(
     meili_app: Flask, meilisearch: Meilisearch, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = document(name="Old")
-    monkeypatch.setattr(sending, "_TURN_SECONDS", 0.0001)
+    later = [0.0]
+    monkeypatch.setattr(sending, "monotonic", lambda: monotonic() + later[0])
     put = meilisearch.put
-    monkeypatch.setattr(meilisearch, "put", lambda documents: (put(documents), change(of, name="New")))
-    sending.send()
+
+    def put_and_change(*arguments: Any, **named: Any) -> None:
+        put(*arguments, **named)
+        change(of, name="New")
+        later[0] = 1_000.0  # the turn is over
+
+    monkeypatch.setattr(meilisearch, "put", put_and_change)
+    assert sending.send() == 1
     assert not sent(of)
     monkeypatch.undo()
     sending.send()
