@@ -28,6 +28,13 @@ _BEGINNING = (
     f"left(description, {_DESCRIPTION_CHARACTERS}), '<[^>]*>', ' ', 'g')), ' '))[1:{_DESCRIPTION_WORDS}], ' ')"
 )
 
+# Which of `search_documents d` may be sold now, by the rows themselves. Who may not are fewer than who may, and read
+# from indexes alone.
+ON_SALE = """
+d.listed AND d.package_id NOT IN (SELECT id FROM packages WHERE status <> 'PUBLISHED')
+AND d.provider_id NOT IN (SELECT id FROM providers WHERE status <> 'VERIFIED')
+"""
+
 # The documents of the packages :ids as the rows are now, whether on sale or not.
 FRESH = f"""
 SELECT package_id, listed, type, provider_id, provider, name, description, place, city, country, price_minor, currency,

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db import raise_from_database
 from app.extensions import db
 from app.search import facets, highlights, scoring, stay_price, suggestions, wording
+from app.search.document import ON_SALE
 from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Status, Suggestion
 from app.search.wording import Wording
 
@@ -39,11 +40,6 @@ _ORDERS = {
     "newest": "added_at DESC, package_id DESC",
 }
 _POPULARITY = "coalesce(d.rating, 3) * ln(2 + d.reviews)"
-# Who may not be sold now, by the rows themselves: fewer than who may, and read from indexes alone.
-_ON_SALE = """
-d.listed AND d.package_id NOT IN (SELECT id FROM packages WHERE status <> 'PUBLISHED')
-AND d.provider_id NOT IN (SELECT id FROM providers WHERE status <> 'VERIFIED')
-"""
 _DISTANCE = f"""
 2 * {_EARTH_KM} * asin(least(1, sqrt(
     sin(radians(d.latitude - :latitude) / 2) ^ 2
@@ -167,7 +163,7 @@ def _statement(
     chosen, parameters = facets.conditions(question, location)
     counting, more = facets.sql(question, chosen)
     parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
-    wanted, limits = [_ON_SALE], ["price_minor IS NOT NULL"]
+    wanted, limits = [ON_SALE], ["price_minor IS NOT NULL"]
     score, distance = _POPULARITY, "CAST(NULL AS float8)"
     if words.terms:
         wanted.append("d.words @@ CAST(:query AS tsquery)")

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from app.search import wording
+from app.search.document import ON_SALE
 from app.search.engine import Suggestion
 from app.search.kept import Kept
 
@@ -17,23 +18,24 @@ _MOST_PLACES = 3
 _MANY = 2_000
 _POPULAR = 5_000
 
-_FEW_HAVE_IT = """
-SELECT package_id, name FROM search_documents
-WHERE listed AND words @@ CAST(:query AS tsquery) AND title @@ CAST(:named AS tsquery)
-ORDER BY reviews DESC, package_id LIMIT :most
-"""
-_MANY_HAVE_IT = """
-SELECT package_id, name FROM (
-    SELECT package_id, name, title, reviews FROM search_documents
+_FEW_HAVE_IT = f"""
+SELECT d.package_id, d.name FROM search_documents d
+WHERE {ON_SALE} AND d.words @@ CAST(:query AS tsquery) AND d.title @@ CAST(:named AS tsquery)
+ORDER BY d.reviews DESC, d.package_id LIMIT :most
+"""  # noqa: S608  # nosec B608 - our own constants
+_MANY_HAVE_IT = f"""
+SELECT d.package_id, d.name FROM (
+    SELECT package_id, provider_id, listed, name, title, reviews FROM search_documents
     WHERE listed ORDER BY reviews DESC, package_id LIMIT :popular
-) AS popular WHERE title @@ CAST(:named AS tsquery) ORDER BY reviews DESC, package_id LIMIT :most
-"""
-_PLACES = """
+) AS d WHERE {ON_SALE} AND d.title @@ CAST(:named AS tsquery) ORDER BY d.reviews DESC, d.package_id LIMIT :most
+"""  # noqa: S608  # nosec B608 - our own constants
+_PLACES = f"""
 SELECT text, search_fold(text) AS key, sum(packages) AS packages FROM (
-    SELECT city, place, country, count(*) AS packages FROM search_documents WHERE listed GROUP BY city, place, country
+    SELECT city, place, country, count(*) AS packages FROM search_documents d WHERE {ON_SALE}
+    GROUP BY city, place, country
 ) AS places CROSS JOIN LATERAL (VALUES (city), (place), (country)) AS one (text)
 WHERE text IS NOT NULL GROUP BY text ORDER BY packages DESC, text
-"""
+"""  # noqa: S608  # nosec B608 - our own constants
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ def suggest(connection: Connection, q: str, limit: int) -> list[Suggestion]:
         return []
     places = [Suggestion(place.text, "place") for place in _places_like(connection, words)]
     rows = _packages_like(connection, words, limit)
-    packages = {row.name.casefold(): Suggestion(row.name, "package", row.package_id) for row in reversed(rows)}
-    return [*places[:_MOST_PLACES], *reversed(packages.values())][:limit]
+    packages: dict[str, Suggestion] = {}
+    for row in rows:
+        packages.setdefault(row.name.casefold(), Suggestion(row.name, "package", row.package_id))
+    return [*places[:_MOST_PLACES], *packages.values()][:limit]
 
 
 def _places_like(connection: Connection, words: Sequence[str]) -> list[_Place]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import random
 
 import pytest
+from flask import Flask
 from sqlalchemy import text
 
-from app.db import transaction
+from app.catalog.models import Package, Provider
+from app.db import lock, transaction
 from app.extensions import db
+from app.search import suggestions
 from app.search.engine import Engine, Question
+from app.search.postgres import PostgresEngine
+from app.states import move
 from tests import factories
 from tests.search import catalogue
 
@@ -218,3 +223,28 @@ def test_suggestions_are_places_then_packages_popular_ones_first(lone_engine: En
     assert len(lone_engine.suggest("tro", 2)) == 2
     assert lone_engine.suggest("  ", 8) == []
     assert [one.package_id for one in lone_engine.suggest("tromso lihgts", 8)] == [few]
+
+
+def test_of_packages_with_one_name_the_most_popular_is_suggested_where_it_stands(app: Flask) -> None:
+    first, other, namesake = catalogue.named("Sommarøy hotel", "Sommarøy inn", "Sommarøy hotel", city="Bodø")
+    for package_id, stars in ((first, 9), (other, 5), (namesake, 1)):
+        catalogue.rate(package_id, {5: stars})
+    shown = PostgresEngine().suggest("sommar", 8)
+    assert [(one.text, one.package_id) for one in shown] == [("Sommarøy hotel", first), ("Sommarøy inn", other)]
+
+
+@pytest.mark.parametrize("many", [0, suggestions._MANY])
+def test_who_may_not_sell_any_more_is_suggested_no_more(app: Flask, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    monkeypatch.setattr(suggestions, "_MANY", many)
+    seller = factories.provider()
+    stays = factories.package(days=0, name="Senja lodge")
+    factories.package(days=0, name="Senja cabin", city="Senjahopen", provider_id=seller.id)
+    goes = factories.package(days=0, name="Senja barn")
+    catalogue.index()
+    app.extensions.pop("search_places", None)
+    assert len(PostgresEngine().suggest("senja", 8)) == 4
+    with transaction():
+        move(lock(Provider, seller.id), "SUSPENDED")
+        move(lock(Package, goes.id), "DRAFT")
+    app.extensions.pop("search_places", None)
+    assert [one.package_id for one in PostgresEngine().suggest("senja", 8)] == [stays.id]
