@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from sqlalchemy import TextClause, text
+from sqlalchemy.exc import DBAPIError
 
-from app.db import read, transaction
+from app.db import in_our_words, read, transaction
 from app.errors import Busy
 from app.extensions import db
 from app.queue import JOB_TIMEOUT_SECONDS
@@ -66,6 +67,10 @@ _OLDEST = (
 )
 
 
+class NotOurTurn(Busy):
+    """Somebody else has been indexing for as long as we waited."""
+
+
 @dataclass(frozen=True)
 class Status:
     """How the documents differ from the rows: packages on sale that aren't listed, or otherwise than they are, and
@@ -87,15 +92,16 @@ class Status:
 
 
 def index_changes(*, seconds: float = _SECONDS) -> bool:
-    """Take up changes, the oldest first, for about so long; whether some may be left.
+    """Take up changes, the oldest first, for about so long; whether some may be left. Nothing while somebody else is at
+    it for long.
 
-    When this fails or is killed, the changes of its last batch are there as before.
+    When this fails or is killed, the changes of its last batch are there as before. Raises Busy.
     """
     until = monotonic() + seconds
     while True:
         try:
             taken = _index_some_changes()
-        except Busy:
+        except NotOurTurn:
             # Whoever is at it takes these up too, or the next time does.
             log.info("somebody else is indexing")
             return False
@@ -158,7 +164,12 @@ def lag_seconds() -> float:
 def _take_turn(*settings: TextClause) -> None:
     for setting in (_PATIENCE, *settings):
         db.session.execute(setting)
-    db.session.execute(_LOCK)
+    try:
+        db.session.execute(_LOCK)
+    except DBAPIError as error:
+        if isinstance(in_our_words(error), Busy):
+            raise NotOurTurn("Somebody else is indexing right now. Try again in a moment.") from error
+        raise
 
 
 def _index_some_changes(*settings: TextClause) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from app.audit.edits import version_of
 from app.catalog import edits, packages, providers
 from app.catalog.models import Package, Provider
 from app.db import transaction, utcnow
+from app.errors import Busy
 from app.extensions import db
 from app.queue import connect
 from app.reviews import service as reviews
@@ -217,11 +219,12 @@ def test_a_review_counts_once_it_is_shown_and_no_more_when_it_is_taken_back(app:
         *(("name", "Another"), ("description", "Another"), ("place", "Another"), ("city", "Another")),
         *(("country", "Sweden"), ("price_minor", 5), ("capacity", 9), ("currency", "EUR")),
         *(("amenities", ["sauna"]), ("latitude", 1.5), ("longitude", 1.5), ("type", "tour"), ("status", "DRAFT")),
-        *(("provider_id", 1),),
+        *(("provider_id", "another"),),
     ],
 )
 def test_the_database_notes_by_itself_what_a_document_is_made_of(app: Flask, column: str, value: Any) -> None:
-    factories.provider()
+    if column == "provider_id":
+        value = factories.provider().id
     made = factories.package(days=0)
     indexing.index_changes()
     change(made, **{column: value})
@@ -349,8 +352,8 @@ def test_more_than_a_turns_worth_is_done_in_turns(app: Flask, monkeypatch: pytes
     made = [factories.package(days=0) for _ in range(5)]
     assert indexing.index_changes(seconds=0) is True
     assert len(waiting()) == 3
-    monkeypatch.setattr(indexing, "_SECONDS", 0)
-    assert indexing.index_changes() is False or waiting() == []
+    assert indexing.index_changes(seconds=inf) is False
+    assert waiting() == []
     assert all(indexed(package).listed for package in made)
 
 
@@ -401,6 +404,19 @@ def test_what_changes_while_it_is_read_is_read_again(app: Flask) -> None:
     indexing.index_changes()
     assert indexed(made).name == "39"
     assert indexing.status().equal
+
+
+def test_a_document_that_somebody_holds_for_long_fails_the_turn_loudly(app: Flask) -> None:
+    made = factories.package(days=0)
+    indexing.index_changes()
+    change(made, name="Another")
+    with transaction():
+        db.session.execute(text("SELECT FROM search_documents WHERE package_id = :id FOR UPDATE"), {"id": made.id})
+        (outcome,) = at_once(app, indexing.index_changes)
+    assert isinstance(outcome, Busy)
+    assert waiting() == [made.id]
+    indexing.index_changes()
+    assert indexed(made).name == "Another"
 
 
 def test_who_finds_another_one_at_it_for_long_leaves_it_to_them(app: Flask, owner: Any) -> None:
