@@ -87,6 +87,8 @@ def hold(
             )
             insert_now(booking)
             audit.record(by, "booking.hold", booking)
+            # Not at the commit, which may be somebody else's and too late to say so in our words.
+            inventory.write_months()
     except Busy as error:
         raise Conflict(
             "Too many people are booking these days right now. Try again in a moment.", retry_after=1

@@ -1,13 +1,20 @@
-"""Taking and giving back stock. Days are locked in order: overlapping stays wait for each other, never in a ring."""
+"""Taking and giving back stock. Days are locked in order, and then months are: overlapping stays wait for each other,
+never in a ring.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 
-from app.db import statement
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from app.db import raise_from_database, require_transaction, statement
 from app.errors import Conflict
+from app.extensions import db
 
 _LOCK = """
 SELECT day, price_minor, CASE WHEN closed THEN 0 ELSE capacity - held - booked END AS units_left FROM availability
@@ -17,6 +24,10 @@ _CHANGE = """
 UPDATE availability SET held = held + %(held)s, booked = booked + %(booked)s
 WHERE package_id = %(package_id)s AND day = ANY(%(days)s)
 """
+# At once, and what comes later at the commit again.
+_WRITE_MONTHS = text(
+    "SET CONSTRAINTS availability_update_stock IMMEDIATE; SET CONSTRAINTS availability_update_stock DEFERRED"
+)
 
 
 @dataclass(frozen=True)
@@ -67,12 +78,25 @@ def release_booked(package_id: int, days: Sequence[date], units: int) -> None:
     _change(package_id, days, booked=-units)
 
 
+def write_months() -> None:
+    """Have the stock by month written now, which else is done at the commit, and wait here for who is at the same
+    months: only when the transaction wants no more days. Raises Busy.
+    """
+    require_transaction()
+    try:
+        db.session.execute(_WRITE_MONTHS)
+    except DBAPIError as error:
+        raise_from_database(error)
+
+
 def _lock_days(package_id: int, days: Sequence[date]) -> list[StockDay]:
     return [StockDay(*row) for row in statement(_LOCK, {"package_id": package_id, "days": list(days)})]
 
 
 def _change(package_id: int, days: Sequence[date], *, held: int = 0, booked: int = 0) -> None:
-    statement(_CHANGE, {"package_id": package_id, "days": list(days), "held": held, "booked": booked})
+    # Months are written in the order in which their days were changed, which within one statement is nobody's.
+    for _, some in groupby(sorted(days), key=lambda day: day.replace(day=1)):
+        statement(_CHANGE, {"package_id": package_id, "days": list(some), "held": held, "booked": booked})
 
 
 def _sold_out(stock: Sequence[StockDay], days: Sequence[date], units: int) -> str:

@@ -271,3 +271,19 @@ def test_stock_too_contended_to_get_in_time_is_a_conflict_to_try_again(app: Flas
     owner.rollback()
     assert refusal.value.retry_after == 1
     assert bookings_of(package) == 0
+
+
+def test_a_month_too_contended_to_get_in_time_is_one_as_well_inside_whatever_transaction(
+    app: Flask, owner: Any
+) -> None:
+    package = factories.package(units=1)
+    by = factories.actor()
+    owner.autocommit = False
+    with owner.cursor() as elsewhere:
+        elsewhere.execute("SELECT 1 FROM stock_months WHERE package_id = %s FOR UPDATE", (package.id,))
+        with pytest.raises(Conflict, match="Too many people") as refusal, transaction():
+            factories.booking(of=package, by=by)
+    owner.rollback()
+    assert refusal.value.retry_after == 1
+    assert (bookings_of(package), factories.stock(package)) == (0, (0, 0))
+    assert factories.booking(of=package, by=by).status == "PENDING_PAYMENT"
