@@ -10,9 +10,8 @@ from datetime import date
 from itertools import groupby
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
-from app.db import raise_from_database, require_transaction, statement
+from app.db import require_transaction, statement
 from app.errors import Conflict
 from app.extensions import db
 
@@ -80,13 +79,10 @@ def release_booked(package_id: int, days: Sequence[date], units: int) -> None:
 
 def write_months() -> None:
     """Have the stock by month written now, which else is done at the commit, and wait here for who is at the same
-    months: only when the transaction wants no more days. Raises Busy.
+    months: only when the transaction wants no more days.
     """
     require_transaction()
-    try:
-        db.session.execute(_WRITE_MONTHS)
-    except DBAPIError as error:
-        raise_from_database(error)
+    db.session.execute(_WRITE_MONTHS)
 
 
 def _lock_days(package_id: int, days: Sequence[date]) -> list[StockDay]:

@@ -18,7 +18,7 @@ from app.db import transaction
 from app.errors import Conflict
 from app.extensions import db
 from tests import factories
-from tests.concurrency import at_once
+from tests.concurrency import at_once, held_up
 
 # Two weeks on either side of a month's end.
 FIRST = (factories.tomorrow().replace(day=1) + timedelta(days=62)).replace(day=1) - timedelta(days=14)
@@ -284,6 +284,24 @@ def test_who_takes_another_day_of_the_month_does_not_wait(app: Flask) -> None:
         inventory.release_held(package_id, DAYS[1:2], 1)
         inventory.hold(package_id, DAYS[1:3], 1)
     assert [price(package, day) for day in DAYS[:4]] == [None, None, None, 10_000]
+
+
+def test_the_months_of_a_stay_are_written_in_their_order(app: Flask) -> None:
+    package = factories.package(days=28, starting=FIRST, units=1)
+    package_id, days = package.id, [DAYS[14], DAYS[13]]
+    lock_month = text("SELECT FROM stock_months WHERE package_id = :id AND month = :month FOR UPDATE NOWAIT")
+
+    def take() -> None:
+        inventory.hold(package_id, days, 1)
+        inventory.write_months()
+
+    with transaction():
+        db.session.execute(lock_month, {"id": package_id, "month": days[1].replace(day=1)})
+        taking = held_up(app, take)
+        # Who waits for the first has not taken the second.
+        db.session.execute(lock_month, {"id": package_id, "month": days[0]})
+    assert taking() is None
+    assert [price(package, day) for day in days] == [None, None]
 
 
 def test_many_at_once_leave_the_months_right(app: Flask, execute: Callable[..., Any]) -> None:
