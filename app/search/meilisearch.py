@@ -204,7 +204,7 @@ class Meilisearch:
 
     def take_over(self) -> None:
         """Let the second index take the first one's place, at once for everybody, and drop the old one."""
-        swap = [{"indexes": [self.index, self.next_index]}]
+        swap: list[Mapping[str, list[str] | bool]] = [{"indexes": [self.index, self.next_index]}]
         self._follow(lambda client: client.swap_indexes(swap), key=self._swapping_key)
         self._follow(lambda client: client.delete_index(self.next_index))
 
