@@ -201,7 +201,9 @@ class SearchOut(Schema):
     page: int
     per_page: int
     facets: FacetsOut
-    facets_are_estimates: bool = Field(description="So many were found that one in a few was counted.")
+    facets_are_estimates: bool = Field(
+        description="So many were found that one in a few was counted, or what counted them was a moment behind."
+    )
     did_you_mean: str | None = Field(
         description="The words that were looked for, when those of `q` were found nowhere."
     )

@@ -17,9 +17,13 @@ from app.errors import TripdeskError
 from app.extensions import db
 from app.queue import connection
 from app.search import indexing, meilisearch, ranked, sending
+from app.search.kept import Kept
 
 # Packages that changed longer ago than this should be found as they are.
 _LAG_SECONDS = 30
+
+# However often it is asked for, and by how many: the server at the other end may hang.
+_answers: Kept[str, bool] = Kept("meilisearch_answers", seconds=5, most=1)
 
 ops = Blueprint("ops", __name__)
 
@@ -67,7 +71,7 @@ def _search() -> str:
 def _meilisearch(server: meilisearch.Meilisearch) -> str:
     # Without it PostgreSQL searches.
     try:
-        if not server.answers():
+        if not _answers.get(server.url, server.answers):
             return "down"
         return "degraded" if sending.behind(ranked.BEHIND_AT_MOST + 1) > ranked.BEHIND_AT_MOST else "ok"
     except TripdeskError:

@@ -38,7 +38,10 @@ class Breaker:
             if self._is_probing or self._now() < self._probe_at:
                 return False
             self._is_probing = True
-        Thread(target=self._try_again, name=f"{self._name} probe", daemon=True).start()
+        try:
+            Thread(target=self._try_again, name=f"{self._name} probe", daemon=True).start()
+        except RuntimeError as error:  # no thread to be had
+            self._not_yet(error)
         return False
 
     def succeeded(self) -> None:
@@ -60,13 +63,16 @@ class Breaker:
         try:
             self._probe()
         except Exception as error:  # noqa: BLE001  (whatever it is, it must not end as a probe that never ends)
-            with self._lock:
-                self._is_probing = False
-                self._probe_at = self._now() + PROBE_EVERY_SECONDS
-            log.info("%s does not answer yet", self._name, extra={"error": str(error)})
+            self._not_yet(error)
             return
         with self._lock:
             self._is_probing = False
             self._is_open = False
             self._failures = 0
         log.warning("%s answers again", self._name)
+
+    def _not_yet(self, error: Exception) -> None:
+        with self._lock:
+            self._is_probing = False
+            self._probe_at = self._now() + PROBE_EVERY_SECONDS
+        log.info("%s does not answer yet", self._name, extra={"error": str(error)})

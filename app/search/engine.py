@@ -148,7 +148,9 @@ class Engine(Protocol):
     name: str
 
     def search(self, question: Question) -> Answer:
-        """One page of the packages that fit, and the counts of all. Raises Unavailable when it can't answer now."""
+        """One page of the packages that fit, and the counts of all. The answer says who gave it, where that is another,
+        and what of its counts are estimates. Raises Unavailable when it can't answer now.
+        """
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
         """What begins like this, popular ones first. Raises Unavailable."""

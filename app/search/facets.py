@@ -39,6 +39,11 @@ _FACET = """
     OR hashint8(package_id) & 2147483647 < 2147483648 / (SELECT {every} FROM counted))) AS one
  WHERE one.value IS NOT NULL GROUP BY one.value ORDER BY count DESC, one.value LIMIT :most_values)
 """
+# In their place where nobody wants facets.
+NOTHING_COUNTED = """
+counted AS (SELECT count(*) FILTER (WHERE failed = 0) AS total, 1 AS every, 1 AS every_nearly FROM found),
+facet AS (SELECT 1 AS facet WHERE false)
+"""
 _PROVIDER = ", (SELECT name FROM providers WHERE id = one.value) AS name"
 _NO_NAME = ", CAST(NULL AS text) AS name"
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
+from math import inf
 from time import monotonic
 from typing import Any, cast
 from uuid import UUID
@@ -36,9 +38,12 @@ INDEX = "tripdesk_packages"
 _READING = ("search",)
 _WRITING = (
     *("documents.add", "documents.get", "documents.delete"),
-    *("indexes.create", "indexes.get", "indexes.delete", "indexes.swap"),
+    *("indexes.create", "indexes.get", "indexes.delete"),
     *("settings.get", "settings.update", "stats.get", "tasks.get"),
 )
+# A swap is a task of no index: a key for some indexes may set it off and is then told that there is no such task.
+# https://github.com/meilisearch/meilisearch/issues/4103
+_SWAPPING = ("indexes.swap", "tasks.get")
 
 # To connect, and between two bytes of an answer. A question that takes longer is PostgreSQL's.
 _READING_SECONDS = (0.3, 1.0)
@@ -48,6 +53,8 @@ SLOW_SECONDS = 0.7
 TASK_SECONDS = 25.0
 _LOOK_EVERY_MS = 50
 _PAGE = 10_000
+# When whoever is at it now wants to be done, as `monotonic` counts.
+_until: ContextVar[float] = ContextVar("meilisearch_until", default=inf)
 
 
 class NotAnswering(Unavailable):
@@ -68,7 +75,9 @@ class TaskFailed(NotAnswering):
 
 @dataclass(frozen=True)
 class State:
-    """How the server stands: its documents, tasks that wait or run, and those of our index that failed last."""
+    """How the server stands: its documents, tasks that wait or run, and those of our index that have failed since one
+    succeeded.
+    """
 
     documents: int
     waiting: int
@@ -91,8 +100,8 @@ def server() -> Meilisearch | None:
 class Meilisearch:
     """One index on a Meilisearch server, and a second one beside it while that is filled anew.
 
-    It is asked with a key that can only search, and written to with one that can only do what is done here; both are
-    made with the key of the settings. Every method raises NotAnswering.
+    It is asked with a key that can only search, written to with one that can only do what is done here, and the two
+    are swapped with a third; all are made with the key of the settings. Every method raises NotAnswering.
     """
 
     def __init__(self, url: str, key: str, *, index: str = INDEX) -> None:
@@ -102,8 +111,9 @@ class Meilisearch:
         self.breaker = Breaker("Meilisearch", self._probe)
         self._key = key
         # Keys are named by UUIDs, the same in every process.
-        self._reading_key, self._writing_key = (
-            str(UUID(bytes=sha256(f"{index} {what}".encode()).digest()[:16], version=4)) for what in ("read", "write")
+        self._reading_key, self._writing_key, self._swapping_key = (
+            str(UUID(bytes=sha256(f"{index} {what}".encode()).digest()[:16], version=4))
+            for what in ("read", "write", "swap")
         )
         self._keys: dict[str, str] = {}
 
@@ -144,12 +154,12 @@ class Meilisearch:
 
     def _probe(self) -> None:
         with _in_our_words():
-            self._reader().index(self.index).search("", {"limit": 1})
+            _look(self._reader(), self.index)
 
     def answers(self) -> bool:
-        """Whether it answers a question now, breaker or not."""
+        """Whether it answers a question; while the breaker is open it doesn't, and nobody waits for that."""
         try:
-            self._probe()
+            self._ask(lambda client: _look(client, self.index))
         except NotAnswering:
             return False
         return True
@@ -160,8 +170,10 @@ class Meilisearch:
         """Have keys and index there, with these settings; whoever searches meanwhile is answered as before."""
         leave_database()
         with _in_our_words():
-            self._make_key(self._reading_key, "Tripdesk, searching", _READING)
-            self._make_key(self._writing_key, "Tripdesk, indexing", _WRITING)
+            ours = f"{self.index}*"
+            self._make_key(self._reading_key, "Tripdesk, searching", _READING, ours)
+            self._make_key(self._writing_key, "Tripdesk, indexing", _WRITING, ours)
+            self._make_key(self._swapping_key, "Tripdesk, swapping indexes", _SWAPPING, "*")
             self._keys.clear()
         if not self._has(self.index):
             self._create(self.index)
@@ -192,7 +204,8 @@ class Meilisearch:
 
     def take_over(self) -> None:
         """Let the second index take the first one's place, at once for everybody, and drop the old one."""
-        self._follow(lambda client: client.swap_indexes([{"indexes": [self.index, self.next_index]}]))
+        swap: list[Mapping[str, list[str] | bool]] = [{"indexes": [self.index, self.next_index]}]
+        self._follow(lambda client: client.swap_indexes(swap), key=self._swapping_key)
         self._follow(lambda client: client.delete_index(self.next_index))
 
     def wait_until_idle(self) -> None:
@@ -204,6 +217,15 @@ class Meilisearch:
                 except TaskFailed as error:
                     if error.waited:
                         raise
+
+    @contextmanager
+    def done_by(self, until: float) -> Iterator[None]:
+        """Wait for no task inside any longer than until then (as `monotonic` counts): TaskFailed."""
+        before = _until.set(until)
+        try:
+            yield
+        finally:
+            _until.reset(before)
 
     # Looking after it
 
@@ -225,7 +247,8 @@ class Meilisearch:
             both = f"{self.index},{self.next_index}"
             waiting = _tasks(client, "enqueued,processing", both, limit=1).total
             failed = _tasks(client, "failed,canceled", both, limit=5).results
-        return State(documents, waiting, [_told(task) for task in failed])
+            succeeded = max((task.uid for task in _tasks(client, "succeeded", both, limit=1).results), default=-1)
+        return State(documents, waiting, [_told(task) for task in failed if task.uid > succeeded])
 
     def _create(self, uid: str) -> None:
         self._follow(lambda client: client.create_index(uid, {"primaryKey": "id"}))
@@ -243,16 +266,17 @@ class Meilisearch:
             return False
         return True
 
-    def _follow(self, send: Callable[[Client], TaskInfo]) -> None:
+    def _follow(self, send: Callable[[Client], TaskInfo], *, key: str = "") -> None:
         """Send a task and wait until it is done. Raises TaskFailed."""
-        with self._writing() as client:
+        with self._writing(key) as client:
             self._wait(client, send(client).task_uid)
 
     def _wait(self, client: Client, uid: int) -> None:
+        seconds = max(0.0, min(TASK_SECONDS, _until.get() - monotonic()))
         try:
-            task = client.wait_for_task(uid, int(TASK_SECONDS * 1000), _LOOK_EVERY_MS)
+            task = client.wait_for_task(uid, int(seconds * 1000), _LOOK_EVERY_MS)
         except MeilisearchTimeoutError as error:
-            words = f"Meilisearch has not done its task {uid} within {TASK_SECONDS:.0f} s."
+            words = f"Meilisearch has not done its task {uid} within {seconds:.0f} s."
             raise TaskFailed(words, waited=True) from error
         if task.status != "succeeded":
             raise TaskFailed(_told(task), code=(task.error or {}).get("code"))
@@ -263,15 +287,17 @@ class Meilisearch:
         return _client(self.url, self._key_of(self._reading_key), _READING_SECONDS)
 
     @contextmanager
-    def _writing(self) -> Iterator[Client]:
+    def _writing(self, key: str = "") -> Iterator[Client]:
         leave_database()
         with _in_our_words():
-            yield _client(self.url, self._key_of(self._writing_key), _WRITING_SECONDS)
+            yield _client(self.url, self._key_of(key or self._writing_key), _WRITING_SECONDS)
 
     def _key_of(self, uid: str) -> str:
-        if uid not in self._keys:
-            self._keys[uid] = self._made_key(uid)
-        return self._keys[uid]
+        # Other threads forget them meanwhile.
+        found = self._keys.get(uid)
+        if found is None:
+            found = self._keys[uid] = self._made_key(uid)
+        return found
 
     def _made_key(self, uid: str) -> str:
         """The scoped key of this name; our own where it may not make others, or where there are none at all."""
@@ -283,14 +309,14 @@ class Meilisearch:
                 return self._key
             raise
 
-    def _make_key(self, uid: str, name: str, actions: Sequence[str]) -> None:
+    def _make_key(self, uid: str, name: str, actions: Sequence[str], indexes: str) -> None:
         client = _client(self.url, self._key, _WRITING_SECONDS)
         wanted = {
             "uid": uid,
             "name": name,
             "description": "Made by `flask search configure`.",
             "actions": list(actions),
-            "indexes": [f"{self.index}*"],
+            "indexes": [indexes],
             "expiresAt": None,
         }
         try:
@@ -311,6 +337,10 @@ def _client(url: str, key: str, seconds: tuple[float, float]) -> Client:
     # A new one for each call: it keeps the headers of its last request, which threads must not share. Its timeout goes
     # to `requests` as it is, which takes two.
     return Client(url, key or None, timeout=cast(int, seconds))
+
+
+def _look(client: Client, uid: str) -> None:
+    client.index(uid).search("", {"limit": 1})
 
 
 def _tasks(client: Client, statuses: str, uids: str, *, limit: int) -> Any:

@@ -93,18 +93,24 @@ class PostgresEngine:
                 return Answer((), 0, facets.none(), self.name)
             return self._answer(connection, question, words)
 
-    def among(self, question: Question, ranked: Sequence[int]) -> Answer:
+    def among(self, question: Question, ranked: Sequence[int], *, counting: bool = True) -> Answer:
         """The same among these packages only, the most relevant first: another engine has found them by the question's
-        words, which count for nothing here. Raises Busy, Unavailable.
+        words, which count for nothing here. Without `counting` there are no facets. Raises Busy, Unavailable.
         """
         with _reading() as connection:
-            return self._answer(connection, question, Wording(), ranked)
+            return self._answer(connection, question, Wording(), ranked, counting=counting)
 
     def _answer(
-        self, connection: Connection, question: Question, words: Wording, ranked: Sequence[int] | None = None
+        self,
+        connection: Connection,
+        question: Question,
+        words: Wording,
+        ranked: Sequence[int] | None = None,
+        *,
+        counting: bool = True,
     ) -> Answer:
         location = [wording.fold_phrase(connection, part) for part in (question.location or "").split(",")]
-        sql, parameters = _statement(question, words, [part for part in location if part], ranked)
+        sql, parameters = _statement(question, words, [part for part in location if part], ranked, counting=counting)
         row = connection.execute(text(sql), parameters).one()
         rows = row.hits or []
         marked = highlights.mark(connection, rows, words)
@@ -158,10 +164,10 @@ def _reading() -> Iterator[Connection]:
 
 
 def _statement(
-    question: Question, words: Wording, location: Sequence[str], ranked: Sequence[int] | None
+    question: Question, words: Wording, location: Sequence[str], ranked: Sequence[int] | None, *, counting: bool
 ) -> tuple[str, dict[str, Any]]:
     chosen, parameters = facets.conditions(question, location)
-    counting, more = facets.sql(question, chosen)
+    counts, more = facets.sql(question, chosen) if counting else (facets.NOTHING_COUNTED, {})
     parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
     wanted, limits = [ON_SALE], ["price_minor IS NOT NULL"]
     score, distance = _POPULARITY, "CAST(NULL AS float8)"
@@ -200,7 +206,7 @@ def _statement(
         limits=" AND ".join(limits),
         failed=failed,
         order=_ORDERS[question.sort],
-        counting=counting,
+        counting=counts,
         sampled="every_nearly > 1" if chosen else "every > 1",
         total="page.price_minor" if stay else "NULL",
         departure=stay.departure if stay else "NULL",

@@ -61,7 +61,14 @@ class MeilisearchEngine:
         self._postgres = postgres
 
     def search(self, question: Question) -> Answer:
-        """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable."""
+        """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable.
+
+        With days and without words there is nothing to rank: PostgreSQL answers, and the answer has its name. Without
+        days what fits is counted by the index; a hit that the rows don't bear out is left out of the page, which is
+        shorter by it, and total and facets say that they are estimates.
+        """
+        if question.days and not _plain(question.q):
+            return self._postgres.search(question)
         self._require_up_to_date()
         asked = _Asked(question)
         if question.days:
@@ -69,15 +76,18 @@ class MeilisearchEngine:
         answers = self._ask(asked, asked.queries)
         found = answers["hits"]
         shown = self._rows(question, [hit["id"] for hit in found["hits"]])
+        fell_away = len(found["hits"]) - len(shown.hits)
         marked = {hit["id"]: hit for hit in found["hits"]}
         return Answer(
             [
                 replace(hit, score=marked[hit.id]["_rankingScore"], highlights=_highlights(marked[hit.id]))
                 for hit in shown.hits
             ],
-            found["totalHits"],
+            found["totalHits"] - fell_away,
             facets.read(_facet_rows(asked, answers), question),
             self.name,
+            total_is_estimate=fell_away > 0,
+            facets_are_estimates=fell_away > 0,
             did_you_mean=self._postgres.did_you_mean(asked.words) if asked.words else None,
         )
 
@@ -127,9 +137,6 @@ class MeilisearchEngine:
         """Meilisearch ranks whatever fits the words; which of those can be had on the days, and all the counts, are
         PostgreSQL's.
         """
-        if not asked.words:
-            # Nothing to rank.
-            return replace(self._postgres.search(question), engine=self.name)
         found = self._ask(asked, lambda strategy: {"hits": asked.candidates(strategy)})["hits"]
         ids = [hit["id"] for hit in found["hits"]]
         answer = self._postgres.among(question, ids)
@@ -168,9 +175,9 @@ class MeilisearchEngine:
         return answers
 
     def _rows(self, question: Question, ids: Sequence[int]) -> Answer:
-        """What is still on sale of these, in this order."""
-        near = {"near": question.near, "radius_km": question.radius_km}
-        return self._postgres.among(Question(**near, per_page=max(1, len(ids))), ids)  # type: ignore[arg-type]
+        """What is still on sale of these and still fits, in this order; nothing is counted."""
+        page = replace(question, sort="relevance", page=1, per_page=max(1, len(ids)))
+        return self._postgres.among(page, ids, counting=False)
 
 
 class _Asked:

@@ -7,7 +7,7 @@ no more than what Meilisearch has confirmed. What is lost on the way is found ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import queue, workers
 from app.db import raise_from_database, read, write_alone
-from app.errors import Conflict
+from app.errors import Busy, Conflict
 from app.extensions import db
 from app.search.index_settings import document_of, settings_of
 from app.search.meilisearch import Meilisearch, NotAnswering, State, server
@@ -31,6 +31,8 @@ BATCH = 1_000
 _SENDING_LOCK, _REBUILDING_LOCK = 7_211, 7_212
 # A job has a minute; what is left is sent by the next.
 _TURN_SECONDS = 20.0
+# No task is waited for any longer then, whatever a turn has begun: an answer and our own rows take some seconds too.
+_ALL_SECONDS = 35.0
 _WAIT_MS = 30_000
 # After a failure it is let alone for so long; a job that waits for it in vain holds up others.
 _REST_SECONDS = 15
@@ -48,15 +50,43 @@ _LISTED = (
     " LIMIT %(most)s"
 )
 _NEWER = f"SELECT {_COLUMNS} FROM search_documents WHERE version > %(version)s ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
+# What is marked is locked in the order in which the indexer writes, so that neither waits for the other in a ring.
 # One that has changed again meanwhile stays unsent.
 _SENT = """
-UPDATE search_documents SET sent_version = sent.version
-FROM unnest(%(ids)s::bigint[], %(versions)s::bigint[]) AS sent (package_id, version)
-WHERE search_documents.package_id = sent.package_id AND search_documents.version = sent.version
+WITH locked AS (
+    SELECT package_id, version FROM search_documents
+    JOIN unnest(%(ids)s::bigint[], %(versions)s::bigint[]) AS sent (package_id, version) USING (package_id, version)
+    ORDER BY package_id FOR UPDATE OF search_documents
+)
+UPDATE search_documents SET sent_version = locked.version
+FROM locked WHERE search_documents.package_id = locked.package_id
 """
-_ALL_SENT = "UPDATE search_documents SET sent_version = version WHERE version <= %(version)s AND sent_version < version"
-_UNSEND = "UPDATE search_documents SET sent_version = 0 WHERE package_id = ANY(%(ids)s::bigint[])"
-_NOTHING_SENT = "UPDATE search_documents SET sent_version = 0 WHERE sent_version > 0"
+_UNSEND = """
+WITH locked AS (
+    SELECT package_id FROM search_documents WHERE package_id = ANY(%(ids)s::bigint[]) ORDER BY package_id FOR UPDATE
+)
+UPDATE search_documents SET sent_version = 0 FROM locked WHERE search_documents.package_id = locked.package_id
+"""
+_ALL_SENT = """
+WITH locked AS (
+    SELECT package_id, version FROM search_documents
+    WHERE package_id > %(after)s AND version <= %(version)s AND sent_version < version
+    ORDER BY package_id LIMIT %(most)s FOR UPDATE
+)
+UPDATE search_documents SET sent_version = locked.version
+FROM locked WHERE search_documents.package_id = locked.package_id
+RETURNING search_documents.package_id
+"""
+_NOTHING_SENT = """
+WITH locked AS (
+    SELECT package_id FROM search_documents
+    WHERE package_id > %(after)s AND sent_version > 0
+    ORDER BY package_id LIMIT %(most)s FOR UPDATE
+)
+UPDATE search_documents SET sent_version = 0
+FROM locked WHERE search_documents.package_id = locked.package_id
+RETURNING search_documents.package_id
+"""
 _VERSIONS = "SELECT package_id, version FROM search_documents WHERE listed AND version = sent_version"
 _UNSENT_IDS = "SELECT package_id FROM search_documents WHERE version > sent_version"
 _BEHIND = """
@@ -98,7 +128,7 @@ class Standing:
 
 def send() -> int:
     """Send what Meilisearch has not confirmed yet; returns how many documents. Somebody else at it, or no Meilisearch:
-    nothing. What fails is kept for `flask search status` and tried again by the next. Raises NotAnswering.
+    nothing. What fails is kept for `flask search status` and tried again by the next. Raises NotAnswering, Busy.
     """
     engine = server()
     if engine is None or not behind(1):
@@ -108,7 +138,7 @@ def send() -> int:
             return 0
         try:
             sent = _send(engine, held)
-        except NotAnswering as error:
+        except (NotAnswering, Busy) as error:
             workers.note_check(CHECK, [error.detail])
             raise
     workers.note_check(CHECK, [])
@@ -121,7 +151,7 @@ def take_turn() -> None:
         return
     try:
         send()
-    except NotAnswering as error:
+    except (NotAnswering, Busy) as error:
         queue.connection().set(_RESTING, 1, ex=_REST_SECONDS)
         log.warning("Meilisearch was not told of what has changed", extra={"error": error.detail})
 
@@ -171,7 +201,7 @@ def _catch_up(engine: Meilisearch, version: int) -> None:
             engine.remove(gone, anew=True)
         version = batch[-1].version
     engine.take_over()
-    write_alone(_ALL_SENT, {"version": version})
+    _mark(_ALL_SENT, {"version": version})
 
 
 def standing() -> Standing | None:
@@ -199,7 +229,7 @@ def compare(*, mend: bool) -> Differences:
         if not engine.is_prepared():
             lost = [row.package_id for row in read(_VERSIONS)]
             if mend:
-                write_alone(_NOTHING_SENT)
+                _mark(_NOTHING_SENT)
             return Differences(sorted(lost), [], [])
         engine.wait_until_idle()
         theirs = engine.versions()
@@ -215,24 +245,28 @@ def compare(*, mend: bool) -> Differences:
                 "Meilisearch differs from the documents, what differs is sent again",
                 extra={"missing": len(found.missing), "outdated": len(found.outdated), "over": len(found.left_over)},
             )
-            write_alone(_UNSEND, {"ids": [*found.missing, *found.outdated]})
+            again = sorted([*found.missing, *found.outdated])
+            for first in range(0, len(again), BATCH):
+                write_alone(_UNSEND, {"ids": again[first : first + BATCH]})
             for first in range(0, len(found.left_over), BATCH):
                 engine.remove(found.left_over[first : first + BATCH])
     return found
 
 
 def _send(engine: Meilisearch, held: Connection) -> int:
-    if not engine.is_prepared():
-        # It has lost everything, or never had it.
-        write_alone(_NOTHING_SENT)
-        engine.prepare(_settings())
-    engine.wait_until_idle()
-    sent, until = 0, monotonic() + _TURN_SECONDS
-    while monotonic() < until and (batch := read(_UNSENT, {"most": BATCH})):
-        # With the connection the lock is lost, and another may be sending by now.
-        held.execute(select(1))
-        _send_batch(engine, batch)
-        sent += len(batch)
+    began = monotonic()
+    with engine.done_by(began + _ALL_SECONDS):
+        if not engine.is_prepared():
+            # It has lost everything, or never had it.
+            _mark(_NOTHING_SENT)
+            engine.prepare(_settings())
+        engine.wait_until_idle()
+        sent, until = 0, began + _TURN_SECONDS
+        while monotonic() < until and (batch := read(_UNSENT, {"most": BATCH})):
+            # With the connection the lock is lost, and another may be sending by now.
+            held.execute(select(1))
+            _send_batch(engine, batch)
+            sent += len(batch)
     return sent
 
 
@@ -244,6 +278,13 @@ def _send_batch(engine: Meilisearch, batch: Sequence[Any]) -> None:
     if gone:
         engine.remove(gone)
     write_alone(_SENT, {"ids": [row.package_id for row in batch], "versions": [row.version for row in batch]})
+
+
+def _mark(sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+    """Have the statement write all that it is about, some rows at a time: none takes long, or keeps others waiting."""
+    after = 0
+    while rows := write_alone(sql, {**(parameters or {}), "after": after, "most": BATCH}):
+        after = max(row.package_id for row in rows)
 
 
 def _settings() -> dict[str, Any]:

@@ -220,8 +220,13 @@ class StandIn:
             raise Refused("invalid_api_key", "The provided API key is invalid.")
         patterns: list[str] = found["indexes"]
 
-        def may(name: str) -> bool:
-            return any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in patterns)
+        def may(name: str | None) -> bool:
+            # What is about no index, or two of them, is only for who may have all.
+            # https://github.com/meilisearch/meilisearch/issues/4103
+            return "*" in patterns or (
+                name is not None
+                and any(name == one or (one.endswith("*") and name.startswith(one[:-1])) for one in patterns)
+            )
 
         if uid is not None and not may(uid):
             listed = json.dumps(patterns)
@@ -507,15 +512,17 @@ class StandIn:
         found = [
             task
             for task in reversed(self.tasks)
-            if task["status"] in statuses and (uids is None or task["indexUid"] in uids)
+            if task["status"] in statuses
+            and (uids is None or task["indexUid"] in uids)
+            and request.environ["may"](task["indexUid"])
         ]
         limit = int(query.get("limit", 20))
         following = found[limit]["uid"] if len(found) > limit else None
         first = found[0]["uid"] if found else None
         return 200, {"results": found[:limit], "total": len(found), "limit": limit, "from": first, "next": following}
 
-    def _get_task(self, _request: Request, _body: None, task: str) -> tuple[int, Any]:
-        if int(task) >= len(self.tasks):
+    def _get_task(self, request: Request, _body: None, task: str) -> tuple[int, Any]:
+        if int(task) >= len(self.tasks) or not request.environ["may"](self.tasks[int(task)]["indexUid"]):
             raise Refused("task_not_found", f"Task `{task}` not found.")
         return 200, self.tasks[int(task)]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from threading import Event
 
+import pytest
+
 from app.search import breaker
 from app.search.breaker import Breaker
 from tests.conftest import wait_for
@@ -64,3 +66,26 @@ def test_one_probe_at_a_time_and_nobody_waits_for_it() -> None:
     assert not service.breaker.is_closed()
     wait_for(service.breaker.is_closed, "the breaker to close")
     assert service.probes == 2
+
+
+def test_a_probe_that_gets_no_thread_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service()
+    service.is_well = True
+    service.done.set()
+    service.breaker.failed("slow", waited=True)
+    service.time += breaker.PROBE_EVERY_SECONDS
+
+    class NoThread:
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(breaker, "Thread", NoThread)
+    assert not service.breaker.is_closed()
+    monkeypatch.undo()
+    service.time += breaker.PROBE_EVERY_SECONDS
+    assert not service.breaker.is_closed()
+    wait_for(service.breaker.is_closed, "the breaker to close")
+    assert service.probes == 1

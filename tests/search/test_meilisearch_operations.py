@@ -8,6 +8,7 @@ from flask import Flask
 
 from app import workers
 from app.config import SettingsError, load
+from app.errors import Busy
 from app.search import indexing, ranked, sending
 from app.search import meilisearch as gateway
 from jobs import meilisearch as jobs
@@ -89,6 +90,7 @@ def test_health_tells_of_it_and_never_fails_for_it(
     client = meili_app.test_client()
 
     def health() -> tuple[int, str, str]:
+        meili_app.extensions.pop("meilisearch_answers", None)
         answer = client.get("/health/ready")
         assert answer.json is not None
         return answer.status_code, answer.json["status"], answer.json["meilisearch"]
@@ -102,6 +104,38 @@ def test_health_tells_of_it_and_never_fails_for_it(
     assert health() == (200, "ok", "ok")
     stand_in.kill()
     assert health() == (200, "degraded", "down")
+
+
+def test_health_asks_it_once_in_a_while_and_not_while_the_breaker_is_open(meili_app: Flask, stand_in: StandIn) -> None:
+    client = meili_app.test_client()
+    meili_app.extensions.pop("meilisearch_answers", None)
+    stand_in.requests.clear()
+    for _ in range(3):
+        assert client.get("/health/ready").json["meilisearch"] == "ok"  # type: ignore[index]
+    assert [path for _, path, _ in stand_in.requests if "keys" not in path] == [f"/indexes/{gateway.INDEX}/search"]
+    meili_app.extensions["meilisearch"].breaker.failed("slow", waited=True)
+    meili_app.extensions.pop("meilisearch_answers", None)
+    stand_in.requests.clear()
+    assert client.get("/health/ready").json["meilisearch"] == "down"  # type: ignore[index]
+    assert stand_in.requests == []
+
+
+def test_a_job_whose_rows_are_busy_is_no_failed_job_and_rests(
+    meili_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = document()
+
+    def busy(*_: object) -> None:
+        raise Busy("Somebody else is working on this right now.")
+
+    monkeypatch.setattr(sending, "_send_batch", busy)
+    jobs.send()
+    kept = workers.last_check(sending.CHECK)
+    assert kept is not None
+    assert kept.problems == ["Somebody else is working on this right now."]
+    monkeypatch.undo()
+    jobs.send()
+    assert not sent(of), "it is let alone for a while"
 
 
 def test_a_job_that_fails_is_no_failed_job_and_rests(meili_app: Flask, stand_in: StandIn) -> None:

@@ -92,15 +92,27 @@ def test_questions_come_with_a_key_that_can_only_search(
     assert not reading & writing
     assert f"Bearer {MASTER_KEY}" not in reading | writing
     may = {tuple(key["actions"]): key for key in stand_in.keys.values()}
+    assert may.pop(("indexes.swap", "tasks.get"))["indexes"] == ["*"]
     assert ("search",) in may
     for key in may.values():
         assert key["indexes"] == [f"{gateway.INDEX}*"]
-        assert not {"*", "keys.create", "keys.get"} & set(key["actions"])
+        assert not {"*", "keys.create", "keys.get", "indexes.swap"} & set(key["actions"])
     answer = requests.delete(
         f"{stand_in.url}/indexes/{gateway.INDEX}", headers={"Authorization": reading.pop()}, timeout=5
     )
     assert answer.status_code == 403
     assert theirs(stand_in)
+
+
+def test_a_key_that_is_forgotten_while_it_is_fetched_is_used(
+    meili_app: Flask, meilisearch: Meilisearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Forgotten(dict[str, str]):
+        def __setitem__(self, name: str, key: str) -> None:
+            """Another thread has cleared it by now."""
+
+    monkeypatch.setattr(meilisearch, "_keys", Forgotten())
+    assert meilisearch.search([{"q": ""}])[0]["hits"] == []
 
 
 def test_a_server_without_master_key_is_used_without(meili_app: Flask, stand_in: StandIn) -> None:
@@ -176,6 +188,7 @@ def test_a_failed_task_is_kept_and_shown_and_tried_again(
     assert "There is no more space left." in meilisearch.state().failures[0]
     assert sending.send() == 1
     assert sent(of)
+    assert meilisearch.state().failures == [], "what succeeded since tells that it is over"
     kept = workers.last_check(sending.CHECK)
     assert kept is not None
     assert kept.problems == []
@@ -194,6 +207,19 @@ def test_a_task_that_takes_too_long_is_not_sent_again_before_it_is_done(
     assert not sent(of)
     stand_in.may_work.set()
     monkeypatch.setattr(gateway, "TASK_SECONDS", 20)
+    sending.send()
+    assert sent(of)
+
+
+def test_a_turn_waits_for_no_task_when_its_time_is_over(
+    meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = document()
+    monkeypatch.setattr(sending, "_ALL_SECONDS", 0.0)
+    with pytest.raises(TaskFailed, match="has not done its task"):
+        sending.send()
+    assert not sent(of)
+    monkeypatch.undo()
     sending.send()
     assert sent(of)
 
@@ -321,7 +347,10 @@ def test_differences_are_found_and_mended(meili_app: Flask, stand_in: StandIn) -
     assert theirs(stand_in)[str(old.package_id)]["name"] == "As it is"
 
 
-def test_an_engine_that_lost_everything_is_filled_again(meili_app: Flask, stand_in: StandIn) -> None:
+def test_an_engine_that_lost_everything_is_filled_again(
+    meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "BATCH", 2)
     made = [document() for _ in range(3)]
     sending.send()
     stand_in.kill()
