@@ -56,12 +56,12 @@ def conditions(
         chosen["type"] = "type = :type"
         parameters["type"] = question.type
     if places:
-        chosen["city"] = _each_of("place_keys", "place", places, parameters)
+        chosen["city"] = _each_of("place_keys", "chosen_place", places, parameters)
     if question.provider_id is not None:
         chosen["provider"] = "provider_id = :provider_id"
         parameters["provider_id"] = question.provider_id
     if amenities:
-        chosen["amenities"] = _each_of("amenities", "amenity", amenities, parameters)
+        chosen["amenities"] = _each_of("amenities", "chosen_amenity", amenities, parameters)
     if question.min_rating is not None:
         # As narrow as the column, or 4.37 would be less than itself.
         chosen["rating"] = "rating >= CAST(:min_rating AS real)"
