@@ -57,7 +57,10 @@ class SearchQuery(Wish):
     check_out: Day | None = Field(None, description="Day after the last night; the day after `checkIn` when left out.")
     guests: int | None = Field(None, ge=1, le=10_000, description="How many one unit has to hold.")
     amenities: PlainText | None = Field(
-        None, max_length=1_000, description="All of these, separated by commas.", examples=["wifi,parking"]
+        None,
+        max_length=1_000,
+        description="All of these, separated by commas, in whatever case.",
+        examples=["wifi,parking"],
     )
     provider: Id | None = Field(None, description="A provider's id.")
     sort: Sort = Field("relevance", description="`distance` is from `near`.")
@@ -65,13 +68,25 @@ class SearchQuery(Wish):
     per_page: int = Field(20, ge=1, le=100)
 
 
-class ToursQuery(SearchQuery):
-    """What tour somebody looks for."""
+class HotelsQuery(SearchQuery):
+    """What hotel somebody looks for."""
+
+    type: Literal["hotel"] | None = Field(None, description="Nothing else is found here.")
+
+
+class DeparturesQuery(SearchQuery):
+    """What somebody looks for that may depart."""
 
     departure: Day | None = Field(None, description="Tours that depart on this very day; not with `checkIn`.")
 
 
-class AnyTypeQuery(ToursQuery):
+class ToursQuery(DeparturesQuery):
+    """What tour somebody looks for."""
+
+    type: Literal["tour"] | None = Field(None, description="Nothing else is found here.")
+
+
+class AnyTypeQuery(DeparturesQuery):
     """What package somebody looks for."""
 
     type: PackageType | None = None
@@ -152,10 +167,12 @@ class ProviderValueOut(ValueOut):
 
 
 class PricesOut(ValueOut):
-    """A range of prices that could be chosen."""
+    """A range of prices that could be chosen, both ends included. Those of hotels only are for all of the asked nights;
+    where tours are found as well, the ranges are the same for one night and many.
+    """
 
     min: int = Field(description="Major units, for `minPrice`.")
-    max: int | None = Field(description="Prices are below this; null for the last range.")
+    max: float | None = Field(description="Major units, for `maxPrice`; null for the last range.", examples=[49.99])
 
 
 class FacetsOut(Schema):
@@ -185,7 +202,10 @@ class FacetsOut(Schema):
             rating=_values(facets["rating"]),
             price=[
                 PricesOut.model_construct(
-                    value=one.value, count=one.count, min=_major(one.from_minor) or 0, max=_major(one.to_minor)
+                    value=one.value,
+                    count=one.count,
+                    min=(one.from_minor or 0) // 100,
+                    max=None if one.to_minor is None else (one.to_minor - 1) / 100,
                 )
                 for one in facets["price"]
             ],
@@ -205,7 +225,7 @@ class SearchOut(Schema):
         description="So many were found that one in a few was counted, or what counted them was a moment behind."
     )
     did_you_mean: str | None = Field(
-        description="The words that were looked for, when those of `q` were found nowhere."
+        description="What `q` may have been meant as, when words of it are in no package, or not together."
     )
     engine: str = Field(examples=["postgres"])
     degraded: bool = Field(description="Another engine stands in for the one that should have answered.")
@@ -249,8 +269,8 @@ def search_packages(query: AnyTypeQuery) -> SearchOut:
     return _found(query, query.type, query.departure)
 
 
-@_search("/search/hotels", SearchQuery)
-def search_hotels(query: SearchQuery) -> SearchOut:
+@_search("/search/hotels", HotelsQuery)
+def search_hotels(query: HotelsQuery) -> SearchOut:
     """Find hotels
 
     As packages are found.
@@ -307,10 +327,6 @@ def _found(query: SearchQuery, type_: PackageType | None, departure: date | None
 
 def _values(buckets: Sequence[Bucket]) -> list[ValueOut]:
     return [ValueOut.model_construct(value=one.value, count=one.count) for one in buckets]
-
-
-def _major(minor: int | None) -> int | None:
-    return None if minor is None else minor // 100
 
 
 def _question(query: SearchQuery, type_: PackageType | None, departure: date | None) -> Question:

@@ -10,7 +10,7 @@ QUEUE = "default"
 
 
 def announce() -> None:
-    """Have what the surrounding transaction changes found by search within a second after its commit.
+    """Have what the surrounding transaction changes found by search after its commit, usually within a second.
 
     Should this be lost, or not be called, the schedule looks every three seconds.
     """

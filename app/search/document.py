@@ -35,6 +35,13 @@ d.listed AND d.package_id NOT IN (SELECT id FROM packages WHERE status <> 'PUBLI
 AND d.provider_id NOT IN (SELECT id FROM providers WHERE status <> 'VERIFIED')
 """
 
+# Each once, in lower case, with commas written alike.
+_AMENITIES = r"""
+ARRAY(SELECT name FROM (SELECT regexp_replace(lower(btrim(name)), '\s*,\s*', ', ', 'g') AS name, number
+                        FROM unnest(p.amenities) WITH ORDINALITY AS given (name, number)) AS folded
+      GROUP BY name ORDER BY min(number))
+"""
+
 # The documents of the packages :ids as the rows are now, whether on sale or not.
 FRESH = f"""
 SELECT package_id, listed, type, provider_id, provider, name, description, place, city, country, price_minor, currency,
@@ -46,7 +53,7 @@ SELECT package_id, listed, type, provider_id, provider, name, description, place
 FROM (
     SELECT p.id AS package_id, p.status = 'PUBLISHED' AND r.status = 'VERIFIED' AS listed, p.type, p.provider_id,
            r.name AS provider, p.name, p.description, p.place, p.city, p.country, p.price_minor, p.currency, p.capacity,
-           p.amenities, p.latitude, p.longitude, p.created_at AS added_at,
+           {_AMENITIES} AS amenities, p.latitude, p.longitude, p.created_at AS added_at,
            {_weighed("p.name", "A")} || {_weighed("concat_ws(' ', p.place, p.city, p.country)", "B")} AS title{SHOWN}
     FROM packages p JOIN providers r ON r.id = p.provider_id WHERE p.id = ANY(CAST(:ids AS bigint[]))
 ) AS live

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 PackageType = Literal["hotel", "tour"]
 Sort = Literal["relevance", "price_asc", "price_desc", "rating", "distance", "newest"]
@@ -22,7 +22,8 @@ class Question:
 
     Prices are minor units: of the whole stay when it has days, else of one night or departure. `near` is latitude and
     longitude in degrees. `check_in` to `check_out` (excluded) are a hotel's nights, and the days on which a tour may
-    depart; with `departure` only tours of that day are meant. `amenities` must all be there.
+    depart; with `departure` only tours of that day are meant. `amenities` must all be there, in whatever case; one
+    whose name has commas may come as the parts between them.
     """
 
     q: str = ""
@@ -95,7 +96,7 @@ class Bucket:
     """How many packages one value of a facet would leave, with all other choices as they are.
 
     A provider's has its `id`; a range of prices its bounds in minor units, the upper one excluded, or None for the
-    last.
+    last. An amenity's is in lower case.
     """
 
     value: str
@@ -132,16 +133,6 @@ class Suggestion:
     package_id: int | None = None
 
 
-@dataclass(frozen=True)
-class Status:
-    """How an engine stands: how many documents it has, how many changes it is behind, and what went wrong last."""
-
-    engine: str
-    documents: int
-    behind: int = 0
-    failures: Sequence[str] = field(default_factory=tuple)
-
-
 class Engine(Protocol):
     """Something that finds packages. What can be booked, and for how much, is PostgreSQL's word for all of them."""
 
@@ -154,15 +145,3 @@ class Engine(Protocol):
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
         """What begins like this, popular ones first. Raises Unavailable."""
-
-    def upsert(self, documents: Sequence[Any]) -> None:
-        """Have these documents (rows of `search_documents`) found as they are now."""
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """Have these packages found no more."""
-
-    def rebuild(self, progress: Callable[[int, int], None]) -> None:
-        """Make the index anew from all documents; `progress` is told how many of how many are done."""
-
-    def status(self) -> Status:
-        """How it stands. Raises Unavailable."""

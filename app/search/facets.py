@@ -11,7 +11,8 @@ from app.search.engine import RATINGS, Bucket, Facets, Question
 # Up to here every package that was found is counted, beyond it one in so many.
 EXACT_UP_TO = 50_000
 MOST_VALUES = 100
-# Minor units of one night; a histogram of a longer stay has bounds that many times as high.
+# Minor units of one night or departure. A histogram of hotels only has bounds as many times as high as the stay has
+# nights; one that has tours in it, which are paid once, has these, and longer stays are in the higher ranges.
 PRICES = (0, 2_500, 5_000, 7_500, 10_000, 15_000, 20_000, 30_000, 50_000, 100_000)
 _NAMES = ("type", "city", "provider", "amenities", "rating", "price")
 
@@ -48,22 +49,24 @@ _PROVIDER = ", (SELECT name FROM providers WHERE id = one.value) AS name"
 _NO_NAME = ", CAST(NULL AS text) AS name"
 
 
-def conditions(question: Question, location: Sequence[str]) -> tuple[dict[str, str], dict[str, Any]]:
-    """What was chosen of each facet, as conditions and their parameters; `location` as the index writes it."""
+def conditions(
+    question: Question, places: Sequence[Sequence[str]], amenities: Sequence[Sequence[str]]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """What was chosen of each facet, as conditions and their parameters; `places` and `amenities` as `choices` reads
+    them.
+    """
     chosen: dict[str, str] = {}
     parameters: dict[str, Any] = {}
     if question.type is not None:
         chosen["type"] = "type = :type"
         parameters["type"] = question.type
-    if location:
-        chosen["city"] = "place_keys @> CAST(:location AS text[])"
-        parameters["location"] = list(location)
+    if places:
+        chosen["city"] = _each_of("place_keys", "chosen_place", places, parameters)
     if question.provider_id is not None:
         chosen["provider"] = "provider_id = :provider_id"
         parameters["provider_id"] = question.provider_id
-    if question.amenities:
-        chosen["amenities"] = "amenities @> CAST(:amenities AS text[])"
-        parameters["amenities"] = list(question.amenities)
+    if amenities:
+        chosen["amenities"] = _each_of("amenities", "chosen_amenity", amenities, parameters)
     if question.min_rating is not None:
         # As narrow as the column, or 4.37 would be less than itself.
         chosen["rating"] = "rating >= CAST(:min_rating AS real)"
@@ -85,6 +88,12 @@ def failed(chosen: dict[str, str]) -> str:
     return (
         " + ".join(f"CASE WHEN {condition} THEN 0 ELSE {_bit(name)} END" for name, condition in chosen.items()) or "0"
     )
+
+
+def _each_of(column: str, name: str, choices: Sequence[Sequence[str]], parameters: dict[str, Any]) -> str:
+    """The condition that one name of each choice is in the column, whose parameters are added."""
+    parameters |= {f"{name}_{number}": list(names) for number, names in enumerate(choices)}
+    return " AND ".join(f"{column} && CAST(:{name}_{number} AS text[])" for number in range(len(choices)))
 
 
 def _bit(name: str) -> int:
@@ -150,7 +159,7 @@ def _prices(counts: dict[int, int], question: Question) -> list[Bucket]:
 
 
 def _bounds(question: Question) -> tuple[int, ...]:
-    nights = max(1, len(question.days)) if question.type != "tour" else 1
+    nights = max(1, len(question.days)) if question.type == "hotel" else 1
     return tuple(price * nights for price in PRICES)
 
 

@@ -27,9 +27,15 @@ BATCH = 2_000
 _SECONDS = 2.0
 # Any fixed number will do, of those that nobody else takes.
 _LOCK = text("SELECT pg_advisory_xact_lock(7203)")
-_PATIENCE = text(f"SET LOCAL statement_timeout = '{JOB_TIMEOUT_SECONDS}s'")
+# More time, where there is not as much already; 0 is without end.
+_AT_LEAST = (
+    f"SELECT set_config('{{name}}', '{JOB_TIMEOUT_SECONDS}s', true)"  # nosec B608 - our own constants
+    " WHERE CAST(current_setting('{name}') AS interval)"
+    f" BETWEEN interval '1 microsecond' AND interval '{JOB_TIMEOUT_SECONDS}s'"
+)
+_PATIENCE = text(_AT_LEAST.format(name="statement_timeout"))
 # What is done anew waits for its turn, and nobody waits for it.
-_MORE_PATIENCE = text(f"SET LOCAL lock_timeout = '{JOB_TIMEOUT_SECONDS}s'")
+_MORE_PATIENCE = text(_AT_LEAST.format(name="lock_timeout"))
 
 _TAKE = text(
     "DELETE FROM package_changes WHERE id IN (SELECT id FROM package_changes ORDER BY id LIMIT :most)"
@@ -58,13 +64,10 @@ _COUNT_WORDS = text(
     """
 )
 _NEXT = text("SELECT id FROM packages WHERE id > :after ORDER BY id LIMIT :most")
-_WAITING = """
-SELECT count(*) AS changes, coalesce(extract(epoch FROM clock_timestamp() - min(changed_at)), 0) AS seconds
-FROM package_changes
+_LAG = """
+coalesce((SELECT extract(epoch FROM clock_timestamp() - changed_at) FROM package_changes ORDER BY id LIMIT 1), 0)
 """
-_OLDEST = (
-    "SELECT extract(epoch FROM clock_timestamp() - changed_at) AS seconds FROM package_changes ORDER BY id LIMIT 1"
-)
+_WAITING = f"SELECT count(*) AS changes, {_LAG} AS seconds FROM package_changes"  # noqa: S608  # nosec B608 - our own constants
 
 
 class NotOurTurn(Busy):
@@ -74,7 +77,7 @@ class NotOurTurn(Busy):
 @dataclass(frozen=True)
 class Status:
     """How the documents differ from the rows: packages on sale that aren't listed, or otherwise than they are, and
-    listed ones that aren't on sale; how many changes wait, and for how many seconds the oldest does.
+    listed ones that aren't on sale; how many changes wait, and for how long the first (`lag_seconds`).
     """
 
     on_sale: int = 0
@@ -156,9 +159,11 @@ def status() -> Status:
 
 
 def lag_seconds() -> float:
-    """For how long the oldest change has waited; 0 when none does."""
-    rows = read(_OLDEST)
-    return float(rows[0].seconds) if rows else 0.0
+    """Seconds since the first of the changes that wait was noted, which was shortly before its commit; 0 when none
+    waits. The first is the one that is taken up next.
+    """
+    (row,) = read(f"SELECT {_LAG} AS seconds")
+    return float(row.seconds)
 
 
 def _take_turn(*settings: TextClause) -> None:

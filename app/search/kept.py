@@ -32,7 +32,3 @@ class Kept(Generic[K, V]):
             kept.clear()
         kept[key] = (now, value)
         return value
-
-    def forget(self) -> None:
-        """Keep nothing of what was."""
-        current_app.extensions.pop(self._name, None)

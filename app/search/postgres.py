@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from math import asin, cos, degrees, radians, sin
@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import raise_from_database
 from app.extensions import db
-from app.search import facets, highlights, scoring, stay_price, suggestions, wording
+from app.search import choices, facets, highlights, scoring, stay_price, suggestions, wording
 from app.search.document import ON_SALE
-from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Status, Suggestion
+from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Suggestion
 from app.search.wording import Wording
 
 _EARTH_KM = 6371.0088
@@ -74,8 +74,9 @@ SELECT (SELECT total FROM counted) AS total, (SELECT {sampled} FROM counted) AS 
             'id', d.package_id, 'type', d.type, 'name', d.name, 'city', d.city, 'country', d.country, 'place', d.place,
             'provider_id', d.provider_id, 'provider', d.provider, 'price_minor', d.price_minor, 'currency', d.currency,
             'total_minor', {total}, 'departure', {departure}, 'rating', d.rating, 'reviews', d.reviews,
-            'capacity', d.capacity, 'amenities', d.amenities, 'latitude', d.latitude, 'longitude', d.longitude,
-            'distance_km', page.distance_km, 'score', page.score, 'description', d.description) ORDER BY page.position)
+            'capacity', d.capacity, 'amenities', (SELECT p.amenities FROM packages p WHERE p.id = d.package_id),
+            'latitude', d.latitude, 'longitude', d.longitude, 'distance_km', page.distance_km,
+            'score', page.score, 'description', d.description) ORDER BY page.position)
         FROM page JOIN search_documents d USING (package_id) {joins}) AS hits
 """
 
@@ -109,8 +110,7 @@ class PostgresEngine:
         *,
         counting: bool = True,
     ) -> Answer:
-        location = [wording.fold_phrase(connection, part) for part in (question.location or "").split(",")]
-        sql, parameters = _statement(question, words, [part for part in location if part], ranked, counting=counting)
+        sql, parameters = _statement(question, words, ranked, counting=counting)
         row = connection.execute(text(sql), parameters).one()
         rows = row.hits or []
         marked = highlights.mark(connection, rows, words)
@@ -136,21 +136,6 @@ class PostgresEngine:
         with _reading() as connection:
             return suggestions.suggest(connection, q, limit)
 
-    def upsert(self, documents: Sequence[Any]) -> None:
-        """Nothing: what is written is searched."""
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """Nothing: documents that are not listed aren't found."""
-
-    def rebuild(self, progress: Callable[[int, int], None]) -> None:
-        """Nothing: the documents are the index."""
-
-    def status(self) -> Status:
-        """How many documents are found. Raises Busy, Unavailable."""
-        with _reading() as connection:
-            count = connection.scalar(text("SELECT count(*) FROM search_documents WHERE listed"))
-        return Status(self.name, documents=count or 0)
-
 
 @contextmanager
 def _reading() -> Iterator[Connection]:
@@ -164,9 +149,10 @@ def _reading() -> Iterator[Connection]:
 
 
 def _statement(
-    question: Question, words: Wording, location: Sequence[str], ranked: Sequence[int] | None, *, counting: bool
+    question: Question, words: Wording, ranked: Sequence[int] | None, *, counting: bool
 ) -> tuple[str, dict[str, Any]]:
-    chosen, parameters = facets.conditions(question, location)
+    places = choices.places(question.location)
+    chosen, parameters = facets.conditions(question, places, choices.amenities(question.amenities))
     counts, more = facets.sql(question, chosen) if counting else (facets.NOTHING_COUNTED, {})
     parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
     wanted, limits = [ON_SALE], ["price_minor IS NOT NULL"]
@@ -202,7 +188,7 @@ def _statement(
         joins=stay.joins if stay else "",
         wanted=" AND ".join(wanted),
         condition=stay.condition if stay else "true",
-        place_keys="d.place_keys" if location else "NULL",
+        place_keys="d.place_keys" if places else "NULL",
         limits=" AND ".join(limits),
         failed=failed,
         order=_ORDERS[question.sort],

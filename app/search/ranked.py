@@ -11,9 +11,8 @@ from html import escape
 from typing import Any
 
 from app.db import read
-from app.search import facets, sending
-from app.search.engine import DEFAULT_RADIUS_KM, Answer, Question, Status, Suggestion
-from app.search.index_settings import document_of
+from app.search import choices, facets, sending
+from app.search.engine import DEFAULT_RADIUS_KM, Answer, Question, Suggestion
 from app.search.kept import Kept
 from app.search.meilisearch import Meilisearch, NotAnswering
 from app.search.postgres import PostgresEngine
@@ -46,7 +45,6 @@ _BEGIN, _END = "\ue000", "\ue001"
 _SHOWN_WORDS = 40
 _QUOTES = re.compile(r"[\"“”]")
 _PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
-_FOLDED = "SELECT search_fold(part) AS part FROM unnest(%(parts)s::text[]) AS part"
 
 _behind: Kept[str, int] = Kept("meilisearch_behind", seconds=2, most=1)
 
@@ -110,23 +108,6 @@ class MeilisearchEngine:
         for hit in rows.hits:
             packages.setdefault(hit.name.casefold(), Suggestion(hit.name, "package", hit.id))
         return [*(Suggestion(place["value"], "place") for place in places), *packages.values()][:limit]
-
-    def upsert(self, documents: Sequence[Any]) -> None:
-        """Have these documents (rows of `search_documents`) found as they are now."""
-        self._server.put([document_of(row) for row in documents])
-
-    def remove(self, ids: Sequence[int]) -> None:
-        """Have these packages found no more."""
-        self._server.remove(ids)
-
-    def rebuild(self, progress: Callable[[int, int], None]) -> None:
-        """Make the index anew from all documents, beside the one that is searched."""
-        sending.rebuild(progress)
-
-    def status(self) -> Status:
-        """How the server stands, and how many documents it has not confirmed."""
-        state = self._server.state()
-        return Status(self.name, state.documents, sending.behind(state.documents + BEHIND_AT_MOST), state.failures)
 
     def _require_up_to_date(self) -> None:
         behind = _behind.get("documents", lambda: sending.behind(BEHIND_AT_MOST + 1))
@@ -268,13 +249,13 @@ def _chosen(question: Question) -> dict[str, str]:
     chosen = {}
     if question.type is not None:
         chosen["type"] = f"type = {question.type}"
-    parts = [row.part for row in read(_FOLDED, {"parts": question.location.split(",")})] if question.location else []
-    if any(parts):
-        chosen["city"] = _all(f"place_keys = {_quoted(part)}" for part in parts if part)
+    places = choices.places(question.location)
+    if places:
+        chosen["city"] = _all(_any("place_keys", names) for names in places)
     if question.provider_id is not None:
         chosen["provider"] = f"provider_id = {question.provider_id}"
     if question.amenities:
-        chosen["amenities"] = _all(f"amenities = {_quoted(amenity)}" for amenity in question.amenities)
+        chosen["amenities"] = _all(_any("amenities", names) for names in choices.amenities(question.amenities))
     if question.min_rating is not None:
         chosen["rating"] = f"rating >= {question.min_rating}"
     prices = []
@@ -289,6 +270,10 @@ def _chosen(question: Question) -> dict[str, str]:
 
 def _all(conditions: Any) -> str:
     return " AND ".join(conditions)
+
+
+def _any(attribute: str, values: Sequence[str]) -> str:
+    return f"({' OR '.join(f'{attribute} = {_quoted(value)}' for value in values)})"
 
 
 def _quoted(value: str) -> str:

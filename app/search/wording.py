@@ -31,7 +31,8 @@ _LAST_CHARACTER = "\U0010ffff"
 
 _LOOK_UP = """
 SELECT (SELECT json_object_agg(word, documents) FROM search_words WHERE word = ANY(:words)) AS known,
-       (SELECT json_agg(words) FROM search_synonyms) AS same,
+       (SELECT json_agg((SELECT json_agg(search_fold(word)) FROM unnest(words) AS word))
+        FROM search_synonyms) AS same,
        (SELECT sum(documents) FROM (SELECT documents FROM search_words
                                     WHERE word >= :begin AND word < :end LIMIT 1000) AS begun) AS begun
 """

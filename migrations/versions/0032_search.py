@@ -54,6 +54,8 @@ def upgrade() -> None:
     # First, as it ends the transaction that is open; what failed halfway is run again.
     with op.get_context().autocommit_block():
         for name, columns, where in INDEXES:
+            # What was interrupted has left an index that nothing reads and that counts as being there.
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
             op.create_index(
                 name,
                 "packages",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_a_hit_says_what_it_is_and_what_the_stay_costs(nobody: Caller) -> None:
         }
     ]
     assert body["facets"]["provider"] == [{"value": "Fjord & Sons", "count": 1, "id": provider.id}]
-    assert body["facets"]["price"] == [{"value": "200-300", "count": 1, "min": 200, "max": 300}]
+    assert body["facets"]["price"] == [{"value": "200-300", "count": 1, "min": 200, "max": 299.99}]
     del body["hits"], body["facets"], body["tookMs"]
     assert body == {
         "total": 1,
@@ -152,9 +153,67 @@ def test_the_edges_of_the_calendar_are_asked_about(nobody: Caller) -> None:
     assert nobody.get("/search/packages?page=500").status_code == 200
 
 
-def test_hotels_know_no_departure_and_no_type(nobody: Caller) -> None:
+def test_hotels_know_no_departure_and_where_the_type_is_fixed_no_other_is_taken(nobody: Caller) -> None:
     assert _wrong(nobody.get(f"/search/hotels?departure={_day(3)}")) == {"departure"}
-    assert _wrong(nobody.get("/search/tours?type=tour")) == {"type"}
+    for path, type_, other in (("hotels", "hotel", "tour"), ("tours", "tour", "hotel")):
+        assert nobody.get(f"/search/{path}?q=zzyzx&type={type_}").status_code == 200
+        (error,) = problem(nobody.get(f"/search/{path}?type={other}"), 422)["errors"]
+        assert error["field"] == "type"
+        assert f"'{type_}'" in error["message"]
+
+
+def test_every_value_of_a_facet_leads_back_to_its_count(nobody: Caller) -> None:
+    first = factories.tomorrow()
+    sellers = [factories.provider(name=name) for name in ("Brimblestay, Inc.", "Brimblehost")]
+    cities = ("Washington, D.C.", "Łódź", "Bergen, Vestland, North", "Washington")
+    extras = (["TV, cable", "WiFi"], ["wifi", "Pool"], ["tv , Cable", "24/7"], ["O'Clock bar", "WIFI"])
+    rows = [
+        {
+            "name": f"Brimblewick {number}",
+            "type": "tour" if number % 3 == 0 else "hotel",
+            "city": cities[number % 4],
+            "amenities": extras[number % 4],
+            "provider_id": sellers[number % 2].id,
+            "price_minor": price,
+        }
+        for number, price in enumerate((100, 2_499, 2_500, 4_999, 5_000, 9_999, 10_000, 99_999, 100_000))
+    ]
+    for number, package_id in enumerate(catalogue.add(*rows)):
+        catalogue.rate(package_id, {1 + number % 5: 1})
+        catalogue.offer(package_id, first, [rows[number]["price_minor"]] * 3)
+    days = f"checkIn={first}&checkOut={first + timedelta(days=3)}"
+    for asked in ("packages?", f"packages?{days}", f"hotels?{days}", f"tours?{days}"):
+        _leads_back(nobody, f"/search/{asked}&q=brimblewick")
+
+
+def _leads_back(nobody: Caller, path: str) -> None:
+    found: Any = nobody.get(path).json
+    assert found["total"] > 2
+    assert {one["value"] for one in found["facets"]["amenities"]} >= {"tv, cable", "wifi"}
+    named = {"city": "location", "amenities": "amenities", "rating": "minRating"}
+    choices = [
+        *(({name: one["value"]}, one["count"]) for facet, name in named.items() for one in found["facets"][facet]),
+        *(({"provider": one["id"]}, one["count"]) for one in found["facets"]["provider"]),
+        *(
+            ({"minPrice": one["min"]} | ({} if one["max"] is None else {"maxPrice": one["max"]}), one["count"])
+            for one in found["facets"]["price"]
+        ),
+    ]
+    if "packages" in path:
+        choices += [({"type": one["value"]}, one["count"]) for one in found["facets"]["type"]]
+    for choice, count in choices:
+        assert nobody.get(f"{path}&{urlencode(choice)}").json["total"] == count, choice  # type: ignore[index]
+
+
+def test_amenities_with_commas_are_chosen_among_others_and_in_any_case(nobody: Caller) -> None:
+    (house,) = catalogue.named("Snarkleton", amenities=["TV, cable", "WiFi"], city="Washington, D.C.", country="USA")
+    for asked in ("amenities=wifi,TV, Cable", "amenities=tv,cable,WIFI", "location=washington, dc., usa"):
+        hits = nobody.get(f"/search/packages?q=snarkleton&{asked.replace(' ', '%20')}").json["hits"]  # type: ignore[index]
+        expected = [] if "dc." in asked else [house]
+        assert [hit["id"] for hit in hits] == expected, asked
+    (hit,) = nobody.get("/search/packages?q=snarkleton&location=Washington,%20D.C.,%20USA").json["hits"]  # type: ignore[index]
+    assert hit["amenities"] == ["TV, cable", "WiFi"]
+    assert nobody.get("/search/packages?q=snarkleton&amenities=cable").json["total"] == 0  # type: ignore[index]
 
 
 def test_what_is_found_is_never_kept_by_caches_and_suggestions_are_for_seconds(nobody: Caller) -> None:

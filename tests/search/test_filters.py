@@ -111,7 +111,7 @@ def _counted(rows: Sequence[Row], question: Question) -> tuple[set[int], dict[st
     of = {
         name: [row for row in known if all(fit(row) for other, fit in fits.items() if other != name)] for name in fits
     }
-    scale = max(1, len(question.days)) if question.type != "tour" else 1
+    scale = max(1, len(question.days)) if question.type == "hotel" else 1
     bounds = [bound * scale for bound in BOUNDS]
     counts = {
         "type": Counter(row["type"] for row in of["type"]),

@@ -138,6 +138,14 @@ def test_what_means_the_same_is_found_after_what_was_typed(lone_engine: Engine) 
     assert set(catalogue.found(lone_engine, "blue kipp")) == {kip, den, snug}  # and of what was meant
 
 
+def test_synonyms_are_folded_as_they_are_read(lone_engine: Engine) -> None:
+    with transaction():
+        db.session.execute(text("INSERT INTO search_synonyms (words) VALUES (ARRAY['O''Clock', 'Été-Uhr', '...'])"))
+    oclock, uhr = catalogue.named("Oclock tower", "Ete uhr tower")
+    for q in ("o'clock", "été uhr"):
+        assert set(catalogue.found(lone_engine, q)) == {oclock, uhr}, q
+
+
 def test_words_that_stand_everywhere_say_nothing(lone_engine: Engine) -> None:
     (garden,) = catalogue.named("Garden")
     (the,) = catalogue.named("The The")
