@@ -20,6 +20,7 @@ from app.console.exports import ask_for_export
 from app.console.listing import Listing, Rows
 from app.console.ordering import Order
 from app.console.record import Fact, Group
+from app.db import one_moment
 from app.errors import Invalid
 from app.money import Money
 from app.reports import payables
@@ -102,19 +103,21 @@ class PayablesView(Page):
         """One provider's bookings with something kept for them, the newest first."""
         provider = find(Provider, provider_id, "provider")
         state = _state()
-        listing = _listing(provider, state)
-        page = _page(listing)
+        # Of one moment, so that the bookings come to what the cards say.
+        with one_moment():
+            page = _page(_listing(provider, state))
+            rows, kept = _booking_lines(page.all), payables.payable_to(provider.id)
         return str(
             self.render(
                 "console/payables/show.html",
                 provider=provider,
-                cards=_cards(payables.payable_to(provider.id)),
+                cards=_cards(kept),
                 tabs=[
                     {"label": label, "href": _address(state=name), "is_chosen": name == state}
                     for name, label in {"": "All", **STATES}.items()
                 ],
                 columns=BOOKING_COLUMNS,
-                rows=_booking_lines(page.all),
+                rows=rows,
                 pager=[
                     _way("Newer", "prev", page.back and _address(state=state, after=page.back)),
                     _way("Older", "next", page.on and _address(state=state, before=page.on)),

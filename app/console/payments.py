@@ -228,7 +228,7 @@ def _at_stripe(payment: Payment) -> Group:
             Fact("Captured", payment.succeeded_at, "time"),
             Fact("Closed", payment.cancelled_at, "time"),
             Fact("Last refusal", payment.failure_message),
-            Fact("Refusal code", payment.failure_code, "mono"),
+            Fact("Refused for", status_label(payment.failure_code) if payment.failure_code else None),
             Fact("Provider", provider.name),
         ),
     )

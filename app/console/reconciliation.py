@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import request
 from flask_admin import expose
-from sqlalchemy import ColumnElement, Select, and_, func, not_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, func, literal, not_, select, tuple_
 from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
@@ -62,6 +62,8 @@ _DIFFERENCE_COLUMNS = (
     Column("assigned", "Looked into by"),
 )
 _DIFFERENCES_SHOWN = 100
+_ORDER_OF_STATES = {"OPEN": 0, "EXPLAINED": 1, "FIXED": 2}
+_OPEN_FIRST = (case(_ORDER_OF_STATES, value=Difference.status), Difference.id)
 # Seconds between two looks of a page whose day is being compared.
 _LOOK = 2
 
@@ -281,12 +283,9 @@ def _differences(row: Reconciliation) -> dict[str, Any]:
     shown = request.args.get("kind", "") or next((kind for kind in KINDS if counts.get(kind)), "")
     if shown and shown not in KINDS:
         raise Invalid.field("kind", f"There are no differences of the kind {shown}.")
-    after = request.args.get("after", "0")
-    if not (after.isascii() and after.isdigit() and len(after) <= 18):
-        raise Invalid.field("after", "This is not a place in this list.")
-    wanted = select(Difference).where(mine, Difference.kind == shown, Difference.id > int(after))
+    wanted = select(Difference).where(mine, Difference.kind == shown, _place_asked())
     found = db.session.scalars(
-        wanted.options(joinedload(Difference.assigned_to)).order_by(Difference.id).limit(_DIFFERENCES_SHOWN + 1)
+        wanted.options(joinedload(Difference.assigned_to)).order_by(*_OPEN_FIRST).limit(_DIFFERENCES_SHOWN + 1)
     ).all()
     page = found[:_DIFFERENCES_SHOWN]
     references = references_of(found.booking_id for found in page if found.booking_id)
@@ -297,8 +296,21 @@ def _differences(row: Reconciliation) -> dict[str, Any]:
             if counts.get(kind)
         ],
         "differences": [_difference_line(found, references) for found in page],
-        "more_href": f"?kind={shown}&after={page[-1].id}" if len(found) > _DIFFERENCES_SHOWN else None,
+        "more_href": f"?kind={shown}&after={_place_of(page[-1])}" if len(found) > _DIFFERENCES_SHOWN else None,
     }
+
+
+def _place_asked() -> ColumnElement[bool]:
+    """The differences behind the place in their order that is asked for. Raises Invalid."""
+    after = request.args.get("after", "0~0")
+    values = after.split("~")
+    if len(values) != 2 or not all(value.isascii() and value.isdigit() and len(value) <= 18 for value in values):
+        raise Invalid.field("after", "This is not a place in this list.")
+    return tuple_(*_OPEN_FIRST) > tuple_(*(literal(int(value), BigInteger) for value in values))
+
+
+def _place_of(row: Difference) -> str:
+    return f"{_ORDER_OF_STATES[row.status]}~{row.id}"
 
 
 def _difference_line(row: Difference, references: Mapping[int, str]) -> dict[str, Any]:

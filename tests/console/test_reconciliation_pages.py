@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -212,7 +214,7 @@ def test_what_makes_no_sense_is_refused_in_words(browser: Browser, query: str) -
     assert browser.get(f"/console/reconciliation/?{query}").status_code == 422
 
 
-@pytest.mark.parametrize("query", ["kind=other", "after=x"])
+@pytest.mark.parametrize("query", ["kind=other", "after=x", "after=7", "after=0~x"])
 def test_a_place_that_is_none_is_refused(browser: Browser, query: str) -> None:
     row = reconciled(a_day())
     assert browser.get(f"/console/reconciliation/{row.id}/?{query}").status_code == 422
@@ -232,11 +234,26 @@ def test_many_differences_are_paged(browser: Browser) -> None:
     row = reconciled(day)
     page = text_of(browser.get(f"/console/reconciliation/{row.id}/"))
     assert page.count("/console/reconciliation/differences/") == 100
-    after = db.session.scalars(
-        select(Difference.id).where(Difference.reconciliation_id == row.id).order_by(Difference.id)
-    ).all()[99]
-    rest = text_of(browser.get(f"/console/reconciliation/{row.id}/?kind=missing_here&after={after}"))
+    (more,) = re.findall(r'href="(\?kind=missing_here&amp;after=[^"]+)"', page)
+    rest = text_of(browser.get(f"/console/reconciliation/{row.id}/{unescape(more)}"))
     assert rest.count("/console/reconciliation/differences/") == 20
+
+
+def test_what_is_open_stands_before_what_is_dealt_with(browser: Browser) -> None:
+    day = a_day()
+    load(day, lines=120, amount=5000)
+    row = reconciled(day)
+    first = sorted(found.id for found in differences(day))[:60]
+    for difference_id in first:
+        verbs.explain(difference_id, "Known of", by=finance())
+    page = text_of(browser.get(f"/console/reconciliation/{row.id}/"))
+    found = [int(shown) for shown in re.findall(r'/console/reconciliation/differences/(\d+)/"', page)]
+    assert len(found) == 100
+    assert set(found[:60]).isdisjoint(first)
+    assert found[60:] == first[:40]
+    (more,) = re.findall(r'href="(\?kind=missing_here&amp;after=[^"]+)"', page)
+    rest = text_of(browser.get(f"/console/reconciliation/{row.id}/{unescape(more)}"))
+    assert [int(shown) for shown in re.findall(r'/console/reconciliation/differences/(\d+)/"', rest)] == first[40:]
 
 
 def test_a_difference_is_assigned_on_its_page(browser: Browser) -> None:

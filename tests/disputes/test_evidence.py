@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from app.audit.edits import SavedMeanwhile
 from app.audit.models import AuditEntry
+from app.bookings.models import Booking
 from app.db import lock, transaction, utcnow
 from app.disputes import evidence
 from app.disputes.models import Dispute
@@ -61,6 +63,11 @@ def test_evidence_is_filled_in_from_the_booking_its_policy_and_its_receipt(app: 
     assert dispute.product_description.startswith("Hotel stay: Package ")
     assert "50 % is paid back when cancelled at least 1 day before" in dispute.cancellation_policy_disclosure
     assert dispute.cancellation_rebuttal == "The booking was never cancelled; its place is still kept for the customer."
+    booking = db.session.get_one(Booking, payment.booking_id)
+    days = f"{booking.starts_on.day} {booking.starts_on:%b %Y} to {booking.ends_on.day} {booking.ends_on:%b %Y}"
+    assert dispute.service_date == days
+    assert f"From {days}, 1 unit, " in dispute.product_description
+    assert not re.search(r"\d{4}-\d\d", " ".join(evidence.written_of(dispute).values()))
     receipt = dispute.uncategorized_text.splitlines()
     assert receipt[0].startswith("Receipt of booking TD-")
     assert any(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from flask import Flask
 from sqlalchemy import select
 
+from app.audit import trail
 from app.db import lock, transaction, utcnow
 from app.disputes import evidence, reminders
 from app.disputes.models import Dispute
@@ -46,6 +47,12 @@ def test_finance_is_reminded_at_each_threshold_once(app: Flask) -> None:
         told.append(len(mails(dispute, email)))
     assert told == [0, 1, 1, 1, 2, 2, 2, 3, 3]
     assert mails(dispute, email) == [72, 24, 4]
+    told = [
+        (moment.detail, moment.fields)
+        for moment in trail.moments({"disputes": [dispute.id]})
+        if moment.title == "Finance reminded of a dispute"
+    ]
+    assert told == [(f"{hours} hours left", []) for hours in (72, 24, 4)]
 
 
 def test_who_comes_late_is_told_only_how_little_time_is_left(app: Flask) -> None:
