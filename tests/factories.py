@@ -127,14 +127,15 @@ def package(*, days: int = 30, starting: date | None = None, **values: Any) -> P
     )
     _save(made)
     first = starting or tomorrow()
-    for number in range(days):
-        _save(
+    with transaction():
+        db.session.add_all(
             Availability(
                 package_id=made.id,
                 day=first + timedelta(days=number),
                 capacity=made.units,
                 price_minor=made.price_minor,
             )
+            for number in range(days)
         )
     return made
 
