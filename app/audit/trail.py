@@ -24,6 +24,7 @@ _QUIET_COLUMNS = {
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
     *("sums", "step", "failure_message", "reached", "explanation", "entry_id", "source"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
+    "folded",
 }
 # Whose values are words of ours or Stripe's, where they are no sentence of somebody's.
 _CODES = {"status", "stripe_status", "failure_code", "failure_reason", "reason", "kind"}

@@ -43,6 +43,7 @@ _PAGES = {
     "packages": "/console/packages/{}/",
     "cancellation_policies": "/console/policies/{}/",
     "providers": "/console/providers/{}/",
+    "search_synonyms": "/console/synonyms/{}/",
     "users": "/console/users/{}/",
     "notifications": "/console/mail/{}/",
 }

@@ -20,7 +20,7 @@ from app import queue, workers
 from app.db import raise_from_database, read, write_alone
 from app.errors import Busy, Conflict
 from app.extensions import db
-from app.search.index_settings import document_of, settings_of
+from app.search.index_settings import document_of, settings_of, synonyms_of
 from app.search.meilisearch import Meilisearch, NotAnswering, State, server
 from app.search.models import SearchSynonyms
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 1_000
 # Numbers of our own among the database's advisory locks.
-_SENDING_LOCK, _REBUILDING_LOCK = 7_211, 7_212
+_SENDING_LOCK, _REBUILDING_LOCK, _SYNONYMS_LOCK = 7_211, 7_212, 7_213
 # A job has a minute; what is left is sent by the next.
 _TURN_SECONDS = 20.0
 # No task is waited for any longer then, whatever a turn has begun: an answer and our own rows take some seconds too.
@@ -37,7 +37,8 @@ _WAIT_MS = 30_000
 # After a failure it is let alone for so long; a job that waits for it in vain holds up others.
 _REST_SECONDS = 15
 _RESTING = "tripdesk:meilisearch:resting"
-CHECK = "meilisearch"
+CHECK, SYNONYMS_CHECK = "meilisearch", "meilisearch synonyms"
+SYNONYMS_JOB = "jobs.meilisearch.send_synonyms"
 _MOST_COUNTED = 1_000_000
 
 _COLUMNS = (
@@ -156,6 +157,39 @@ def take_turn() -> None:
         log.warning("Meilisearch was not told of what has changed", extra={"error": error.detail})
 
 
+def ask_for_synonyms() -> None:
+    """Have Meilisearch told of synonyms that have changed, soon; the schedule asks every half minute, too."""
+    if server() is not None:
+        queue.ask_for(SYNONYMS_JOB, queue="default")
+
+
+def send_synonyms() -> None:
+    """Have Meilisearch search with the synonyms as they are now, where it has others; without Meilisearch, nothing.
+    What fails is kept for the page of synonyms. Raises NotAnswering, TaskFailed, Busy.
+    """
+    engine = server()
+    if engine is None:
+        return
+    try:
+        with engine.done_by(monotonic() + _ALL_SECONDS), _alone(_SYNONYMS_LOCK, wait=True):
+            _send_synonyms(engine)
+    except (NotAnswering, Busy) as error:
+        workers.note_check(SYNONYMS_CHECK, [error.detail])
+        raise
+    workers.note_check(SYNONYMS_CHECK, [])
+
+
+def _send_synonyms(engine: Meilisearch) -> None:
+    if not engine.is_prepared():
+        engine.prepare(_settings())
+        return
+    # A task that is not done yet may be this very change.
+    engine.wait_until_idle()
+    wanted, there = synonyms_of(_groups()), engine.synonyms()
+    if {word: set(others) for word, others in wanted.items()} != {word: set(others) for word, others in there.items()}:
+        engine.set_synonyms(wanted)
+
+
 def behind(most: int) -> int:
     """How many documents Meilisearch has not confirmed as they are now; counted up to `most`."""
     documents: int = read(_BEHIND, {"most": most})[0].documents
@@ -188,6 +222,8 @@ def rebuild(progress: Callable[[int, int], None]) -> None:
             progress(done, total)
         with _alone(_SENDING_LOCK, wait=True):
             _catch_up(engine, newest)
+    # Those that were changed since the second index was made went to the first.
+    send_synonyms()
 
 
 def _catch_up(engine: Meilisearch, version: int) -> None:
@@ -288,7 +324,11 @@ def _mark(sql: str, parameters: Mapping[str, Any] | None = None) -> None:
 
 
 def _settings() -> dict[str, Any]:
-    return settings_of(db.session.scalars(select(SearchSynonyms.words)).all())
+    return settings_of(_groups())
+
+
+def _groups() -> Sequence[Sequence[str]]:
+    return db.session.scalars(select(SearchSynonyms.words).order_by(SearchSynonyms.id)).all()
 
 
 def _required() -> Meilisearch:
