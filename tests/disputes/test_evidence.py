@@ -91,6 +91,28 @@ def test_staged_evidence_is_at_stripe_and_not_with_the_bank(app: Flask) -> None:
     assert evidence.is_staged(reread(dispute))
 
 
+def test_an_export_says_of_evidence_what_the_page_says(app: Flask) -> None:
+    def exported(dispute: Dispute) -> str | None:
+        db.session.rollback()
+        return db.session.scalar(select(evidence.STATE).where(Dispute.id == dispute.id))
+
+    dispute = disputed(paid())
+    assert exported(dispute) == "DRAFT"
+    dispute = staged(refund_refusal_explanation="", product_description="A room with a view")
+    assert exported(dispute) == "STAGED"
+    with transaction():
+        lock(Dispute, dispute.id).product_description = "Changed since"
+    assert exported(dispute) == "DRAFT"
+    with transaction():
+        lock(Dispute, dispute.id).product_description = "A room with a view"
+    evidence.submit(dispute.id, by=finance())
+    queued.work_off()
+    assert exported(dispute) == "SUBMITTED"
+    over = disputed(paid())
+    decide(over.stripe_dispute_id or "", "lost")
+    assert exported(told(over.stripe_dispute_id or "")) is None
+
+
 def test_only_what_is_staged_is_submitted_and_only_once(app: Flask) -> None:
     dispute = disputed(paid())
     with pytest.raises(Conflict, match="Stage the evidence first"):
