@@ -139,6 +139,12 @@ def fold(connection: Connection, q: str) -> list[str]:
     return [word[:MAX_LETTERS] for word in fold_phrase(connection, q).split()[:MAX_WORDS]]
 
 
+def telling(words: Sequence[str]) -> list[str]:
+    """Those of folded words that say something, each once; all where none does."""
+    each = list(dict.fromkeys(words))
+    return [word for word in each if word not in STOP_WORDS] or each
+
+
 def fold_phrase(connection: Connection, phrase: str) -> str:
     """The same as one string, a blank between words."""
     folded: str = connection.scalar(text("SELECT search_fold(:phrase)"), {"phrase": phrase}) or ""

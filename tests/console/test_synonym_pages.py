@@ -105,7 +105,7 @@ def test_deleting_shows_first_what_is_lost(app: Flask) -> None:
     group = factories.synonyms(one, other)
     href, seen = f"{PAGE}{group.id}/", entries(group.id)[-1].id
     page = f"{href}delete"
-    assert "2 packages now, 1 with the change; 1 not among them any more" in shown(browser, page)
+    assert "2 packages now, 1 with the change; 1 gone from the first 10" in shown(browser, page)
     assert with_word(one) is not None
     answer = browser.post(page, {"seen": str(seen - 1)}, token_from=page)
     assert answer.status_code == 409
