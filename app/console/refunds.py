@@ -40,6 +40,11 @@ def _asked_yourself(refund: Refund) -> str | None:
     return None
 
 
+def _not_again(refund: Refund) -> str | None:
+    payment = db.session.get_one(Payment, refund.payment_id)
+    return refunds.why_not_again(payment, refund, by=session.actor())
+
+
 def _failed_here(refund: Refund, _by: Actor) -> bool:
     return refund.reason != "stripe_dashboard"
 
@@ -96,6 +101,7 @@ class RefundsView(QueueView):
             explain="Stripe is asked once more, as a new submission.",
             sources=("FAILED",),
             when=_failed_here,
+            why_not=_not_again,
         ),
     )
 

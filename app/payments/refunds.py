@@ -279,7 +279,8 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
     """Send a refund that failed to Stripe once more, as a new submission with a key of its own; one that got no answer
     in all its tries is asked for again, and looked up first.
 
-    Raises NotAllowed, NotFound, Conflict when it is held, no money is left, or it was made in Stripe's dashboard.
+    Raises NotAllowed, NotFound, Conflict when it is held, no money is left, who tries again what nobody else has
+    approved is past their limit by now, or it was made in Stripe's dashboard.
     """
     by.require(*MAY_APPROVE)
     with transaction():
@@ -287,8 +288,8 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
         if refund.reason == "stripe_dashboard":
             raise Conflict("This refund was made in Stripe's dashboard. Ask for a new one here.")
         if refund.status == "FAILED":
-            holds.refuse_if_held(payment)
-            refundable.require_left(payment, refund.amount_minor)
+            if (refusal := why_not_again(payment, refund, by=by)) is not None:
+                raise Conflict(refusal)
             history.move(refund, "APPROVED")
             refund.idempotency_key, refund.stripe_refund_id, refund.failure_reason = new_key(), None, None
         elif refund.status != "SUBMITTED" or refund.due_at is not None:
@@ -297,6 +298,20 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
         refund.hand_out()
         audit.record(by, "refund.retry", refund)
     return refund
+
+
+def why_not_again(payment: Payment, refund: Refund, *, by: Actor) -> str | None:
+    """Why `by` can't send a refund that failed once more, in words; None when they can.
+
+    One that failed takes nothing of a limit: what its asker has refunded alone since then does.
+    """
+    if standing := holds.of(payment.id):
+        return " ".join(hold.words for hold in standing)
+    if (refusal := refundable.too_much(payment, refund.amount_minor)) is not None:
+        return refusal
+    is_alone = refund.requested_by_id == refund.decided_by_id == by.id
+    why = why_second_person(payment, refund.amount_minor, by=by) if is_alone else None
+    return why and f"{why} Nobody else has approved this refund: somebody else has to try it again."
 
 
 def new_key() -> str:

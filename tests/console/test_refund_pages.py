@@ -270,6 +270,22 @@ def test_a_failed_refund_shows_stripes_words_and_is_tried_again(app: Flask) -> N
     assert (factories.reread(refund).status, factories.reread(refund).submission) == ("FAILED", 2)
 
 
+def test_who_refunded_up_to_their_limit_meanwhile_finds_trying_again_disabled_with_the_reason(app: Flask) -> None:
+    payment = paid(nights=10)
+    browser, person = opened(app, "finance")
+    by = factories.actor(person)
+    refund = ask(payment, 50_000, by=by)
+    ask_stripe("POST", "/v1/refunds", data={"payment_intent": payment.stripe_payment_intent_id, "amount": 60_000})
+    assert queued.work_off() == []
+    form = seen(browser, refund)
+    ask(payment, 50_000, by=by)
+    page = shown(browser, f"/console/refunds/{refund.id}/")
+    assert "Try again: not yet. Your limit is $500.00, and $500.00 of this payment are refunded by you" in plain(page)
+    answer = browser.post(f"/console/refunds/{refund.id}/retry", form)
+    assert "somebody else has to try it again. Nothing was changed." in shown(browser, answer.headers["Location"])
+    assert factories.reread(refund).status == "FAILED"
+
+
 def test_one_that_was_made_in_the_dashboard_and_failed_is_not_offered_to_be_tried_again(app: Flask) -> None:
     payment = paid()
     values = {"payment_intent": payment.stripe_payment_intent_id, "amount": 4_000}
