@@ -275,6 +275,7 @@ class RefundsView(QueueView):
                 kinds=refunds.KINDS,
                 reasons=refunds.REASONS,
                 holds=[hold.words for hold in holds.of(payment.id)],
+                nothing_left=refundable.too_much(payment, 1),
                 errors=errors,
                 refusal=refusal.detail if isinstance(refusal, Conflict) else None,
                 is_twin=isinstance(refusal, TwinRefund),
@@ -297,8 +298,9 @@ def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) ->
         return [], []
     if standing := holds.of(payment.id):
         return [], [Blocked("Refund", " ".join(hold.words for hold in standing))]
-    if (left := refundable.left_of(payment)) <= 0:
-        return [], [Blocked("Refund", "Nothing is left to refund of what was paid.")]
+    if (refusal := refundable.too_much(payment, 1)) is not None:
+        return [], [Blocked("Refund", refusal)]
+    left = refundable.left_of(payment)
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
     if due_minor:

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
-from app.accounts.models import User
 from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
@@ -18,7 +17,7 @@ from app.db import lock, require_transaction, transaction, utcnow
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
 from app.logs import request_id
-from app.money import MAX_CHARGE_MINOR, written
+from app.money import MAX_CHARGE_MINOR
 from app.payments import holds, ledger, refundable
 from app.payments.holds import Hold
 from app.payments.models import LedgerAccount, Payment, Refund
@@ -163,7 +162,9 @@ def request(
         if (made := _made_with(payment, key)) is not None:
             asked = (amount_minor or made.amount_minor, kind, reason, by.id)
             if (made.amount_minor, made.kind, made.reason, made.requested_by_id) != asked:
-                raise Conflict(f"This was sent before, for another refund. {_told(made)} Load the page again.")
+                raise Conflict(
+                    f"This was sent before, for another refund. {refundable.told_of(made)} Load the page again."
+                )
             return made
         holds.refuse_if_held(payment)
         amount_minor = amount_minor or max(refundable.left_of(payment), 1)
@@ -215,15 +216,7 @@ def _refuse_twin(payment: Payment, amount_minor: int, *, by: Actor) -> None:
         .limit(1)
     )
     if twin is not None:
-        raise TwinRefund(f"{_told(twin)} Refund again only if that is meant.")
-
-
-def _told(refund: Refund) -> str:
-    """Who started a refund, for how much and how long ago, as a sentence."""
-    who = db.session.scalar(select(User.name).where(User.id == refund.requested_by_id)) or SYSTEM.label
-    return (
-        f"{who} started a refund of {written(refund.amount_minor, refund.currency)} {history.ago(refund.created_at)}."
-    )
+        raise TwinRefund(f"{refundable.told_of(twin)} Refund again only if that is meant.")
 
 
 def by_policy(payment: Payment, *, amount_minor: int, reason: str, by: Actor) -> Refund:
