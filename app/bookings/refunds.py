@@ -13,7 +13,8 @@ from app.payments.models import Payment, Refund
 
 
 def request_refund(booking_id: int, *, amount_minor: int | None, reason: str, note: str, key: str, by: Actor) -> Refund:
-    """Ask for a part of what was paid for a booking to go back, or for all that is left of it.
+    """Ask for a part of what was paid for a booking to go back, or for all that is left of it. Goodwill is ours alone;
+    of every other reason the provider bears its share.
 
     Raises NotFound, and what `payments.refunds.request` raises.
     """
@@ -23,7 +24,8 @@ def request_refund(booking_id: int, *, amount_minor: int | None, reason: str, no
     payment = payments.live_payment(booking_id)
     if payment is None:
         raise Conflict("Nothing was paid for this booking, so there is nothing to refund.")
-    return refunds.request(payment.id, amount_minor=amount_minor, reason=reason, note=note, key=key, by=by)
+    kind = "goodwill" if reason == "goodwill" else "standard"
+    return refunds.request(payment.id, amount_minor=amount_minor, reason=reason, note=note, kind=kind, key=key, by=by)
 
 
 def why_nothing_goes_back(booking_id: int) -> str | None:

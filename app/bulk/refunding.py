@@ -266,7 +266,7 @@ KINDS = (
         apply_chunk=_refund,
         became=_of_bookings(_refunds_of_run),
         explain="All that is left of what was paid goes back to each traveller, and its provider and we bear it by our"
-        " shares. The bookings stay as they are: nothing is cancelled, and their days stay sold.",
+        " shares; as goodwill, we alone. The bookings stay as they are: nothing is cancelled, and their days stay sold.",
         **_MONEY,
     ),
     BulkKind(
