@@ -57,10 +57,10 @@ def _preview_of_refunds(ids: Select[Any], by: Actor) -> Preview:
     for row in outlook.of_many(ids, by=by):
         if not row.is_paid:
             skipped["Nothing was paid"] += 1
-        elif row.left_minor == 0:
-            skipped["Refunded already, or on its way"] += 1
-        elif row.is_held:
+        elif row.is_held and (row.left_minor or row.is_disputed):
             refused[_HELD] += 1
+        elif row.left_minor == 0:
+            skipped["A dispute has taken it" if row.is_disputed else "Refunded already, or on its way"] += 1
         else:
             is_enough = row.left_minor + row.alone_minor <= limits.of(row.currency)
             (alone if is_enough else waiting).append((row.left_minor, row.currency))
@@ -266,7 +266,7 @@ KINDS = (
         apply_chunk=_refund,
         became=_of_bookings(_refunds_of_run),
         explain="All that is left of what was paid goes back to each traveller, and its provider and we bear it by our"
-        " shares; as goodwill, we alone. The bookings stay as they are: nothing is cancelled, and their days stay sold.",
+        " shares; as goodwill, we alone. The bookings stay as they are: nothing is cancelled, their days stay sold.",
         **_MONEY,
     ),
     BulkKind(

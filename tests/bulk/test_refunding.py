@@ -20,9 +20,11 @@ from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 from app.payments import holds, ledger_checks, refund_approval, refunds
+from app.payments.models import Payment
 from tests import factories, queued
 from tests.bulk.paid import PAID_MINOR, Paid, finance, prepared, stripe_paid, why
 from tests.bulk.runs import asked, reread
+from tests.payments.refunding import withdrawn
 
 
 def counted(run: Bulk) -> tuple[str, int, int, int]:
@@ -97,6 +99,26 @@ def test_held_rows_are_refused_with_the_words_of_the_hold_and_can_be_taken_up_la
     assert queued.work_off() == []
     assert counted(again) == ("DONE", 1, 0, 0)
     assert [booking_id for booking_id, _, _ in paid.refunds()] == paid.ids
+
+
+def test_what_an_open_chargeback_has_taken_is_refused_with_the_words_of_its_hold_and_a_lost_one_is_skipped(
+    app: Flask,
+) -> None:
+    paid = Paid(2)
+    _, by = finance()
+    for booking_id in paid.ids:
+        withdrawn(db.session.get_one(Payment, paid.payments[booking_id]), PAID_MINOR)
+    with held(paid, paid.ids[0]):
+        run = prepared(paid.ids, by)
+        plan = bulk.preview(run)
+        assert plan.refused == {"Refunds of the payment are on hold": 1}
+        assert (plan.will, plan.skipped) == (0, {"A dispute has taken it": 1})
+        bulk.start(run.id, by=by)
+        assert queued.work_off() == []
+        assert counted(run) == ("DONE", 0, 1, 1)
+        assert (why(run, "FAILED")[paid.ids[0]] or "").startswith("Refunds of this payment are on hold, until")
+        assert "a dispute has withdrawn it" in (why(run, "SKIPPED")[paid.ids[1]] or "")
+    assert paid.refunds() == []
 
 
 def test_above_the_limit_a_second_person_is_waited_for_and_the_preview_says_so(app: Flask) -> None:
