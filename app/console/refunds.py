@@ -219,7 +219,7 @@ class RefundsView(QueueView):
     @session.confirmed
     def request_refund(self, payment_id: int) -> Response | tuple[str, int]:
         """Ask for what the preview showed."""
-        typed = request.form
+        typed, by = request.form, session.actor()
         payment = find(Payment, payment_id, "payment")
         try:
             refund = refunds.request(
@@ -228,8 +228,9 @@ class RefundsView(QueueView):
                 reason=typed.get("reason", ""),
                 note=typed.get("note", ""),
                 kind=typed.get("kind", ""),
-                key=typed.get("key", "")[:64] or uuid4().hex,
-                by=session.actor(),
+                # Keys are each person's own, and none of those that cancelling and bulk runs give.
+                key=f"{by.id} {typed.get('key', '')[:64] or uuid4().hex}",
+                by=by,
                 again="again" in typed,
             )
         except (Invalid, Conflict) as refusal:

@@ -13,10 +13,12 @@ from sqlalchemy import text
 
 from app.accounts.models import User
 from app.audit.actor import STRIPE
+from app.bookings import service as bookings
 from app.db import lock, transaction, utcnow
 from app.disputes import chargebacks
 from app.extensions import db
 from app.payments import holds, refund_approval, refund_submission, stripe_gateway
+from app.payments.cancellation import BEGUN
 from app.payments.models import Payment, Refund
 from tests import factories, queued
 from tests.console.browser import Browser
@@ -172,6 +174,16 @@ def test_goodwill_is_asked_for_as_goodwill(app: Flask) -> None:
     assert browser.post(f"{form_of(payment)}request", hidden(preview.text)).status_code == 302
     (refund,) = refunds_of(payment)
     assert (refund.kind, refund.reason, refund.amount_minor) == ("goodwill", "goodwill", 4_000)
+
+
+def test_whatever_key_a_form_sends_a_cancellation_afterwards_has_its_own(app: Flask) -> None:
+    payment = paid()
+    browser, _ = opened(app, "finance")
+    form = {"amount": "40.00", "kind": "standard", "reason": "fraud", "key": BEGUN}
+    assert browser.post(f"{form_of(payment)}request", form).status_code == 302
+    by = factories.actor(factories.staff("support"))
+    bookings.cancel(payment.booking_id, by=by, on_behalf_of="provider", reason="The roof leaks")
+    assert [row.amount_minor for row in refunds_of(payment)] == [4_000, 6_000]
 
 
 def test_where_nothing_is_left_the_form_says_so(app: Flask) -> None:
