@@ -32,6 +32,8 @@ from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
 _LARGE_MINOR = 100_000
+_STILL_OPEN = {"owed": "Failed, and nothing refunded since", "given_up": "Given up without an answer"}
+_IS_STILL_OPEN = {"owed": refunds.is_still_owed, "given_up": refunds.has_no_answer}
 
 
 def _asked_yourself(refund: Refund) -> str | None:
@@ -47,6 +49,14 @@ def _not_again(refund: Refund) -> str | None:
 
 def _failed_here(refund: Refund, _by: Actor) -> bool:
     return refund.reason != "stripe_dashboard"
+
+
+def _gave_up(refund: Refund) -> bool:
+    return refund.due_at is None and refund.last_error is not None
+
+
+def _was_given_up(refund: Refund, _by: Actor) -> bool:
+    return _gave_up(refund)
 
 
 class RefundsView(QueueView):
@@ -73,6 +83,7 @@ class RefundsView(QueueView):
     filters = (
         Filter("kind", "Kind", {**refunds.KINDS, "owed_back": "Owed back"}),
         Filter("reason", "Reason", refunds.ALL_REASONS),
+        Filter("open", "Still open", _STILL_OPEN, where=lambda chosen: _IS_STILL_OPEN[chosen]()),
     )
     titles = story.TITLES
     item_template = "console/refunds/item.html"
@@ -102,6 +113,14 @@ class RefundsView(QueueView):
             sources=("FAILED",),
             when=_failed_here,
             why_not=_not_again,
+        ),
+        Decision(
+            *("ask-again", "Ask Stripe again", "SUBMITTED", refunds.retry, refund_approval.MAY_APPROVE),
+            explain="All tries were without an answer. It is looked up at Stripe first, and asked for once more only"
+            " where Stripe has not made it.",
+            said="Stripe is asked again",
+            sources=("APPROVED", "SUBMITTED"),
+            when=_was_given_up,
         ),
     )
 
@@ -151,11 +170,13 @@ class RefundsView(QueueView):
         """Of which booking, by whom, when, and until when."""
         around = g.around_refunds[row.id]
         until = (Phrase("runs out", at=row.expires_at),) if row.status == self.waiting else ()
+        gave_up = (Phrase("given up after", f"{row.attempts} tries"),) if _gave_up(row) else ()
         return (
             Phrase("of", around.reference, href=f"/console/bookings/{around.booking_id}/"),
             Phrase("asked by", around.asked_by or "Tripdesk"),
             Phrase("asked", at=row.created_at),
             *until,
+            *gave_up,
         )
 
     def facts(self, row: Refund) -> Sequence[Group]:

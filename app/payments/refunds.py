@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy.orm import aliased
 
 from app.audit import history
 from app.audit import service as audit
@@ -285,7 +286,7 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
                 raise Conflict(refusal)
             history.move(refund, "APPROVED")
             refund.idempotency_key, refund.stripe_refund_id, refund.failure_reason = new_key(), None, None
-        elif refund.status != "SUBMITTED" or refund.due_at is not None:
+        elif refund.status not in ("APPROVED", "SUBMITTED") or refund.due_at is not None:
             history.refuse_move(refund, "APPROVED")
         refund.attempts = 0
         refund.hand_out()
@@ -305,6 +306,26 @@ def why_not_again(payment: Payment, refund: Refund, *, by: Actor) -> str | None:
     is_alone = refund.requested_by_id == refund.decided_by_id == by.id
     why = why_second_person(payment, refund.amount_minor, by=by) if is_alone else None
     return why and f"{why} Nobody else has approved this refund: somebody else has to try it again."
+
+
+def has_no_answer() -> ColumnElement[bool]:
+    """Which refunds are on their way, but no more tried: Stripe gave no answer so often that a person has to look."""
+    return and_(Refund.status.in_(("APPROVED", "SUBMITTED")), Refund.given_up())
+
+
+def is_still_owed() -> ColumnElement[bool]:
+    """Which refunds have failed while their money is with us still: nothing was refunded of their payment since, and no
+    dispute took it.
+    """
+    live = aliased(Refund)
+    of_payment = and_(live.payment_id == Refund.payment_id, live.status.not_in(OVER))
+    taken = select(func.coalesce(func.sum(live.amount_minor), 0)).where(of_payment).correlate(Refund).scalar_subquery()
+    has_left = Payment.amount_minor - Payment.disputed_minor - taken >= Refund.amount_minor
+    return and_(
+        Refund.status == "FAILED",
+        ~exists().where(of_payment, live.id > Refund.id),
+        exists().where(Payment.id == Refund.payment_id, has_left),
+    )
 
 
 def new_key() -> str:

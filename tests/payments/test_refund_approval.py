@@ -100,7 +100,9 @@ def test_a_limit_is_not_passed_by_trying_again_what_failed(app: Flask) -> None:
     instead = ask(payment, 50_000, by=by)
     assert instead.status == "APPROVED"
     before = actions(refund)
-    with pytest.raises(Conflict, match=r"\$500\.00 of this payment are refunded by you already.*somebody else has to try"):
+    with pytest.raises(
+        Conflict, match=r"\$500\.00 of this payment are refunded by you already.*somebody else has to try"
+    ):
         refunds.retry(refund.id, by=by)
     row = factories.reread(refund)
     assert (row.status, row.due_at, actions(row)) == ("FAILED", None, before)
