@@ -12,7 +12,16 @@ from app.payments import service as payments
 from app.payments.models import Payment, Refund
 
 
-def request_refund(booking_id: int, *, amount_minor: int | None, reason: str, note: str, key: str, by: Actor) -> Refund:
+def request_refund(
+    booking_id: int,
+    *,
+    amount_minor: int | None,
+    reason: str,
+    note: str,
+    key: str,
+    by: Actor,
+    alone: bool = True,
+) -> Refund:
     """Ask for a part of what was paid for a booking to go back, or for all that is left of it. Goodwill is ours alone;
     of every other reason the provider bears its share.
 
@@ -25,7 +34,9 @@ def request_refund(booking_id: int, *, amount_minor: int | None, reason: str, no
     if payment is None:
         raise Conflict("Nothing was paid for this booking, so there is nothing to refund.")
     kind = "goodwill" if reason == "goodwill" else "standard"
-    return refunds.request(payment.id, amount_minor=amount_minor, reason=reason, note=note, kind=kind, key=key, by=by)
+    return refunds.request(
+        payment.id, amount_minor=amount_minor, reason=reason, note=note, kind=kind, key=key, by=by, alone=alone
+    )
 
 
 def why_nothing_goes_back(booking_id: int) -> str | None:

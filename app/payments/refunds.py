@@ -146,13 +146,14 @@ def request(
     key: str,
     by: Actor,
     again: bool = False,
+    alone: bool = True,
 ) -> Refund:
     """Ask for part of a payment to go back, or for all that is left of it; approved at once up to the asker's limit,
     else by a second person.
 
     `key` makes a request that comes twice one refund. `again` says that it is meant, though somebody else has just
-    asked for the same. Raises NotAllowed, NotFound, Invalid by field, Conflict when it is held, more than is left, or
-    under way already.
+    asked for the same. Without `alone` a second person approves it however little it is, as it is one of many. Raises
+    NotAllowed, NotFound, Invalid by field, Conflict when it is held, more than is left, or under way already.
     """
     by.require(*MAY_REQUEST)
     _check_amount(1 if amount_minor is None else amount_minor, kind)
@@ -172,7 +173,7 @@ def request(
         refundable.require_left(payment, amount_minor)
         if not again:
             _refuse_twin(payment, amount_minor, by=by)
-        waits = why_second_person(payment, amount_minor, by=by) is not None
+        waits = not alone or why_second_person(payment, amount_minor, by=by) is not None
         refund = _new(
             payment, amount_minor, reason, status="PENDING_APPROVAL" if waits else "APPROVED", kind=kind, by=by
         )
