@@ -11,6 +11,7 @@ from functools import partial
 
 from sqlalchemy import func, select, text
 
+from app.advisory_locks import AdvisoryLock
 from app.audit import edits, meanwhile
 from app.audit import service as audit
 from app.audit.actor import Actor
@@ -32,8 +33,6 @@ MOST_WORDS = 12
 MOST_CHARACTERS = 2_000
 # How many hits an effect shows, and how many words are tried by themselves.
 SHOWN, MOST_TRIED = 10, 12
-# Any fixed number will do: two that are saved at once would both find their words free.
-_SAVING_LOCK = 7_231
 _BETWEEN = re.compile(r"[\n,;]")
 _FOLD = text(
     "SELECT search_fold(word) FROM unnest(CAST(:words AS text[])) WITH ORDINALITY AS given (word, number)"
@@ -213,7 +212,7 @@ def _folded(words: Sequence[str]) -> list[str]:
 
 
 def _one_at_a_time() -> None:
-    db.session.execute(text(f"SELECT pg_advisory_xact_lock({_SAVING_LOCK})"))
+    db.session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.SAVING_SYNONYMS)))
 
 
 def _wrong(message: str) -> Invalid:
