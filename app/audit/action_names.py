@@ -121,6 +121,7 @@ ACTIONS = {
     "synonyms.create": "Synonyms added",
     "synonyms.delete": "Synonyms deleted",
     "synonyms.edit": "Synonyms changed",
+    "sums.download": "File of sums taken",
     "two_factor.begin": "Second factor begun",
     "two_factor.new_recovery_codes": "New recovery codes made",
     "two_factor.off": "Second factor turned off",
