@@ -38,6 +38,7 @@ _OBJECTS = {
     "webhook_events": "Stripe's events",
     "reconciliations": "Reconciliations",
     "differences": "Differences",
+    "ledger_entries": "Ledger entries",
     "packages": "Packages",
     "cancellation_policies": "Cancellation policies",
     "providers": "Providers",

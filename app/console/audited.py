@@ -14,6 +14,7 @@ _PAGES = {
     "webhook_events": "/console/webhooks/{}/",
     "reconciliations": "/console/reconciliation/{}/",
     "differences": "/console/reconciliation/differences/{}/",
+    "ledger_entries": "/console/ledger/{}/",
     "packages": "/console/packages/{}/",
     "cancellation_policies": "/console/policies/{}/",
     "providers": "/console/providers/{}/",

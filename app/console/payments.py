@@ -154,7 +154,7 @@ def references_of(booking_ids: Any) -> dict[int, str]:
 def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
     """Ledger entries as ENTRY_COLUMNS wants them."""
     names = account_names()
-    references = references_of(entry.booking_id for entry in entries)
+    references = references_of(entry.booking_id for entry in entries if entry.booking_id)
     return [
         line(
             f"/console/ledger/{entry.id}/",
@@ -163,7 +163,7 @@ def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
             credit=names[entry.credit_account],
             amount=Money(entry.amount_minor, entry.currency).json(),
             source=entry.source_id,
-            booking=references[entry.booking_id],
+            booking=references[entry.booking_id] if entry.booking_id else None,
             posted_at=entry.posted_at,
         )
         for entry in entries
