@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-import requests
-from flask import current_app
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -20,30 +17,9 @@ from app.reports import own_movements, queries, stripe_balance
 from app.reports.movements import booked_as
 from app.reports.periods import Period
 from tests import factories
-from tests.reports.days import a_day, differences, load, noon, paid, posted, reconciled, trail
+from tests.reports.days import a_day, at_stripe, differences, noon, paid, paid_out, posted, reconciled, trail
 
 pytestmark = pytest.mark.usefixtures("app")
-
-
-def at_stripe(day: date, path: str, **form: Any) -> dict[str, Any]:
-    """Something that is done at the local Stripe, on that day."""
-    settings = current_app.extensions["settings"]
-    answer = requests.post(
-        f"{settings.stripe_api_base}/_local/{path}",
-        data={"created": int(noon(day).timestamp()), **form},
-        auth=(settings.stripe_secret_key.get_secret_value(), ""),
-        timeout=10,
-    )
-    answer.raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def paid_out(day: date, amount: int = 3_000) -> str:
-    """A payout made in Stripe's dashboard on that day, of what came in some days before, which is nobody's day."""
-    ids = {"payment_intent": f"pi_{day}", "charge": f"ch_{day}", "balance_transaction": f"txn_{day}"}
-    load(day - timedelta(days=3), amount=50_000, **ids)
-    return str(at_stripe(day, "payouts", amount=amount)["id"])
 
 
 def entries(source_id: str) -> list[LedgerEntry]:
