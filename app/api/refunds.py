@@ -50,7 +50,8 @@ class RefundWish(Body):
     reason: Annotated[PlainText, AfterValidator(_saying_why)] = Field(
         min_length=1,
         max_length=refunds.MAX_NOTE,
-        description=f"One of {_CODES}. Other words are kept as a note, with the reason `other`.",
+        description=f"One of {_CODES}. Other words are kept as a note, with the reason `other`. The provider bears its"
+        " share of every refund but `goodwill`, which is the platform's alone.",
         examples=["stay_problem"],
     )
 

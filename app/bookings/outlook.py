@@ -22,13 +22,15 @@ _OPEN = "PENDING_APPROVAL"
 @dataclass(frozen=True)
 class Outlook:
     """One booking and the money of its payment, in minor units: `left_minor` can still go back, `due_minor` would if
-    its provider cancelled. `alone_minor` of it is refunded by who asks without a second person.
+    its provider cancelled. `alone_minor` of it is refunded by who asks without a second person. `is_disputed` says that
+    a dispute has withdrawn some of it.
     """
 
     status: str
     is_over: bool
     is_paid: bool
     is_held: bool
+    is_disputed: bool
     currency: str
     left_minor: int
     due_minor: int
@@ -82,6 +84,7 @@ def _outlook(row: Any) -> Outlook:
         is_over=row.is_over,
         is_paid=is_paid,
         is_held=row.is_held,
+        is_disputed=is_paid and row.disputed_minor > 0,
         currency=row.currency,
         left_minor=max(paid - int(row.taken), 0),
         due_minor=min(max(row.total_minor - int(row.counted), 0), room),

@@ -53,6 +53,9 @@ class BulkKind:
     does nothing but raise what it has against the arguments. `undo_chunk` is given what was done, and is None where
     there is no way back. `explain` says what it does where that is more than its name.
 
+    What `settle` gives for the ids, the arguments and whoever starts the run is kept with its arguments: what must not
+    depend on how far it has come.
+
     Where it `moves_money`, it is started by who has shown that it is them. `became` says then what is now of what was
     begun for these rows.
     """
@@ -66,6 +69,7 @@ class BulkKind:
     preview: Callable[[Select[Any], Actor], Preview]
     apply_chunk: Callable[[list[int], Mapping[str, Any], Actor], Outcome]
     undo_chunk: Callable[[list[int], Actor], Outcome] | None = None
+    settle: Callable[[Select[Any], Mapping[str, Any], Actor], dict[str, Any]] | None = None
     part_of: Callable[[list[int], Mapping[str, Any], Actor], tuple[bytes, Outcome]] | None = None
     # How many rows a chunk has, and a run at most; without them, as many as any kind's.
     chunk_rows: int | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -49,30 +50,61 @@ def _key(arguments: Mapping[str, Any], booking_id: int) -> str:
 # ---- refunding ----
 
 
-def _preview_of_refunds(ids: Select[Any], by: Actor) -> Preview:
-    skipped, refused = Counter[str](), Counter[str]()
-    alone: list[tuple[int, str]] = []
-    waiting: list[tuple[int, str]] = []
-    limits = _Limits(by)
+@dataclass(frozen=True)
+class _Sorted:
+    """What becomes of each row: `alone` and `waiting` hold what goes back, in minor units, with its currency."""
+
+    skipped: Counter[str]
+    refused: Counter[str]
+    alone: list[tuple[int, str]]
+    waiting: list[tuple[int, str]]
+
+
+def _sorted(ids: Select[Any], by: Actor, limits: _Limits) -> _Sorted:
+    rows = _Sorted(Counter(), Counter(), [], [])
     for row in outlook.of_many(ids, by=by):
         if not row.is_paid:
-            skipped["Nothing was paid"] += 1
+            rows.skipped["Nothing was paid"] += 1
+        elif row.is_held and (row.left_minor or row.is_disputed):
+            rows.refused[_HELD] += 1
         elif row.left_minor == 0:
-            skipped["Refunded already, or on its way"] += 1
-        elif row.is_held:
-            refused[_HELD] += 1
+            rows.skipped["A dispute has taken it" if row.is_disputed else "Refunded already, or on its way"] += 1
         else:
             is_enough = row.left_minor + row.alone_minor <= limits.of(row.currency)
-            (alone if is_enough else waiting).append((row.left_minor, row.currency))
-    return Preview(len(alone) + len(waiting), dict(skipped), dict(refused), tuple(_money_facts(alone, waiting)))
+            (rows.alone if is_enough else rows.waiting).append((row.left_minor, row.currency))
+    return rows
 
 
-def _money_facts(at_once: Sequence[tuple[int, str]], waiting: Sequence[tuple[int, str]]) -> list[tuple[str, str]]:
-    facts = [("Goes back", _sums([*at_once, *waiting]))]
-    if waiting:
-        facts.append(("At once", _many(at_once, "refund")))
-        facts.append(("Waits for a second person", f"{_many(waiting, 'refund')}, each above your limit"))
-    return facts
+def _preview_of_refunds(ids: Select[Any], by: Actor) -> Preview:
+    limits = _Limits(by)
+    rows = _sorted(ids, by, limits)
+    will = [*rows.alone, *rows.waiting]
+    above = _above_together(rows.alone, limits)
+    facts = [("Goes back", _sums(will))]
+    if above or rows.waiting:
+        facts.append(("At once", _many([] if above else rows.alone, "refund")))
+    if above:
+        facts.append(
+            ("Waits for a second person", f"{_many(rows.alone, 'refund')}: together above your limit of {above}")
+        )
+    if rows.waiting:
+        facts.append(("Waits for a second person", f"{_many(rows.waiting, 'refund')}, each above your limit"))
+    return Preview(len(will), dict(rows.skipped), dict(rows.refused), tuple(facts))
+
+
+def _above_together(alone: Sequence[tuple[int, str]], limits: _Limits) -> str | None:
+    """The limit of whoever starts it, where what each row stays within is passed by all of them; in words."""
+    for currency in sorted({currency for _, currency in alone}):
+        if sum(minor for minor, of in alone if of == currency) > limits.of(currency):
+            return written(limits.of(currency), currency)
+    return None
+
+
+def _settle_who_approves(ids: Select[Any], arguments: Mapping[str, Any], by: Actor) -> dict[str, Any]:
+    """Whether the refunds of a run that starts wait for a second person; so do those that take up the rest of one."""
+    limits = _Limits(by)
+    above = _above_together(_sorted(ids, by, limits).alone, limits)
+    return {"waits": bool(arguments.get("waits")) or above is not None}
 
 
 class _Limits:
@@ -110,7 +142,13 @@ def _refund(ids: list[int], arguments: Mapping[str, Any], by: Actor) -> Outcome:
             skipped[booking_id] = why_nothing
             continue
         booking_refunds.request_refund(
-            booking_id, amount_minor=None, reason=reason, note=note, key=_key(arguments, booking_id), by=by
+            booking_id,
+            amount_minor=None,
+            reason=reason,
+            note=note,
+            key=_key(arguments, booking_id),
+            by=by,
+            alone=not arguments.get("waits"),
         )
         done.append(booking_id)
     return Outcome(done, skipped)
@@ -264,9 +302,10 @@ KINDS = (
         table=Booking.__tablename__,
         preview=_preview_of_refunds,
         apply_chunk=_refund,
+        settle=_settle_who_approves,
         became=_of_bookings(_refunds_of_run),
         explain="All that is left of what was paid goes back to each traveller, and its provider and we bear it by our"
-        " shares. The bookings stay as they are: nothing is cancelled, and their days stay sold.",
+        " shares; as goodwill, we alone. The bookings stay as they are: nothing is cancelled, their days stay sold.",
         **_MONEY,
     ),
     BulkKind(

@@ -141,9 +141,12 @@ def undoable(bulk: Bulk) -> int:
 
 def preview(bulk: Bulk) -> Preview:
     """What a prepared run would do if it were started now, by whoever asked for it."""
-    ids = select(func.unnest(BulkChunk.ids)).where(BulkChunk.bulk_id == bulk.id)
     asker = accounts.active_actor(bulk.by_id, bulk.address) or Actor("staff", bulk.by_id, "")
-    return KINDS[bulk.kind].preview(ids, asker)
+    return KINDS[bulk.kind].preview(_ids_of(bulk), asker)
+
+
+def _ids_of(bulk: Bulk) -> Select[Any]:
+    return select(func.unnest(BulkChunk.ids)).where(BulkChunk.bulk_id == bulk.id)
 
 
 def became(bulk: Bulk) -> Sequence[Became]:
@@ -235,6 +238,8 @@ def _start(bulk: Bulk, by: Actor) -> None:
     kind = KINDS[bulk.kind]
     by.require(*sorted(kind.roles))
     history.move(bulk, "RUNNING")
+    if kind.settle is not None:
+        bulk.arguments = {**bulk.arguments, **kind.settle(_ids_of(bulk), bulk.arguments, by)}
     if kind.part_of is not None:
         bulk.file_until = utcnow() + timedelta(days=FILE_DAYS)
     bulk.hand_out()

@@ -16,7 +16,8 @@ from app.states import Stateful, may_move
 
 @dataclass(frozen=True)
 class Decision:
-    """What may be decided about an item, by whom, from which states (without any: the waiting one) to which.
+    """What may be decided about an item, by whom, from which states (without any: the waiting one) to which, or to stay
+    in.
 
     `verb` takes the item's id and `by`; with `reasons` or `needs_reason` also a `reason`: of reasons that are codes
     with their words the code, and `notes` beside it; otherwise words. `said` tells what was done, where the name of the
@@ -76,7 +77,7 @@ class Deciding(ListPage):
         return (
             row.status in (decision.sources or (self.waiting,))
             and by.has(decision.may)
-            and may_move(row, decision.to)
+            and (row.status == decision.to or may_move(row, decision.to))
             and (decision.when is None or decision.when(row, by))
         )
 

@@ -260,8 +260,9 @@ class DisputesView(RecordView):
         return done("The dispute is being accepted at Stripe; it is lost.", dispute_href(dispute.id))
 
     @expose("/<int:dispute_id>/lift-hold", methods=["POST"])  # type: ignore[untyped-decorator]
+    @session.confirmed
     def lift_hold(self, dispute_id: int) -> Response:
-        """Let refunds of its payment go on."""
+        """Let refunds of its payment go on; those that were approved before go out at once."""
         dispute = chargebacks.lift_hold(
             find(Dispute, dispute_id, "dispute").id, by=session.actor(), reason=reason_given()
         )

@@ -20,6 +20,7 @@ from app.db import utcnow
 from app.disputes.models import Dispute
 from app.extensions import db
 from app.money import Money
+from app.payments import refunds
 from app.payments.models import Refund, WebhookEvent
 from app.reports import queries
 from app.reports.periods import Period
@@ -78,6 +79,8 @@ def _money() -> list[dict[str, Any]]:
     days = queries.takings(week, currency)
     now, all_week = days.get(today, Takings()), queries.total(days.values())
     waiting = _count(select(Refund.id).where(Refund.status == "PENDING_APPROVAL"))
+    failed = _count(select(Refund.id).where(refunds.is_still_owed()))
+    given_up = _count(select(Refund.id).where(refunds.has_no_answer()))
     shown = (
         ("Gross today", now.gross_minor, "gross", "Since midnight UTC"),
         ("Refunds in 7 days", all_week.returned_minor, "refunds", "With chargebacks"),
@@ -99,6 +102,12 @@ def _money() -> list[dict[str, Any]]:
             "value": waiting,
             "href": "/console/refunds/",
             "hint": "Asked for, not decided on",
+        },
+        {
+            "label": "Refunds to try again",
+            "value": failed + given_up,
+            "href": f"/console/refunds/?{'status=FAILED&open=owed' if failed else 'status=SUBMITTED&open=given_up'}",
+            "hint": "Failed, or Stripe gave no answer",
         },
         {
             "label": "Disputes due within 3 days",

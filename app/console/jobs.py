@@ -57,6 +57,9 @@ FAILED_COLUMNS = (
 _OUTBOX_HREFS = {
     "webhook_events": "/console/webhooks/?status=FAILED",
     "payments": "/console/payments/",
+    "refunds": "/console/refunds/?status=SUBMITTED&open=given_up",
+    "disputes": "/console/disputes/",
+    "reconciliations": "/console/reconciliation/",
     "bulks": "/console/bulk/",
 }
 

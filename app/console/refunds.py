@@ -32,6 +32,8 @@ from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
 _LARGE_MINOR = 100_000
+_STILL_OPEN = {"owed": "Failed, and nothing refunded since", "given_up": "Given up without an answer"}
+_IS_STILL_OPEN = {"owed": refunds.is_still_owed, "given_up": refunds.has_no_answer}
 
 
 def _asked_yourself(refund: Refund) -> str | None:
@@ -40,8 +42,21 @@ def _asked_yourself(refund: Refund) -> str | None:
     return None
 
 
+def _not_again(refund: Refund) -> str | None:
+    payment = db.session.get_one(Payment, refund.payment_id)
+    return refunds.why_not_again(payment, refund, by=session.actor())
+
+
 def _failed_here(refund: Refund, _by: Actor) -> bool:
     return refund.reason != "stripe_dashboard"
+
+
+def _gave_up(refund: Refund) -> bool:
+    return refund.due_at is None and refund.last_error is not None
+
+
+def _was_given_up(refund: Refund, _by: Actor) -> bool:
+    return _gave_up(refund)
 
 
 class RefundsView(QueueView):
@@ -68,6 +83,7 @@ class RefundsView(QueueView):
     filters = (
         Filter("kind", "Kind", {**refunds.KINDS, "owed_back": "Owed back"}),
         Filter("reason", "Reason", refunds.ALL_REASONS),
+        Filter("open", "Still open", _STILL_OPEN, where=lambda chosen: _IS_STILL_OPEN[chosen]()),
     )
     titles = story.TITLES
     item_template = "console/refunds/item.html"
@@ -96,6 +112,15 @@ class RefundsView(QueueView):
             explain="Stripe is asked once more, as a new submission.",
             sources=("FAILED",),
             when=_failed_here,
+            why_not=_not_again,
+        ),
+        Decision(
+            *("ask-again", "Ask Stripe again", "SUBMITTED", refunds.retry, refund_approval.MAY_APPROVE),
+            explain="All tries were without an answer. It is looked up at Stripe first, and asked for once more only"
+            " where Stripe has not made it.",
+            said="Stripe is asked again",
+            sources=("APPROVED", "SUBMITTED"),
+            when=_was_given_up,
         ),
     )
 
@@ -145,11 +170,13 @@ class RefundsView(QueueView):
         """Of which booking, by whom, when, and until when."""
         around = g.around_refunds[row.id]
         until = (Phrase("runs out", at=row.expires_at),) if row.status == self.waiting else ()
+        gave_up = (Phrase("given up after", f"{row.attempts} tries"),) if _gave_up(row) else ()
         return (
             Phrase("of", around.reference, href=f"/console/bookings/{around.booking_id}/"),
             Phrase("asked by", around.asked_by or "Tripdesk"),
             Phrase("asked", at=row.created_at),
             *until,
+            *gave_up,
         )
 
     def facts(self, row: Refund) -> Sequence[Group]:
@@ -213,7 +240,7 @@ class RefundsView(QueueView):
     @session.confirmed
     def request_refund(self, payment_id: int) -> Response | tuple[str, int]:
         """Ask for what the preview showed."""
-        typed = request.form
+        typed, by = request.form, session.actor()
         payment = find(Payment, payment_id, "payment")
         try:
             refund = refunds.request(
@@ -222,8 +249,9 @@ class RefundsView(QueueView):
                 reason=typed.get("reason", ""),
                 note=typed.get("note", ""),
                 kind=typed.get("kind", ""),
-                key=typed.get("key", "")[:64] or uuid4().hex,
-                by=session.actor(),
+                # Keys are each person's own, and none of those that cancelling and bulk runs give.
+                key=f"{by.id} {typed.get('key', '')[:64] or uuid4().hex}",
+                by=by,
                 again="again" in typed,
             )
         except (Invalid, Conflict) as refusal:
@@ -269,6 +297,7 @@ class RefundsView(QueueView):
                 kinds=refunds.KINDS,
                 reasons=refunds.REASONS,
                 holds=[hold.words for hold in holds.of(payment.id)],
+                nothing_left=refundable.too_much(payment, 1),
                 errors=errors,
                 refusal=refusal.detail if isinstance(refusal, Conflict) else None,
                 is_twin=isinstance(refusal, TwinRefund),
@@ -291,8 +320,9 @@ def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) ->
         return [], []
     if standing := holds.of(payment.id):
         return [], [Blocked("Refund", " ".join(hold.words for hold in standing))]
-    if (left := refundable.left_of(payment)) <= 0:
-        return [], [Blocked("Refund", "Nothing is left to refund of what was paid.")]
+    if (refusal := refundable.too_much(payment, 1)) is not None:
+        return [], [Blocked("Refund", refusal)]
+    left = refundable.left_of(payment)
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
     if due_minor:

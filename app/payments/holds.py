@@ -52,7 +52,8 @@ def place(payment_id: int, *, source: str, reason: str, until: datetime | None, 
     """Hold a payment; refunds that Stripe has not heard of are put aside as they are. Placed again by the same source,
     its reason and deadline are replaced.
 
-    What is at Stripe already goes on. Raises NotFound, Conflict when the source holds another payment.
+    What Stripe has made goes on; what it was asked for, and has not made, is not asked for again. Raises NotFound,
+    Conflict when the source holds another payment.
     """
     with transaction():
         payment = lock(Payment, payment_id)
@@ -92,6 +93,10 @@ def lift(source: str, *, by: Actor, reason: str) -> None:
         give_way(payment, because=BY_DISPUTE)
         for refund in refundable.lock_all(payment, "ON_HOLD"):
             _go_on(refund, by=by, reason=reason)
+        for refund in refundable.lock_all(payment, "SUBMITTED"):
+            if refund.stripe_refund_id is None and refund.due_at is not None:
+                # Asked for without an answer, and only looked up since.
+                refund.hand_out()
 
 
 def give_way(payment: Payment, *, because: str) -> None:

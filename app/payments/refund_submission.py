@@ -20,13 +20,14 @@ from app.payments.stripe_objects import StripeRefund
 from app.states import may_move, move
 
 _PENDING_CHECK = timedelta(hours=6)
+_HELD_CHECK = timedelta(hours=1)
 # https://docs.stripe.com/api/refunds/object#refund_object-status
 _FAILED = ("failed", "canceled")
 
 
 def submit(refund_id: int) -> None:
     """Have Stripe pay an approved refund. State and shares are committed before the call, so an unknown outcome is
-    looked up and asked again with the same key.
+    looked up and asked again with the same key; while its payment is held by now, it is looked up only.
 
     Raises Unavailable when Stripe gave no answer.
     """
@@ -41,6 +42,7 @@ def submit(refund_id: int) -> None:
             audit.record(SYSTEM, "refund.submit", refund)
         intent_id, amount, key = payment.stripe_payment_intent_id, refund.amount_minor, refund.idempotency_key
         submission, known_id = refund.submission, refund.stripe_refund_id
+        is_held = bool(holds.of(payment.id))
     if intent_id is None:
         raise NotFound(f"Payment {payment.id} has no Stripe intent to refund.")
     answer = None
@@ -50,10 +52,23 @@ def submit(refund_id: int) -> None:
     elif asked_before:
         # Asked without an answer, or about to ask when the worker died: look first whether the money has left.
         answer = stripe_gateway.find_refund(intent_id=intent_id, refund_id=refund_id, submission=submission)
+    if answer is None and is_held:
+        _look_again_later(refund_id, submission)
+        return
     if answer is None:
         answer = _create(intent_id, amount, key, refund_id, submission)
     with transaction():
         settle(refund_id, answer)
+
+
+def _look_again_later(refund_id: int, submission: int) -> None:
+    """Stripe has not made it, and a hold keeps us from asking for it: whoever lifts that hands it out."""
+    with transaction():
+        payment, refund = refundable.lock_with_payment(refund_id)
+        if not _is_asked(refund, submission) or not holds.of(payment.id):
+            return
+        refund.leased_until, refund.due_at = None, utcnow() + _HELD_CHECK
+        refund.last_error = "Stripe has not made it, and is not asked again before the hold of its payment is lifted."
 
 
 def _create(intent_id: str, amount_minor: int, key: str, refund_id: int, submission: int) -> StripeRefund:
@@ -64,9 +79,11 @@ def _create(intent_id: str, amount_minor: int, key: str, refund_id: int, submiss
     except Conflict as refusal:
         return StripeRefund("", "failed", refusal.detail, refund_id=refund_id, submission=submission)
     except KeptFailure:
-        # The next try looks first, so a new key can't pay twice.
+        # The next try looks first, so a new key can't pay twice. Meanwhile it may be another submission's turn.
         with transaction():
-            lock(Refund, refund_id).idempotency_key = new_key()
+            refund = lock(Refund, refund_id)
+            if refund.idempotency_key == key:
+                refund.idempotency_key = new_key()
         raise
 
 
@@ -77,7 +94,8 @@ def is_about_ours(stripe_refund_id: str, intent_id: str | None) -> bool:
 
 
 def told(answer: StripeRefund) -> None:
-    """Stripe tells of a refund: ours is settled; one made in its dashboard gets its row first.
+    """Stripe tells of a refund: ours is settled; one made in its dashboard gets its row first, as does a second one
+    that it made for a submission of ours.
 
     Told twice, or of an earlier submission, it does nothing. Raises NotFound when its payment isn't ours, Unavailable
     while more would be refunded than was paid: Stripe has refused or failed another one, and has yet to tell of it.
@@ -87,8 +105,7 @@ def told(answer: StripeRefund) -> None:
         payment_id = known.payment_id if known else _payment_with(answer.intent_id)
         if payment_id is None:
             raise NotFound(f"No payment here belongs to {answer.id}.")
-        payment = lock(Payment, payment_id)
-        settle(_row_of(payment, answer).id, answer)
+        _take_over(lock(Payment, payment_id), answer)
 
 
 def _payment_with(intent_id: str | None) -> int | None:
@@ -96,17 +113,29 @@ def _payment_with(intent_id: str | None) -> int | None:
     return db.session.scalar(select(Payment.id).where(Payment.stripe_payment_intent_id == (intent_id or "")))
 
 
-def _row_of(payment: Payment, answer: StripeRefund) -> Refund:
-    """Our refund behind one of Stripe's, of whichever submission, read under the payment's lock."""
+def _row_of(payment: Payment, answer: StripeRefund) -> Refund | None:
+    """Our refund behind one of Stripe's, read under the payment's lock; None where the books have it already, or it
+    moved nothing.
+    """
     mine = select(Refund).where(Refund.payment_id == payment.id).execution_options(populate_existing=True)
     known = db.session.scalar(mine.where(Refund.stripe_refund_id == answer.id))
     if known is not None:
         return known
     marked = db.session.scalar(mine.where(Refund.id == answer.refund_id)) if answer.refund_id else None
-    return marked or _from_dashboard(payment, answer)
+    if marked is None or _is_asked(marked, answer.submission):
+        return marked or _from_dashboard(payment, answer)
+    # Of an earlier submission, which has failed, or a second one for the same: our keys and the search before a new one
+    # keep Stripe from that, but what it did all the same is booked.
+    is_settled = answer.status in _FAILED and not answer.came_back
+    return None if is_settled or ledger.posted_of(answer.id) else _from_dashboard(payment, answer, marked)
 
 
-def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
+def _is_asked(refund: Refund, submission: int) -> bool:
+    """Whether Stripe was asked for this submission, and has told nothing of it yet."""
+    return (refund.status, refund.submission, refund.stripe_refund_id) == ("SUBMITTED", submission, None)
+
+
+def _from_dashboard(payment: Payment, answer: StripeRefund, marked: Refund | None = None) -> Refund:
     because = "Refunded in Stripe's dashboard meanwhile."
     # What has failed by now needs no room, and is borne by nobody.
     stands = answer.status not in _FAILED
@@ -120,6 +149,7 @@ def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
         amount_minor=answer.amount_minor,
         currency=payment.currency,
         reason="stripe_dashboard",
+        note=f"Stripe made it for refund {marked.id}, which has another one there or has failed." if marked else None,
         idempotency_key=new_key(),
         stripe_refund_id=answer.id,
         submitted_at=now,
@@ -132,20 +162,26 @@ def _from_dashboard(payment: Payment, answer: StripeRefund) -> Refund:
     if stands:
         with disputed.borne_anew(payment):
             refundable.submit_shares(payment, refund)
-    audit.record(STRIPE, "refund.dashboard", refund)
+    audit.record(STRIPE, "refund.dashboard", refund, reason=refund.note)
     if stands:
         holds.give_way(payment, because=because)
     return refund
 
 
 def settle(refund_id: int, answer: StripeRefund) -> None:
-    """Take over what Stripe says of a refund: paid, pending, or failed; the ledger follows. Told twice, or of an
-    earlier submission, it does nothing.
+    """Take over what Stripe answered to a refund of ours: paid, pending, or failed; the ledger follows. Told twice, or
+    of an earlier submission, it does nothing.
     """
     require_transaction()
-    payment, refund = refundable.lock_with_payment(refund_id)
-    if answer.refund_id == refund.id and answer.submission != refund.submission:
+    payment, _ = refundable.lock_with_payment(refund_id)
+    _take_over(payment, answer)
+
+
+def _take_over(payment: Payment, answer: StripeRefund) -> None:
+    row = _row_of(payment, answer)
+    if row is None:
         return
+    refund = lock(Refund, row.id)
     if answer.id:
         refund.stripe_refund_id = answer.id
     if answer.status == "succeeded" and may_move(refund, "SUCCEEDED"):

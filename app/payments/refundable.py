@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
+from app.accounts.models import User
+from app.audit import history
 from app.audit import service as audit
-from app.audit.actor import STRIPE
+from app.audit.actor import STRIPE, SYSTEM
 from app.db import lock, utcnow
 from app.errors import Conflict, NotFound
 from app.extensions import db
@@ -61,16 +63,29 @@ def require_left(payment: Payment, amount_minor: int) -> None:
 
 
 def too_much(payment: Payment, amount_minor: int) -> str | None:
-    """Why this much can't go back of a payment, in words; None when it can."""
+    """Why this much can't go back of a payment, in words, with who refunded of it last; None when it can."""
     if payment.succeeded_at is None:
         return "This payment was never captured, so there is nothing to refund."
     left = left_of(payment)
     if amount_minor <= left:
         return None
     if left <= 0:
-        return "Nothing is left to refund of this payment."
-    asked = written(amount_minor, payment.currency)
-    return f"Only {written(left, payment.currency)} is left to refund of this payment, which is less than {asked}."
+        refusal = "Nothing is left to refund of this payment."
+    else:
+        rest, asked = written(left, payment.currency), written(amount_minor, payment.currency)
+        refusal = f"Only {rest} is left to refund of this payment, which is less than {asked}."
+    live = select(Refund).where(Refund.payment_id == payment.id, Refund.status.not_in(OVER))
+    newest = db.session.scalar(live.order_by(Refund.id.desc()).limit(1))
+    return f"{refusal} {told_of(newest)}" if newest is not None else refusal
+
+
+def told_of(refund: Refund) -> str:
+    """Who started a refund, for how much and how long ago, as a sentence."""
+    amount, ago = written(refund.amount_minor, refund.currency), history.ago(refund.created_at)
+    if refund.reason == "stripe_dashboard":
+        return f"{amount} of it were refunded in Stripe's dashboard {ago}."
+    who = db.session.scalar(select(User.name).where(User.id == refund.requested_by_id)) or SYSTEM.label
+    return f"{who} started a refund of {amount} {ago}."
 
 
 def kind_for(payment: Payment, wanted: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, exists, func, select
+from sqlalchemy.orm import aliased
 
-from app.accounts.models import User
 from app.audit import history
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
@@ -18,7 +18,7 @@ from app.db import lock, require_transaction, transaction, utcnow
 from app.errors import Conflict, Invalid, NotFound
 from app.extensions import db
 from app.logs import request_id
-from app.money import MAX_CHARGE_MINOR, written
+from app.money import MAX_CHARGE_MINOR
 from app.payments import holds, ledger, refundable
 from app.payments.holds import Hold
 from app.payments.models import LedgerAccount, Payment, Refund
@@ -146,13 +146,14 @@ def request(
     key: str,
     by: Actor,
     again: bool = False,
+    alone: bool = True,
 ) -> Refund:
     """Ask for part of a payment to go back, or for all that is left of it; approved at once up to the asker's limit,
     else by a second person.
 
     `key` makes a request that comes twice one refund. `again` says that it is meant, though somebody else has just
-    asked for the same. Raises NotAllowed, NotFound, Invalid by field, Conflict when it is held, more than is left, or
-    under way already.
+    asked for the same. Without `alone` a second person approves it however little it is, as it is one of many. Raises
+    NotAllowed, NotFound, Invalid by field, Conflict when it is held, more than is left, or under way already.
     """
     by.require(*MAY_REQUEST)
     _check_amount(1 if amount_minor is None else amount_minor, kind)
@@ -163,14 +164,16 @@ def request(
         if (made := _made_with(payment, key)) is not None:
             asked = (amount_minor or made.amount_minor, kind, reason, by.id)
             if (made.amount_minor, made.kind, made.reason, made.requested_by_id) != asked:
-                raise Conflict(f"This was sent before, for another refund. {_told(made)} Load the page again.")
+                raise Conflict(
+                    f"This was sent before, for another refund. {refundable.told_of(made)} Load the page again."
+                )
             return made
         holds.refuse_if_held(payment)
         amount_minor = amount_minor or max(refundable.left_of(payment), 1)
         refundable.require_left(payment, amount_minor)
         if not again:
             _refuse_twin(payment, amount_minor, by=by)
-        waits = why_second_person(payment, amount_minor, by=by) is not None
+        waits = not alone or why_second_person(payment, amount_minor, by=by) is not None
         refund = _new(
             payment, amount_minor, reason, status="PENDING_APPROVAL" if waits else "APPROVED", kind=kind, by=by
         )
@@ -215,15 +218,7 @@ def _refuse_twin(payment: Payment, amount_minor: int, *, by: Actor) -> None:
         .limit(1)
     )
     if twin is not None:
-        raise TwinRefund(f"{_told(twin)} Refund again only if that is meant.")
-
-
-def _told(refund: Refund) -> str:
-    """Who started a refund, for how much and how long ago, as a sentence."""
-    who = db.session.scalar(select(User.name).where(User.id == refund.requested_by_id)) or SYSTEM.label
-    return (
-        f"{who} started a refund of {written(refund.amount_minor, refund.currency)} {history.ago(refund.created_at)}."
-    )
+        raise TwinRefund(f"{refundable.told_of(twin)} Refund again only if that is meant.")
 
 
 def by_policy(payment: Payment, *, amount_minor: int, reason: str, by: Actor) -> Refund:
@@ -279,7 +274,8 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
     """Send a refund that failed to Stripe once more, as a new submission with a key of its own; one that got no answer
     in all its tries is asked for again, and looked up first.
 
-    Raises NotAllowed, NotFound, Conflict when it is held, no money is left, or it was made in Stripe's dashboard.
+    Raises NotAllowed, NotFound, Conflict when it is held, no money is left, who tries again what nobody else has
+    approved is past their limit by now, or it was made in Stripe's dashboard.
     """
     by.require(*MAY_APPROVE)
     with transaction():
@@ -287,16 +283,50 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
         if refund.reason == "stripe_dashboard":
             raise Conflict("This refund was made in Stripe's dashboard. Ask for a new one here.")
         if refund.status == "FAILED":
-            holds.refuse_if_held(payment)
-            refundable.require_left(payment, refund.amount_minor)
+            if (refusal := why_not_again(payment, refund, by=by)) is not None:
+                raise Conflict(refusal)
             history.move(refund, "APPROVED")
             refund.idempotency_key, refund.stripe_refund_id, refund.failure_reason = new_key(), None, None
-        elif refund.status != "SUBMITTED" or refund.due_at is not None:
+        elif refund.status not in ("APPROVED", "SUBMITTED") or refund.due_at is not None:
             history.refuse_move(refund, "APPROVED")
         refund.attempts = 0
         refund.hand_out()
         audit.record(by, "refund.retry", refund)
     return refund
+
+
+def why_not_again(payment: Payment, refund: Refund, *, by: Actor) -> str | None:
+    """Why `by` can't send a refund that failed once more, in words; None when they can.
+
+    One that failed takes nothing of a limit: what its asker has refunded alone since then does.
+    """
+    if standing := holds.of(payment.id):
+        return " ".join(hold.words for hold in standing)
+    if (refusal := refundable.too_much(payment, refund.amount_minor)) is not None:
+        return refusal
+    is_alone = refund.requested_by_id == refund.decided_by_id == by.id
+    why = why_second_person(payment, refund.amount_minor, by=by) if is_alone else None
+    return why and f"{why} Nobody else has approved this refund: somebody else has to try it again."
+
+
+def has_no_answer() -> ColumnElement[bool]:
+    """Which refunds are on their way, but no more tried: Stripe gave no answer so often that a person has to look."""
+    return and_(Refund.status.in_(("APPROVED", "SUBMITTED")), Refund.given_up())
+
+
+def is_still_owed() -> ColumnElement[bool]:
+    """Which refunds have failed while their money is with us still: nothing was refunded of their payment since, and no
+    dispute took it.
+    """
+    live = aliased(Refund)
+    of_payment = and_(live.payment_id == Refund.payment_id, live.status.not_in(OVER))
+    taken = select(func.coalesce(func.sum(live.amount_minor), 0)).where(of_payment).correlate(Refund).scalar_subquery()
+    has_left = Payment.amount_minor - Payment.disputed_minor - taken >= Refund.amount_minor
+    return and_(
+        Refund.status == "FAILED",
+        ~exists().where(of_payment, live.id > Refund.id),
+        exists().where(Payment.id == Refund.payment_id, has_left),
+    )
 
 
 def new_key() -> str:

@@ -15,7 +15,7 @@ from app.payments import holds
 from app.payments.models import Payment
 from tests import factories, queued
 from tests.api.calling import Caller, problem, wrong_fields
-from tests.payments.refunding import books_are_whole, paid, refunds_of
+from tests.payments.refunding import books_are_whole, paid, postings, refunds_of
 
 
 @pytest.fixture
@@ -58,6 +58,15 @@ def test_without_an_amount_all_that_is_left_goes_back(app: Flask, finance: Calle
     assert answer.json["note"] == "The pool was closed"
     assert "Nothing is left" in problem(finance.post(path(payment), {"reason": "fraud"}), 409)["detail"]
     assert len(refunds_of(payment)) == 2
+
+
+def test_goodwill_is_borne_by_us_alone(app: Flask, finance: Caller) -> None:
+    payment = paid()
+    assert finance.post(path(payment), {"amount": 3_000, "reason": "goodwill"}).status_code == 201
+    (refund,) = refunds_of(payment)
+    assert (refund.kind, refund.reason) == ("goodwill", "goodwill")
+    assert queued.work_off() == []
+    assert postings(payment) == {"refund.goodwill": 3_000, "refund.paid": 3_000}
 
 
 def test_the_same_key_gives_the_first_answer_again(app: Flask, finance: Caller) -> None:

@@ -7,9 +7,12 @@ from __future__ import annotations
 from uuid import uuid4
 
 from playwright.sync_api import Page, expect
+from sqlalchemy import select
 
 from app.audit.actor import SYSTEM
+from app.bulk import service as bulk
 from app.payments import holds, refunds
+from app.payments.models import Refund
 from tests import factories
 from tests.browser.conftest import Console, SignIn
 from tests.bulk.paid import PAID_MINOR, Paid, finance
@@ -48,7 +51,7 @@ def test_a_providers_bookings_are_refunded_by_keys_and_mouse_from_its_page(sign_
     expect(page.get_by_role("heading", name="52 bookings will be refunded")).to_be_visible()
     plan = page.locator(".plan")
     for words in (
-        "$5,200.00",
+        "together above your limit of $500.00",
         "2: Refunded already, or on its way",
         "1: Refunds of the payment are on hold",
         "Flooded.",
@@ -59,6 +62,13 @@ def test_a_providers_bookings_are_refunded_by_keys_and_mouse_from_its_page(sign_
     end_of_run(page, "52 done, 2 skipped, 1 failed")
     expect(page.get_by_text("Refunds of this payment are on hold")).to_be_visible()
     expect(page.get_by_role("link", name="52 refunds")).to_be_visible()
+    expect(page.locator("section:has(#became-title) .chip")).to_have_text("Pending approval")
+    with console.stack.app():
+        _, second = finance()
+        waiting = select(Refund.id).where(
+            Refund.payment_id.in_(paid.payments.values()), Refund.status == "PENDING_APPROVAL"
+        )
+        bulk.start(bulk.freeze("refunds.approve", waiting, by=second).id, by=second)
     # It looks again by itself until Stripe has paid them.
     expect(page.locator("section:has(#became-title) .chip")).to_have_text("Succeeded")
     with console.stack.app():

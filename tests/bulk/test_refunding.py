@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.audit.actor import SYSTEM, Actor
 from app.bulk import refunding
@@ -20,14 +20,26 @@ from app.db import transaction, utcnow
 from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 from app.payments import holds, ledger_checks, refund_approval, refunds
+from app.payments.models import Payment, Refund
 from tests import factories, queued
 from tests.bulk.paid import PAID_MINOR, Paid, finance, prepared, stripe_paid, why
 from tests.bulk.runs import asked, reread
+from tests.payments.refunding import withdrawn
 
 
 def counted(run: Bulk) -> tuple[str, int, int, int]:
     run = reread(run)
     return run.status, run.done, run.skipped, run.failures
+
+
+def approve_all(paid: Paid) -> None:
+    """A second person approves all that waits, in one run."""
+    _, second = finance()
+    waiting = select(Refund.id).where(
+        Refund.payment_id.in_(paid.payments.values()), Refund.status == "PENDING_APPROVAL"
+    )
+    bulk.start(bulk.freeze("refunds.approve", waiting, by=second).id, by=second)
+    assert queued.work_off() == []
 
 
 def refund_one(paid: Paid, booking_id: int, by: Actor, minor: int = PAID_MINOR) -> int:
@@ -56,10 +68,19 @@ def test_three_hundred_bookings_of_a_provider_are_refunded_but_for_two_that_were
     run = prepared(paid.ids, by)
     plan = bulk.preview(run)
     assert (plan.will, plan.skipped, plan.refused) == (298, {"Refunded already, or on its way": 2}, {})
-    assert plan.facts == (("Goes back", "$29,800.00\N{NO-BREAK SPACE}USD"),)
+    assert plan.facts == (
+        ("Goes back", "$29,800.00\N{NO-BREAK SPACE}USD"),
+        ("At once", "0 refunds, nothing"),
+        (
+            "Waits for a second person",
+            "298 refunds, $29,800.00\N{NO-BREAK SPACE}USD: together above your limit of $500.00",
+        ),
+    )
     bulk.start(run.id, by=by)
     assert queued.work_off() == []
     assert counted(run) == ("DONE", 298, 2, 0)
+    assert [(some.status, some.count) for some in bulk.became(reread(run))] == [("PENDING_APPROVAL", 298)]
+    approve_all(paid)
     assert set(why(run, "SKIPPED")) == set(paid.ids[:2])
     assert set(why(run, "SKIPPED").values()) == {"All that was paid is refunded already, or on its way."}
     assert paid.refunds() == [(booking_id, "SUCCEEDED", PAID_MINOR) for booking_id in paid.ids]
@@ -99,6 +120,26 @@ def test_held_rows_are_refused_with_the_words_of_the_hold_and_can_be_taken_up_la
     assert [booking_id for booking_id, _, _ in paid.refunds()] == paid.ids
 
 
+def test_what_an_open_chargeback_has_taken_is_refused_with_the_words_of_its_hold_and_a_lost_one_is_skipped(
+    app: Flask,
+) -> None:
+    paid = Paid(2)
+    _, by = finance()
+    for booking_id in paid.ids:
+        withdrawn(db.session.get_one(Payment, paid.payments[booking_id]), PAID_MINOR)
+    with held(paid, paid.ids[0]):
+        run = prepared(paid.ids, by)
+        plan = bulk.preview(run)
+        assert plan.refused == {"Refunds of the payment are on hold": 1}
+        assert (plan.will, plan.skipped) == (0, {"A dispute has taken it": 1})
+        bulk.start(run.id, by=by)
+        assert queued.work_off() == []
+        assert counted(run) == ("DONE", 0, 1, 1)
+        assert (why(run, "FAILED")[paid.ids[0]] or "").startswith("Refunds of this payment are on hold, until")
+        assert "a dispute has withdrawn it" in (why(run, "SKIPPED")[paid.ids[1]] or "")
+    assert paid.refunds() == []
+
+
 def test_above_the_limit_a_second_person_is_waited_for_and_the_preview_says_so(app: Flask) -> None:
     paid = Paid(3)
     _, by = finance()
@@ -117,6 +158,35 @@ def test_above_the_limit_a_second_person_is_waited_for_and_the_preview_says_so(a
     assert counted(run) == ("DONE", 3, 0, 0)
     assert {status for _, status, _ in paid.refunds()} == {"PENDING_APPROVAL"}
     assert [(some.status, some.count) for some in bulk.became(reread(run))] == [("PENDING_APPROVAL", 3)]
+
+
+def test_a_run_within_the_limit_goes_out_at_once_and_one_above_it_in_small_steps_does_not(app: Flask) -> None:
+    within, above = Paid(5), Paid(6)
+    _, by = finance()
+    for paid, status in ((within, "SUCCEEDED"), (above, "PENDING_APPROVAL")):
+        run = bulk.start(prepared(paid.ids, by).id, by=by)
+        assert queued.work_off() == []
+        assert counted(run) == ("DONE", len(paid.ids), 0, 0)
+        assert {became for _, became, _ in paid.refunds()} == {status}
+
+
+def test_the_rest_of_a_run_that_waits_for_a_second_person_waits_as_well(app: Flask) -> None:
+    paid = Paid(6)
+    _, by = finance()
+    with held(paid, paid.ids[0]):
+        run = prepared(paid.ids, by)
+        with transaction():
+            db.session.execute(text("UPDATE refund_limits SET amount_minor = 49999 WHERE role = 'finance'"))
+        try:
+            bulk.start(run.id, by=by)
+            assert queued.work_off() == []
+        finally:
+            with transaction():
+                db.session.execute(text("UPDATE refund_limits SET amount_minor = 50000 WHERE role = 'finance'"))
+    assert counted(run) == ("DONE", 5, 0, 1)
+    bulk.take_up(run.id, by=by)
+    assert queued.work_off() == []
+    assert [status for _, status, _ in paid.refunds()] == ["PENDING_APPROVAL"] * 6
 
 
 def test_what_was_refunded_alone_before_counts_towards_the_limit_in_the_preview_as_in_the_verb(app: Flask) -> None:

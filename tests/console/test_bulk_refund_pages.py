@@ -70,6 +70,7 @@ def test_money_of_many_moves_after_the_number_and_the_password_and_not_before(ap
     for said in (
         "11 bookings will be refunded",
         "$1,100.00",
+        "together above your limit of $500.00",
         "The provider could not host. Flooded",
         "Type 11 to confirm",
     ):

@@ -21,7 +21,7 @@ from tests import factories, queued
 from tests.api.calling import Caller, problem
 from tests.console.browser import Browser, signed_in
 from tests.disputes.disputing import decided, disputed
-from tests.payments.refunding import finance, paid, refunds_of
+from tests.payments.refunding import ask, finance, paid, refunds_of
 
 
 def page_of(dispute: Dispute) -> str:
@@ -178,3 +178,18 @@ def test_the_hold_of_an_inquiry_is_lifted_with_a_reason(app: Flask) -> None:
     assert len(holds.of(payment.id)) == 1
     assert browser.post(f"{page_of(dispute)}lift-hold", {"reason": "They are right"}).status_code == 302
     assert holds.of(payment.id) == []
+
+
+def test_who_lifts_a_hold_shows_that_it_is_them_as_money_goes_out(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    dispute = disputed(payment, case_type="inquiry", reason="general")
+    browser = signed_in(app, "finance")
+    with transaction():
+        db.session.query(StaffSession).update({"proven_at": utcnow() - timedelta(hours=1)})
+    form = {"reason": "They are right"}
+    answer = browser.post(f"{page_of(dispute)}lift-hold", form)
+    assert (answer.status_code, 'name="proof"' in answer.text) == (403, True)
+    assert (len(holds.of(payment.id)), factories.reread(refund).status) == (1, "ON_HOLD")
+    browser.post(f"{page_of(dispute)}lift-hold", {**form, "proof": factories.PASSWORD})
+    assert (holds.of(payment.id), factories.reread(refund).status) == ([], "APPROVED")

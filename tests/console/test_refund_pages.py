@@ -5,23 +5,30 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from html import unescape
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.accounts.models import User
 from app.audit.actor import STRIPE
+from app.bookings import service as bookings
 from app.db import lock, transaction, utcnow
 from app.disputes import chargebacks
+from app.errors import Unavailable
 from app.extensions import db
-from app.payments import holds, refund_approval, refund_submission, stripe_gateway
+from app.payments import holds, refund_approval, refund_submission, refunds, stripe_gateway
+from app.payments.cancellation import BEGUN
 from app.payments.models import Payment, Refund
+from app.queue import MAX_ATTEMPTS
+from app.states import move
+from jobs import payments as payment_jobs
 from tests import factories, queued
 from tests.console.browser import Browser
 from tests.disputes.disputing import disputed
-from tests.payments.refunding import ask, ask_stripe, finance, paid, refunds_of, support
+from tests.payments.refunding import ask, ask_stripe, at_stripe, finance, paid, refunds_of, support, withdrawn
 
 
 def opened(app: Flask, *roles: str) -> tuple[Browser, User]:
@@ -174,14 +181,26 @@ def test_goodwill_is_asked_for_as_goodwill(app: Flask) -> None:
     assert (refund.kind, refund.reason, refund.amount_minor) == ("goodwill", "goodwill", 4_000)
 
 
+def test_whatever_key_a_form_sends_a_cancellation_afterwards_has_its_own(app: Flask) -> None:
+    payment = paid()
+    browser, _ = opened(app, "finance")
+    form = {"amount": "40.00", "kind": "standard", "reason": "fraud", "key": BEGUN}
+    assert browser.post(f"{form_of(payment)}request", form).status_code == 302
+    by = factories.actor(factories.staff("support"))
+    bookings.cancel(payment.booking_id, by=by, on_behalf_of="provider", reason="The roof leaks")
+    assert [row.amount_minor for row in refunds_of(payment)] == [4_000, 6_000]
+
+
 def test_where_nothing_is_left_the_form_says_so(app: Flask) -> None:
     payment = paid()
     browser, _ = opened(app, "finance")
-    ask(payment, 10_000)
+    first = finance()
+    ask(payment, 10_000, by=first)
+    said = f"Nothing is left to refund of this payment. {first.label} started a refund of $100.00"
     page = shown(browser, form_of(payment))
-    assert "Nothing is left to refund of this payment." in page
+    assert page.count(said) == 1
     assert "field-amount" not in page
-    assert "Nothing is left to refund" in shown(browser, f"/console/bookings/{payment.booking_id}/")
+    assert said in shown(browser, f"/console/bookings/{payment.booking_id}/")
 
 
 def test_the_second_of_two_is_told_and_can_refund_again_if_that_is_meant(app: Flask) -> None:
@@ -268,6 +287,83 @@ def test_a_failed_refund_shows_stripes_words_and_is_tried_again(app: Flask) -> N
     assert factories.reread(refund).status == "APPROVED"
     assert queued.work_off() == []
     assert (factories.reread(refund).status, factories.reread(refund).submission) == ("FAILED", 2)
+
+
+def test_who_refunded_up_to_their_limit_meanwhile_finds_trying_again_disabled_with_the_reason(app: Flask) -> None:
+    payment = paid(nights=10)
+    browser, person = opened(app, "finance")
+    by = factories.actor(person)
+    refund = ask(payment, 50_000, by=by)
+    ask_stripe("POST", "/v1/refunds", data={"payment_intent": payment.stripe_payment_intent_id, "amount": 60_000})
+    assert queued.work_off() == []
+    form = seen(browser, refund)
+    ask(payment, 50_000, by=by)
+    page = shown(browser, f"/console/refunds/{refund.id}/")
+    assert "Try again: not yet. Your limit is $500.00, and $500.00 of this payment are refunded by you" in plain(page)
+    answer = browser.post(f"/console/refunds/{refund.id}/retry", form)
+    assert "somebody else has to try it again. Nothing was changed." in shown(browser, answer.headers["Location"])
+    assert factories.reread(refund).status == "FAILED"
+
+
+def test_what_got_no_answer_in_all_its_tries_is_on_the_home_page_and_stripe_is_asked_again(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stripe_gateway, "create_refund", unanswered)
+        while factories.reread(refund).due_at is not None:
+            payment_jobs.submit_refund(refund.id)
+    assert (factories.reread(refund).status, factories.reread(refund).attempts) == ("SUBMITTED", MAX_ATTEMPTS)
+    browser, _ = opened(app, "finance")
+    home = shown(browser, "/console/")
+    given_up = "/console/refunds/?status=SUBMITTED&open=given_up"
+    assert f'href="{given_up}">Refunds to try again' in home
+    assert f"/console/refunds/{refund.id}/" in shown(browser, given_up)
+    page = shown(browser, f"/console/refunds/{refund.id}/")
+    assert "given up after 12 tries" in plain(page)
+    answer = browser.post(f"/console/refunds/{refund.id}/ask-again", seen(browser, refund))
+    assert "Stripe is asked again: $40.00" in shown(browser, answer.headers["Location"])
+    assert queued.work_off() == []
+    assert (factories.reread(refund).status, len(at_stripe(payment))) == ("SUCCEEDED", 1)
+    assert f"/console/refunds/{refund.id}/" not in shown(browser, given_up)
+
+
+def unanswered(**_: Any) -> None:
+    raise Unavailable("Stripe can't be reached right now. Try again in a moment.")
+
+
+def test_what_failed_is_on_the_home_page_until_something_is_refunded_instead(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    ask_stripe("POST", "/v1/refunds", data={"payment_intent": payment.stripe_payment_intent_id, "amount": 7_000})
+    assert queued.work_off() == []
+    browser, _ = opened(app, "finance")
+    owed = "/console/refunds/?status=FAILED&open=owed"
+    assert f'href="{owed}">Refunds to try again' in shown(browser, "/console/")
+    assert f"/console/refunds/{refund.id}/" in shown(browser, owed)
+    ask(payment, 3_000)
+    assert f"/console/refunds/{refund.id}/" not in shown(browser, owed)
+
+
+@pytest.mark.parametrize("taken", ["by a refund of before", "by a dispute"])
+def test_what_failed_as_the_traveller_has_the_money_is_not_owed(app: Flask, taken: str) -> None:
+    payment = paid()
+    if taken == "by a refund of before":
+        ask(payment, 7_000)
+        assert queued.work_off() == []
+    refund = ask(payment, 3_000)
+    with transaction():
+        row = lock(Refund, refund.id)
+        move(row, "FAILED")
+        row.finished()
+    owed = select(Refund.id).where(refunds.is_still_owed(), Refund.payment_id == payment.id)
+    assert db.session.scalars(owed).all() == [refund.id]
+    if taken == "by a dispute":
+        withdrawn(payment, 10_000)
+    else:
+        values = {"payment_intent": payment.stripe_payment_intent_id, "amount": 1}
+        made = ask_stripe("POST", "/v1/refunds", data=values)["id"]
+        refund_submission.told(stripe_gateway.retrieve_refund(made))
+    assert db.session.scalars(owed).all() == []
 
 
 def test_one_that_was_made_in_the_dashboard_and_failed_is_not_offered_to_be_tried_again(app: Flask) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from sqlalchemy import text
 
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
+from app.db import transaction
+from app.extensions import db
 from app.payments.models import Refund
 from tests.bulk.paid import PAID_MINOR, Paid, finance, prepared, stripe_paid
 from tests.conftest import wait_for
@@ -29,6 +32,9 @@ def test_a_run_of_refunds_whose_workers_are_killed_midway_pays_each_booking_once
     with stack.app():
         paid = Paid(ROWS)
         _, by = finance()
+        with transaction():
+            # So that all of it goes out at once.
+            db.session.execute(text("UPDATE refund_limits SET amount_minor = 10000000 WHERE role = 'finance'"))
         bulk.start(prepared(paid.ids, by).id, by=by)
     stack.start_worker("default")
     stack.start_scheduler()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -10,13 +11,16 @@ from flask import Flask
 from app.audit.actor import STRIPE, SYSTEM
 from app.db import transaction, utcnow
 from app.errors import Conflict
-from app.payments import holds, refund_approval, refunds
-from app.payments.models import Payment
+from app.extensions import db
+from app.payments import holds, refund_approval, refund_submission, refunds
+from app.payments.models import Payment, Refund
+from app.queue import MAX_ATTEMPTS
 from tests import factories, queued
 from tests.payments.refunding import (
     actions,
     ask,
     ask_stripe,
+    at_stripe,
     books_are_whole,
     finance,
     paid,
@@ -118,6 +122,61 @@ def test_what_is_at_stripe_already_goes_on(app: Flask) -> None:
     assert factories.reread(refund).status == "SUBMITTED"
     hold(payment)
     assert factories.reread(refund).status == "SUBMITTED"
+
+
+def asked_in_vain(payment: Payment, switches: Callable[..., None], fault: str = "error_before") -> Refund:
+    """A refund that Stripe was asked for, and gave no answer to."""
+    refund = ask(payment, 1_000)
+    switches(api=[{"fault": fault, "method": "POST", "path": "/v1/refunds"}])
+    assert queued.work_off() == []
+    switches(api=[])
+    row = factories.reread(refund)
+    assert (row.status, row.stripe_refund_id) == ("SUBMITTED", None)
+    return row
+
+
+def test_what_stripe_was_asked_for_and_has_not_made_is_not_made_while_held(
+    app: Flask, switches: Callable[..., None]
+) -> None:
+    payment = paid()
+    refund = asked_in_vain(payment, switches)
+    tries = refund.attempts
+    source = hold(payment)
+    refund_submission.submit(refund.id)
+    row = factories.reread(refund)
+    assert (row.status, row.attempts, at_stripe(payment)) == ("SUBMITTED", tries, [])
+    assert row.due_at > utcnow()
+    assert "before the hold of its payment is lifted" in row.last_error
+    holds.lift(source, by=STRIPE, reason="Won")
+    assert queued.work_off() == []
+    row = factories.reread(refund)
+    assert (row.status, row.last_error, len(at_stripe(payment))) == ("SUCCEEDED", None, 1)
+    assert books_are_whole(payment)
+
+
+def test_what_stripe_was_asked_for_and_has_made_is_taken_over_while_held(
+    app: Flask, switches: Callable[..., None]
+) -> None:
+    payment = paid()
+    refund = asked_in_vain(payment, switches, fault="error_after")
+    hold(payment)
+    refund_submission.submit(refund.id)
+    assert (factories.reread(refund).status, len(at_stripe(payment))) == ("SUCCEEDED", 1)
+    assert books_are_whole(payment)
+
+
+def test_what_was_given_up_is_looked_up_by_a_person_while_held_and_not_made(
+    app: Flask, switches: Callable[..., None]
+) -> None:
+    payment = paid()
+    refund = asked_in_vain(payment, switches)
+    refund.due_at, refund.attempts = None, MAX_ATTEMPTS
+    db.session.commit()
+    hold(payment)
+    refunds.retry(refund.id, by=finance())
+    assert queued.work_off() == []
+    row = factories.reread(refund)
+    assert (row.status, row.due_at is not None, at_stripe(payment)) == ("SUBMITTED", True, [])
 
 
 def test_what_a_cancellation_promises_waits_for_the_end_of_the_hold(app: Flask) -> None:

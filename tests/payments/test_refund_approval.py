@@ -16,6 +16,7 @@ from app.errors import Conflict, Invalid, NotAllowed
 from app.extensions import db
 from app.payments import holds, refund_approval, refundable, refunds
 from app.payments.models import Payment, Refund, RefundLimit
+from app.states import move
 from jobs import payments as payment_jobs
 from tests import factories, queued
 from tests.concurrency import at_once
@@ -44,6 +45,14 @@ def expire(refund: Refund) -> None:
     with transaction():
         due = "UPDATE refunds SET expires_at = now() - interval '1 second' WHERE id = :id"
         db.session.execute(text(due), {"id": refund.id})
+
+
+def fail(refund: Refund) -> None:
+    """Stripe refuses it."""
+    with transaction():
+        _, row = refundable.lock_with_payment(refund.id)
+        move(row, "FAILED")
+        row.finished()
 
 
 def unchanged(refund: Refund, before: list[str]) -> bool:
@@ -82,6 +91,32 @@ def test_a_limit_is_not_passed_in_small_steps(app: Flask) -> None:
     assert ask(payment, 30_000, by=by).status == "PENDING_APPROVAL"
     assert ask(payment, 20_000, by=by).status == "APPROVED"
     assert "$500.00 of this payment" in (refunds.quote(payment.id, 1, by=by).second_person or "")
+
+
+def test_a_limit_is_not_passed_by_trying_again_what_failed(app: Flask) -> None:
+    payment, by = paid(nights=30), finance()
+    refund = ask(payment, 50_000, by=by)
+    fail(refund)
+    instead = ask(payment, 50_000, by=by)
+    assert instead.status == "APPROVED"
+    before = actions(refund)
+    with pytest.raises(
+        Conflict, match=r"\$500\.00 of this payment are refunded by you already.*somebody else has to try"
+    ):
+        refunds.retry(refund.id, by=by)
+    row = factories.reread(refund)
+    assert (row.status, row.due_at, actions(row)) == ("FAILED", None, before)
+    assert refunds.retry(refund.id, by=finance()).status == "APPROVED"
+
+
+def test_what_failed_is_tried_again_by_who_asked_within_the_limit_or_with_somebody_elses_approval(app: Flask) -> None:
+    payment, by = paid(nights=30), finance()
+    within, approved = ask(payment, 50_000, by=by), ask(payment, 50_001, by=by)
+    refund_approval.approve(approved.id, by=finance())
+    fail(within)
+    fail(approved)
+    assert refunds.retry(within.id, by=by).status == "APPROVED"
+    assert refunds.retry(approved.id, by=by).status == "APPROVED"
 
 
 def test_nobody_approves_their_own_request(app: Flask) -> None:

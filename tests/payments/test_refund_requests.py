@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,8 @@ from sqlalchemy import text
 from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound
 from app.extensions import db
-from app.payments import refund_submission, refundable, refunds
+from app.money import written
+from app.payments import refund_submission, refundable, refunds, stripe_gateway
 from app.payments.models import Payment, Refund
 from app.payments.stripe_objects import StripeRefund
 from tests import factories, queued
@@ -20,6 +22,7 @@ from tests.concurrency import at_once
 from tests.payments.refunding import (
     actions,
     ask,
+    ask_stripe,
     books_are_whole,
     finance,
     paid,
@@ -235,6 +238,40 @@ def test_the_second_of_two_people_reads_who_started_which_refund_how_long_ago(ap
     ask(payment, 2_000, again=True)
     ask(payment, 1_999)
     assert len(refunds_of(payment)) == 4
+
+
+@pytest.mark.parametrize(
+    ("first_minor", "then_minor", "refusal"),
+    [
+        (None, None, "Nothing is left to refund of this payment."),
+        (None, 10_000, "Nothing is left to refund of this payment."),
+        (5_000, 6_000, "Only $50.00 is left to refund of this payment, which is less than $60.00."),
+    ],
+)
+def test_who_wants_more_than_somebody_else_has_left_reads_who_started_which_refund_how_long_ago(
+    app: Flask, first_minor: int | None, then_minor: int | None, refusal: str
+) -> None:
+    payment, first = paid(), finance()
+    given = {"reason": "stay_problem", "by": first}
+    started = refunds.request(payment.id, amount_minor=first_minor, key=uuid4().hex, **given)
+    said = re.compile(
+        re.escape(f"{refusal} {first.label} started a refund of {written(started.amount_minor, 'USD')} ")
+        + r"(just now|\d+ seconds? ago)\."
+    )
+    with pytest.raises(Conflict, match=said):
+        refunds.request(payment.id, amount_minor=then_minor, key=uuid4().hex, **{**given, "by": finance()})
+    assert said.search(refunds.quote(payment.id, then_minor or 10_000, by=finance()).refusal or "")
+    assert len(refunds_of(payment)) == 1
+
+
+def test_who_wants_more_than_the_dashboard_has_left_reads_that_it_was_that(app: Flask) -> None:
+    payment = paid()
+    made = ask_stripe(
+        "POST", "/v1/refunds", data={"payment_intent": payment.stripe_payment_intent_id, "amount": 10_000}
+    )
+    refund_submission.told(stripe_gateway.retrieve_refund(made["id"]))
+    with pytest.raises(Conflict, match=r"Nothing is left .*\$100\.00 of it were refunded in Stripe's dashboard"):
+        ask(payment, 1)
 
 
 def test_after_a_while_the_same_amount_is_another_refund(app: Flask) -> None:

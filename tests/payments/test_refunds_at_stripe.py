@@ -223,6 +223,120 @@ def test_after_an_error_that_stripe_keeps_for_a_key_the_next_try_has_another(
     assert (factories.reread(refund).status, len(at_stripe(payment))) == ("SUCCEEDED", 1)
 
 
+def make_again(refund: Refund, amount_minor: int) -> dict[str, Any]:
+    """Stripe has made another refund for the same submission, and its list did not show the first in time."""
+    row = factories.reread(refund)
+    payment = db.session.get_one(Payment, row.payment_id)
+    values = {
+        "payment_intent": payment.stripe_payment_intent_id,
+        "amount": amount_minor,
+        "metadata[refund_id]": row.id,
+        "metadata[submission]": row.submission,
+    }
+    made: dict[str, Any] = ask_stripe("POST", "/v1/refunds", data=values)
+    return made
+
+
+def test_a_second_one_that_stripe_made_for_a_submission_is_booked_beside_the_first(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    assert queued.work_off() == []
+    first = factories.reread(refund).stripe_refund_id
+    second = make_again(refund, 4_000)
+    for _ in range(2):
+        tell_of(second, "refund.updated")
+    row, other = refunds_of(payment)
+    assert (row.stripe_refund_id, row.status) == (first, "SUCCEEDED")
+    assert (other.stripe_refund_id, other.status, other.reason) == (second["id"], "SUCCEEDED", "stripe_dashboard")
+    assert other.note == f"Stripe made it for refund {refund.id}, which has another one there or has failed."
+    assert postings(payment)["refund.paid"] == 8_000
+    assert factories.reread(payment).refunded_minor == 8_000
+    assert books_are_whole(payment)
+
+
+def test_of_two_that_stripe_made_for_a_submission_the_one_that_failed_moves_the_books_there_and_back(
+    app: Flask,
+) -> None:
+    payment = paid()
+    refund = ask(payment, 4_000)
+    assert queued.work_off() == []
+    second = make_again(refund, 4_000)
+    ask_stripe("POST", f"/_local/refunds/{second['id']}/settle", data={"outcome": "failed"})
+    tell_of(second, "refund.failed")
+    row, other = refunds_of(payment)
+    assert (row.status, other.status, other.stripe_refund_id) == ("SUCCEEDED", "FAILED", second["id"])
+    assert factories.reread(payment).refunded_minor == 4_000
+    assert books_are_whole(payment)
+
+
+def test_told_of_the_failure_again_before_it_is_sent_anew_the_next_submission_is_made(app: Flask) -> None:
+    payment = paid(payment_method="pm_card_refundFail")
+    refund = ask(payment, 4_000)
+    assert queued.work_off() == []
+    fail_late(payment, refund)
+    first = stripe_gateway.retrieve_refund(at_stripe(payment)[0]["id"])
+    refunds.retry(refund.id, by=finance())
+    refund_submission.told(first)
+    assert factories.reread(refund).stripe_refund_id is None
+    refund_submission.submit(refund.id)
+    row = factories.reread(refund)
+    assert (row.status, row.submission, len(at_stripe(payment))) == ("SUCCEEDED", 2, 2)
+    assert len(refunds_of(payment)) == 1
+    assert books_are_whole(payment)
+
+
+def test_a_refusal_of_what_is_paid_by_now_fails_nothing(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first try paid; before its event came, a second one with a new key was on its way."""
+    payment = paid()
+    refund = ask(payment, 10_000)
+
+    def refuse(**_: Any) -> None:
+        refund_submission.told(stripe_gateway.retrieve_refund(make_again(refund, 10_000)["id"]))
+        raise Conflict("Stripe refused: the charge has already been refunded.")
+
+    monkeypatch.setattr(stripe_gateway, "create_refund", refuse)
+    refund_submission.submit(refund.id)
+    assert (factories.reread(refund).status, factories.reread(payment).status) == ("SUCCEEDED", "REFUNDED")
+    assert books_are_whole(payment)
+
+
+def test_what_was_made_though_stripe_refused_it_in_the_end_is_booked(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = paid()
+    refund, made = ask(payment, 10_000), {}
+
+    def refuse(**_: Any) -> None:
+        made.update(make_again(refund, 10_000))
+        raise Conflict("Stripe refused: the charge has already been refunded.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stripe_gateway, "create_refund", refuse)
+        refund_submission.submit(refund.id)
+    assert factories.reread(refund).status == "FAILED"
+    tell_of(made)
+    row, other = refunds_of(payment)
+    assert (row.status, other.status, other.stripe_refund_id) == ("FAILED", "SUCCEEDED", made["id"])
+    assert factories.reread(payment).status == "REFUNDED"
+    assert books_are_whole(payment)
+
+
+def test_an_error_kept_for_one_key_leaves_the_key_of_the_next_submission(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refund = ask(paid(), 4_000)
+
+    def fail(**_: Any) -> None:
+        with transaction():
+            lock(Refund, refund.id).idempotency_key = f"next_{refund.id}"
+        raise KeptFailure("Stripe had an error")
+
+    monkeypatch.setattr(stripe_gateway, "create_refund", fail)
+    with pytest.raises(KeptFailure):
+        refund_submission.submit(refund.id)
+    assert factories.reread(refund).idempotency_key == f"next_{refund.id}"
+
+
 def test_what_is_not_due_is_not_asked_for(app: Flask) -> None:
     payment = paid()
     refund = ask(payment, 4_000)
