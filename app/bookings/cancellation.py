@@ -133,20 +133,23 @@ def give_back(preview: Preview, payment: Payment | None, *, everything: bool, by
 
 
 def still_due(booking: Booking, payment: Payment | None) -> int:
-    """How much of what a cancellation promised no refund gives back, in minor units: a dispute that was won since had
-    taken it, or the refund failed. Nothing while the booking stands.
+    """How much of what a cancellation promised, or of a payment that came too late, no refund gives back, in minor
+    units: a dispute that was won since had taken it, or the refund failed. Nothing while the booking stands.
     """
-    if payment is None or booking.cancelled_at is None:
+    if payment is None:
         return 0
-    promised = policies.quote(
-        booking.policy,
-        booking.total_minor,
-        starts_on=booking.starts_on,
-        time_zone=booking.time_zone,
-        at=booking.cancelled_at,
-    ).refund_minor
     if booking.status == "CANCELLED_BY_PROVIDER" or money.is_owed_back(payment):
         promised = booking.total_minor
+    elif booking.cancelled_at is None:
+        return 0
+    else:
+        promised = policies.quote(
+            booking.policy,
+            booking.total_minor,
+            starts_on=booking.starts_on,
+            time_zone=booking.time_zone,
+            at=booking.cancelled_at,
+        ).refund_minor
     return money.reckon(payment, promised).refund_minor
 
 

@@ -26,7 +26,7 @@ from app.console.record import Action, Blocked, Fact, Group, Phrase
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
 from app.money import Money, written
-from app.payments import holds, refund_approval, refundable, refunds
+from app.payments import cancellation, holds, refund_approval, refundable, refunds
 from app.payments.ledger_names import kind_in_words
 from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
@@ -68,7 +68,15 @@ class RefundsView(QueueView):
     title = "Refunds"
     exported_as = "refunds"
     waiting = "PENDING_APPROVAL"
-    intro = "These wait for a second person. Once approved, Stripe is asked to pay them at once."
+    come_back = {
+        "FAILED": refunds.is_still_owed,
+        "APPROVED": refunds.has_no_answer,
+        "SUBMITTED": refunds.has_no_answer,
+    }
+    intro = (
+        "These wait for a second person. Once approved, Stripe is asked to pay them at once."
+        " What failed or got no answer is counted beside its state."
+    )
     search_hint = "Booking reference or Stripe id"
     empty_hint = "What support asks for, and what is above the asker's limit, shows here."
     columns = (
@@ -326,8 +334,9 @@ def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) ->
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
     if due_minor:
-        explain = f"{written(due_minor, payment.currency)} is still due for the cancellation. {explain}"
-        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason=cancelled"
+        explain = f"{written(due_minor, payment.currency)} is still due. {explain}"
+        reason = "other&note=Paid+too+late" if cancellation.is_owed_back(payment) else "cancelled"
+        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason={reason}"
     return [Action("refund", "Refund", href, explain, key="f", is_link=True)], []
 
 
@@ -368,9 +377,16 @@ def hold_in_words(payment: Payment | None) -> str | None:
 
 
 def due_in_words(payment: Payment | None, due_minor: int) -> str | None:
-    """What a cancellation has left to do, for the head of a page; None when that is nothing."""
+    """What a cancellation, or a payment that came too late, has left to do, for the head of a page; None when that is
+    nothing.
+    """
     if payment is None or not due_minor:
         return None
+    if cancellation.is_owed_back(payment):
+        return (
+            f"This was paid when the booking could not take it any more, and {written(due_minor, payment.currency)} of"
+            " it has not gone back: the refund failed, or a dispute had taken it. It is still to be refunded."
+        )
     return (
         f"The cancellation promised {written(due_minor, payment.currency)} that has not gone back: a dispute had taken"
         " it, or the refund failed. It is still to be refunded."
