@@ -15,7 +15,9 @@ from werkzeug.wrappers import Response
 
 from app.accounts.models import User
 from app.audit.actor import Actor
+from app.bookings import cancellation as booking_cancellation
 from app.bookings import story
+from app.bookings.cancellation import Entitlement
 from app.bookings.models import Booking
 from app.catalog.policies import policy_in_words
 from app.console import session
@@ -32,6 +34,7 @@ from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
 _LARGE_MINOR = 100_000
+_OTHERS_SHOWN = 10
 _STILL_OPEN = {"owed": "Failed, and nothing refunded since", "given_up": "Given up without an answer"}
 _IS_STILL_OPEN = {"owed": refunds.is_still_owed, "given_up": refunds.has_no_answer}
 
@@ -207,24 +210,40 @@ class RefundsView(QueueView):
             Fact("Error", row.last_error),
         ]
         href = f"/console/payments/{payment.id}/" if session.actor().has(refund_approval.MAY_APPROVE) else None
+        booking = db.session.get_one(Booking, around.booking_id)
+        entitled = booking_cancellation.entitlement(booking, payment)
+        beyond_minor = _beyond(row, entitled)
         of = [
+            Fact("Booking", booking.status, "chip"),
             Fact("Charge", payment.stripe_charge_id or "none", "mono", href),
             money("Paid", payment.amount_minor),
             money("Refunded so far", payment.refunded_minor),
             money("Left besides this one", max(refundable.left_of(payment), 0)),
             Fact("Policy", policy_in_words(around.policy)),
+            Fact("By the policy", _entitled_in_words(entitled, row.currency)),
+            *([money("Beyond the policy", beyond_minor)] if beyond_minor else []),
             Fact("Stay begins", around.starts_on, "day"),
         ]
         held = [Fact(hold.source, hold.words) for hold in holds.of(payment.id)]
         known = Group("Refund", [fact for fact in refund if fact.value])
-        return [known, Group("Payment", of), *([Group("On hold", held)] if held else [])]
+        return [
+            known,
+            Group("Payment", of),
+            *([Group("On hold", held)] if held else []),
+            *(Group(f"Another {group.title.lower()}", group.items) for group in refund_groups(_others(row))),
+        ]
 
     def context(self, row: Refund) -> dict[str, Any]:
         """What it posts to the ledger; of one that failed, what was taken back."""
         lines = refunds.lines_of(row)
         if row.status == "FAILED" and row.succeeded_at is None:
             lines = [line for line in lines if line.kind != "refund.paid"]
-        return {"postings": posting_lines(lines, row.currency)}
+        around, payment = g.around_refunds[row.id], db.session.get_one(Payment, row.payment_id)
+        entitled = booking_cancellation.entitlement(db.session.get_one(Booking, around.booking_id), payment)
+        return {
+            "postings": posting_lines(lines, row.currency),
+            "beyond": _beyond_in_words(_beyond(row, entitled), row.kind, row.currency),
+        }
 
     def locked_first(self, row: Refund) -> tuple[type[Model], int]:
         """Its payment."""
@@ -291,6 +310,8 @@ class RefundsView(QueueView):
             except Invalid as wrong:
                 errors |= {error.field: error.message for error in wrong.fields}
         left = max(refundable.left_of(payment), 0)
+        entitled = booking_cancellation.entitlement(booking, payment)
+        beyond_minor = max(quote.amount_minor - entitled.left_minor, 0) if quote else 0
         return str(
             self.render(
                 "console/refunds/ask.html",
@@ -302,6 +323,10 @@ class RefundsView(QueueView):
                 amount=typed.get("amount") or as_typed(left, payment.currency),
                 left=Money(left, payment.currency).json(),
                 policy=policy_in_words(booking.policy),
+                entitled=_entitled_in_words(entitled, payment.currency),
+                entitled_left=Money(entitled.left_minor, payment.currency).json(),
+                beyond=Money(beyond_minor, payment.currency).json() if beyond_minor else None,
+                beyond_words=_beyond_in_words(beyond_minor, quote.kind, payment.currency) if quote else None,
                 kinds=refunds.KINDS,
                 reasons=refunds.REASONS,
                 holds=[hold.words for hold in holds.of(payment.id)],
@@ -391,6 +416,31 @@ def due_in_words(payment: Payment | None, due_minor: int) -> str | None:
         f"The cancellation promised {written(due_minor, payment.currency)} that has not gone back: a dispute had taken"
         " it, or the refund failed. It is still to be refunded."
     )
+
+
+def _entitled_in_words(entitled: Entitlement, currency: str) -> str:
+    return f"{written(entitled.minor, currency)}: {entitled.because}"
+
+
+def _beyond(refund: Refund, entitled: Entitlement) -> int:
+    """How much of a refund that nobody has approved goes beyond what the guest is entitled to, in minor units."""
+    is_open = "PENDING_APPROVAL" in (refund.status, refund.held_status)
+    return max(refund.amount_minor - entitled.left_minor, 0) if is_open else 0
+
+
+def _beyond_in_words(beyond_minor: int, kind: str, currency: str) -> str | None:
+    if not beyond_minor or kind != "standard":
+        return None
+    return (
+        f"{written(beyond_minor, currency)} of this goes beyond what the policy gives, and the provider bears a share"
+        " of it. As goodwill, we alone would."
+    )
+
+
+def _others(refund: Refund) -> Sequence[Refund]:
+    """The other refunds of its payment, the newest first."""
+    others = select(Refund).where(Refund.payment_id == refund.payment_id, Refund.id != refund.id)
+    return db.session.scalars(others.order_by(Refund.id.desc()).limit(_OTHERS_SHOWN)).all()
 
 
 def refund_href(refund_id: int) -> str:
