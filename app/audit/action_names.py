@@ -49,6 +49,7 @@ ACTIONS = {
     "import.upload": "Import's file uploaded",
     "import_mapping.forget": "Choice of columns deleted",
     "import_mapping.keep": "Choice of columns kept",
+    "ledger.book": "Payout or fee of Stripe's booked",
     "mail.send_again": "Mail sent again",
     "package.change_days": "Package's days changed",
     "package.create": "Package added",

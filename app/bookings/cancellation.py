@@ -81,13 +81,16 @@ class Preview:
 
 def when(booking: Booking, policy: policies.Quote) -> str:
     """The day of the cancellation where the package is, and how far it is from the start, in words."""
+    return f"It is {policy.today.day} {policy.today:%b %Y} in {booking.time_zone}, {_how_far(booking, policy)}"
+
+
+def _how_far(booking: Booking, policy: policies.Quote) -> str:
     start = "the departure" if booking.is_tour else "check-in"
     days = abs(policy.days_before)
-    far = f"{days} {'day' if days == 1 else 'days'}"
-    day = f"{policy.today.day} {policy.today:%b %Y} in {booking.time_zone}"
     if days == 0:
-        return f"It is {day}, the day of {start}"
-    return f"It is {day}, {far} {'before' if policy.days_before > 0 else 'after'} {start}"
+        return f"the day of {start}"
+    far = f"{days} {'day' if days == 1 else 'days'}"
+    return f"{far} {'before' if policy.days_before > 0 else 'after'} {start}"
 
 
 def refuse_if_late(booking: Booking, on_behalf_of: str) -> None:
@@ -133,21 +136,43 @@ def give_back(preview: Preview, payment: Payment | None, *, everything: bool, by
 
 
 def still_due(booking: Booking, payment: Payment | None) -> int:
-    """How much of what a cancellation promised no refund gives back, in minor units: a dispute that was won since had
-    taken it, or the refund failed. Nothing while the booking stands.
+    """How much of what a cancellation promised, or of a payment that came too late, no refund gives back, in minor
+    units: a dispute that was won since had taken it, or the refund failed. Nothing while the booking stands.
     """
-    if payment is None or booking.cancelled_at is None:
+    if payment is None or (booking.cancelled_at is None and not money.is_owed_back(payment)):
         return 0
-    promised = policies.quote(
+    return entitlement(booking, payment).left_minor
+
+
+@dataclass(frozen=True)
+class Entitlement:
+    """What goes back of a payment whoever asks, in minor units: by the policy, as of the cancellation or of one at this
+    moment, or everything. `left_minor` is what of that no refund gives back yet; `because` says why it is this much.
+    """
+
+    minor: int
+    left_minor: int
+    because: str
+
+
+def entitlement(booking: Booking, payment: Payment) -> Entitlement:
+    """What the guest of a booking is entitled to. Requests that nobody has approved don't count as given."""
+    policy = policies.quote(
         booking.policy,
         booking.total_minor,
         starts_on=booking.starts_on,
         time_zone=booking.time_zone,
-        at=booking.cancelled_at,
-    ).refund_minor
-    if booking.status == "CANCELLED_BY_PROVIDER" or money.is_owed_back(payment):
-        promised = booking.total_minor
-    return money.reckon(payment, promised).refund_minor
+        at=booking.cancelled_at or utcnow(),
+    )
+    if money.is_owed_back(payment):
+        minor, because = booking.total_minor, "all of it, as the booking could not take the payment"
+    elif booking.status == "CANCELLED_BY_PROVIDER":
+        minor, because = booking.total_minor, "all of it, as the provider cancelled"
+    else:
+        said = "cancelled" if booking.cancelled_at else "cancelled now,"
+        minor = policy.refund_minor
+        because = f"{policy.percent}\N{NO-BREAK SPACE}%, {said} {_how_far(booking, policy)}"
+    return Entitlement(minor, money.reckon(payment, minor).refund_minor, because)
 
 
 def refunds_of(booking: Booking) -> Sequence[Refund]:

@@ -105,7 +105,8 @@ OF_MONEY = (
             Field("posted_at", "Posted", LedgerEntry.posted_at),
         ),
         currency=LedgerEntry.currency,
-        joined=lambda query: query.join(Booking, Booking.id == LedgerEntry.booking_id),
+        # A payout is of no booking.
+        joined=lambda query: query.outerjoin(Booking, Booking.id == LedgerEntry.booking_id),
     ),
     Export(
         "payables",

@@ -33,7 +33,7 @@ from app.payments.models import LedgerAccount, LedgerEntry
 _PAGE_SIZE = 50
 _ORDER = Order(LedgerEntry.__table__.c.id, Sort(LedgerEntry.posted_at), descending=False)
 COLUMNS = (
-    Column("booking", "Booking", "link"),
+    Column("booking", "About", "link"),
     Column("posting", "Posting"),
     Column("other", "Other side"),
     Column("posted_at", "Posted", "time"),
@@ -274,7 +274,7 @@ def _sums(account: Account, opening: Totals, closing: Totals) -> list[dict[str, 
 
 
 def _lines(account: Account, entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
-    references = references_of(entry.booking_id for entry in entries)
+    references = references_of(entry.booking_id for entry in entries if entry.booking_id)
     lines = []
     for entry, balance in zip(entries, account.running(entries), strict=True):
         is_debit = entry.debit_account == account.code
@@ -282,8 +282,8 @@ def _lines(account: Account, entries: Sequence[LedgerEntry]) -> list[dict[str, A
         other = entry.credit_account if is_debit else entry.debit_account
         lines.append(
             line(
-                f"/console/bookings/{entry.booking_id}/",
-                booking=references[entry.booking_id],
+                f"/console/bookings/{entry.booking_id}/" if entry.booking_id else f"/console/ledger/{entry.id}/",
+                booking=references[entry.booking_id] if entry.booking_id else entry.source_id,
                 posting=kind_in_words(entry.kind),
                 other=ACCOUNTS.get(other, other),
                 posted_at=entry.posted_at,

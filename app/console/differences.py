@@ -36,6 +36,10 @@ _BOOKED_AS = {
     "refund.failed": ("Refund that came back", "Refunds that came back"),
     "dispute.withdrawn": ("Chargeback", "Chargebacks"),
     "dispute.reinstated": ("Chargeback given back", "Chargebacks given back"),
+    "payout.sent": ("Payout to our bank", "Payouts to our bank"),
+    "payout.returned": ("Payout that came back", "Payouts that came back"),
+    "account.fee": ("Stripe's fee of no payment", "Stripe's fees of no payment"),
+    "account.fee_returned": ("Stripe's fee given back", "Stripe's fees given back"),
 }
 _TITLES: dict[str, trail.Title] = {
     "difference.find": ("Found", "state", None),

@@ -105,8 +105,7 @@ class LedgerView(RecordView):
         """One entry, with what was posted together with it."""
         entry = find(LedgerEntry, entry_id, "ledger entry")
         names = account_names()
-        reference = references_of([entry.booking_id])[entry.booking_id]
-        provider = db.session.get_one(Provider, entry.provider_id)
+        payment, booking = _sold(entry)
         together = db.session.scalars(
             select(LedgerEntry).where(LedgerEntry.source_id == entry.source_id).order_by(LedgerEntry.id)
         ).all()
@@ -114,10 +113,7 @@ class LedgerView(RecordView):
             Record(
                 title=f"Entry {entry.id}",
                 lead=f"{kind_in_words(entry.kind)}: from {names[entry.credit_account]} to {names[entry.debit_account]}",
-                sub=(
-                    Phrase("for", reference, href=f"/console/bookings/{entry.booking_id}/"),
-                    Phrase("posted", at=entry.posted_at),
-                ),
+                sub=(booking, Phrase("posted", at=entry.posted_at)),
                 facts=(
                     Group(
                         "Entry",
@@ -126,8 +122,7 @@ class LedgerView(RecordView):
                             Fact("Debit", names[entry.debit_account], href=f"../?account={entry.debit_account}"),
                             Fact("Credit", names[entry.credit_account], href=f"../?account={entry.credit_account}"),
                             Fact("Stems from", entry.source_id, "mono"),
-                            Fact("Payment", f"Payment of {reference}", href=payment_href(entry.payment_id)),
-                            Fact("Provider", provider.name),
+                            *payment,
                         ),
                     ),
                 ),
@@ -143,6 +138,19 @@ class LedgerView(RecordView):
         session.actor().require(*FINANCE)
         poke("jobs.payments.check_books", queue="slow", keep_seconds=_CHECK_WITHIN_SECONDS)
         return done("The books are being checked. Load this page again in a moment.", "/console/ledger/")
+
+
+def _sold(entry: LedgerEntry) -> tuple[tuple[Fact, ...], Phrase]:
+    """What was sold that an entry is about, as facts and in a phrase."""
+    if entry.payment_id is None or entry.booking_id is None:
+        return (), Phrase(text="of no booking")
+    reference = references_of([entry.booking_id])[entry.booking_id]
+    provider = db.session.get_one(Provider, entry.provider_id)
+    facts = (
+        Fact("Payment", f"Payment of {reference}", href=payment_href(entry.payment_id)),
+        Fact("Provider", provider.name),
+    )
+    return facts, Phrase("for", reference, href=f"/console/bookings/{entry.booking_id}/")
 
 
 def _last_check() -> tuple[Check | None, bool]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import Select, select, union
+from sqlalchemy import Select, func, select, union
 from sqlalchemy.orm import defer
 
 from app.bookings import story
@@ -20,6 +20,7 @@ from app.console.record import Fact, Group, Phrase, Record
 from app.console.refunds import hold_in_words, refund_actions, refund_groups
 from app.extensions import db
 from app.money import Money
+from app.payments import ledger
 from app.payments.ledger_names import kind_in_words
 from app.payments.models import LedgerAccount, LedgerEntry, Payment, Refund, WebhookEvent
 
@@ -160,7 +161,7 @@ def references_of(booking_ids: Any) -> dict[int, str]:
 def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
     """Ledger entries as ENTRY_COLUMNS wants them."""
     names = account_names()
-    references = references_of(entry.booking_id for entry in entries)
+    references = references_of(entry.booking_id for entry in entries if entry.booking_id)
     return [
         line(
             f"/console/ledger/{entry.id}/",
@@ -169,7 +170,7 @@ def entry_lines(entries: Sequence[LedgerEntry]) -> list[dict[str, Any]]:
             credit=names[entry.credit_account],
             amount=Money(entry.amount_minor, entry.currency).json(),
             source=entry.source_id,
-            booking=references[entry.booking_id],
+            booking=references[entry.booking_id] if entry.booking_id else None,
             posted_at=entry.posted_at,
         )
         for entry in entries
@@ -195,22 +196,38 @@ def event_line(event: WebhookEvent) -> dict[str, Any]:
 
 
 def money_lines(payment: Payment) -> list[dict[str, Any]]:
-    """What came of a captured payment, as lines of a statement; none before it is captured."""
+    """What came of a captured payment, as lines of a statement; none before it is captured. The shares are what the
+    ledger leaves each side, after refunds and lost disputes.
+    """
 
-    def amount(label: str, minor: int, kind: str) -> dict[str, Any]:
-        return {"label": label, "hint": None, "amount": Money(minor, payment.currency).json(), "kind": kind}
+    def amount(label: str, minor: int, kind: str, hint: str | None = None) -> dict[str, Any]:
+        return {"label": label, "hint": hint, "amount": Money(minor, payment.currency).json(), "kind": kind}
 
     if payment.succeeded_at is None:
         return []
     lines = [amount("Paid", payment.amount_minor, "subtotal")]
     if payment.fee_minor:
         lines.append(amount("Stripe's fee", -payment.fee_minor, "muted"))
-    if payment.refunded_minor < payment.amount_minor:
-        lines.append(amount("Provider's share", payment.amount_minor - payment.commission_minor, "muted"))
-        lines.append(amount("Commission", payment.commission_minor, "muted"))
-    if payment.refunded_minor:
-        lines.append(amount("Refunded", -payment.refunded_minor, "line"))
+    taken = {
+        "Refunded": payment.refunded_minor,
+        "Refund on its way": _on_its_way(payment),
+        "Withdrawn by a dispute": payment.disputed_minor,
+    }
+    lines += [amount(label, -minor, "line") for label, minor in taken.items() if minor]
+    sides = ledger.sides_of(payment.id)
+    if not sides.owed_back:
+        hint = "What is left of it" if any(taken.values()) else None
+        lines.append(amount("Provider's share", sides.provider_minor, "muted", hint))
+        lines.append(amount("Commission", sides.commission_minor, "muted", hint))
     return lines
+
+
+def _on_its_way(payment: Payment) -> int:
+    """What Stripe was asked to refund and has not said of yet, in minor units: the sides bear it already."""
+    submitted = select(func.coalesce(func.sum(Refund.amount_minor), 0)).where(
+        Refund.payment_id == payment.id, Refund.status == "SUBMITTED"
+    )
+    return int(db.session.scalars(submitted).one())
 
 
 def _statement(payment: Payment) -> dict[str, Any]:

@@ -7,14 +7,14 @@ and what may be asked for at all; the verbs keep the rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from flask import flash, redirect, request
 from flask_admin import expose
-from sqlalchemy import ColumnElement, Select, func, not_, select
+from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
 from werkzeug.wrappers import Response
 
 from app.accounts import claims
@@ -24,6 +24,7 @@ from app.bulk import service as bulk_runs
 from app.bulk.kind import Ids
 from app.console import session
 from app.console.base import MAX_ID, saved
+from app.console.counting import counted
 from app.console.deciding import Deciding, Decision, given, seen, whole
 from app.console.exports import ask_for_export, export_href
 from app.console.formatting import status_label
@@ -56,6 +57,8 @@ class QueueView(Deciding):
     item_template: ClassVar[str] = "console/queue/item.html"
     # How an item's history is told, as for `trail.moments`.
     titles: ClassVar[Mapping[str, trail.Title]] = {}
+    # States whose items were dealt with, and which of them need somebody again all the same.
+    come_back: ClassVar[Mapping[str, Callable[[], ColumnElement[bool]]]] = {}
     # What has some words is not at hand like what waits: it is found by looking for it.
     found_cap = 1_000
 
@@ -112,8 +115,16 @@ class QueueView(Deciding):
     # ---- what others see of it ----
 
     def waits(self) -> Select[Any]:
-        """The ids of everything that waits, by an index of the status."""
-        return select(self._standing.key).where(self.model.status == self.waiting)
+        """The ids of everything that waits or has come back, by an index of the status."""
+        back = [and_(self.model.status == state, needs_somebody()) for state, needs_somebody in self.come_back.items()]
+        return select(self._standing.key).where(or_(self.model.status == self.waiting, *back))
+
+    def _back_in(self, state: str) -> int:
+        """How much of what is in a state has come back."""
+        if state not in self.come_back:
+            return 0
+        found = select(self._standing.key).where(self.model.status == state, self.come_back[state]())
+        return counted(found, self.count_cap)
 
     def waits_since(self) -> datetime | None:
         """Since when the first of them waits."""
@@ -173,6 +184,7 @@ class QueueView(Deciding):
                 states=[
                     {
                         "label": self._state(state),
+                        "back": self._back_in(state),
                         "href": self._address(asked={**asked, "status": state}),
                         "is_current": state == status,
                     }

@@ -15,7 +15,9 @@ from werkzeug.wrappers import Response
 
 from app.accounts.models import User
 from app.audit.actor import Actor
+from app.bookings import cancellation as booking_cancellation
 from app.bookings import story
+from app.bookings.cancellation import Entitlement
 from app.bookings.models import Booking
 from app.catalog.policies import policy_in_words
 from app.console import session
@@ -26,12 +28,13 @@ from app.console.record import Action, Blocked, Fact, Group, Phrase
 from app.errors import Conflict, Invalid
 from app.extensions import Model, db
 from app.money import Money, written
-from app.payments import holds, refund_approval, refundable, refunds
+from app.payments import cancellation, holds, refund_approval, refundable, refunds
 from app.payments.ledger_names import kind_in_words
 from app.payments.models import Payment, Refund
 from app.payments.refunds import Line, TwinRefund
 
 _LARGE_MINOR = 100_000
+_OTHERS_SHOWN = 10
 _STILL_OPEN = {"owed": "Failed, and nothing refunded since", "given_up": "Given up without an answer"}
 _IS_STILL_OPEN = {"owed": refunds.is_still_owed, "given_up": refunds.has_no_answer}
 
@@ -68,7 +71,15 @@ class RefundsView(QueueView):
     title = "Refunds"
     exported_as = "refunds"
     waiting = "PENDING_APPROVAL"
-    intro = "These wait for a second person. Once approved, Stripe is asked to pay them at once."
+    come_back = {
+        "FAILED": refunds.is_still_owed,
+        "APPROVED": refunds.has_no_answer,
+        "SUBMITTED": refunds.has_no_answer,
+    }
+    intro = (
+        "These wait for a second person. Once approved, Stripe is asked to pay them at once."
+        " What failed or got no answer is counted beside its state."
+    )
     search_hint = "Booking reference or Stripe id"
     empty_hint = "What support asks for, and what is above the asker's limit, shows here."
     columns = (
@@ -199,24 +210,40 @@ class RefundsView(QueueView):
             Fact("Error", row.last_error),
         ]
         href = f"/console/payments/{payment.id}/" if session.actor().has(refund_approval.MAY_APPROVE) else None
+        booking = db.session.get_one(Booking, around.booking_id)
+        entitled = booking_cancellation.entitlement(booking, payment)
+        beyond_minor = _beyond(row, entitled)
         of = [
+            Fact("Booking", booking.status, "chip"),
             Fact("Charge", payment.stripe_charge_id or "none", "mono", href),
             money("Paid", payment.amount_minor),
             money("Refunded so far", payment.refunded_minor),
             money("Left besides this one", max(refundable.left_of(payment), 0)),
             Fact("Policy", policy_in_words(around.policy)),
+            Fact("By the policy", _entitled_in_words(entitled, row.currency)),
+            *([money("Beyond the policy", beyond_minor)] if beyond_minor else []),
             Fact("Stay begins", around.starts_on, "day"),
         ]
         held = [Fact(hold.source, hold.words) for hold in holds.of(payment.id)]
         known = Group("Refund", [fact for fact in refund if fact.value])
-        return [known, Group("Payment", of), *([Group("On hold", held)] if held else [])]
+        return [
+            known,
+            Group("Payment", of),
+            *([Group("On hold", held)] if held else []),
+            *(Group(f"Another {group.title.lower()}", group.items) for group in refund_groups(_others(row))),
+        ]
 
     def context(self, row: Refund) -> dict[str, Any]:
         """What it posts to the ledger; of one that failed, what was taken back."""
         lines = refunds.lines_of(row)
         if row.status == "FAILED" and row.succeeded_at is None:
             lines = [line for line in lines if line.kind != "refund.paid"]
-        return {"postings": posting_lines(lines, row.currency)}
+        around, payment = g.around_refunds[row.id], db.session.get_one(Payment, row.payment_id)
+        entitled = booking_cancellation.entitlement(db.session.get_one(Booking, around.booking_id), payment)
+        return {
+            "postings": posting_lines(lines, row.currency),
+            "beyond": _beyond_in_words(_beyond(row, entitled), row.kind, row.currency),
+        }
 
     def locked_first(self, row: Refund) -> tuple[type[Model], int]:
         """Its payment."""
@@ -283,6 +310,8 @@ class RefundsView(QueueView):
             except Invalid as wrong:
                 errors |= {error.field: error.message for error in wrong.fields}
         left = max(refundable.left_of(payment), 0)
+        entitled = booking_cancellation.entitlement(booking, payment)
+        beyond_minor = max(quote.amount_minor - entitled.left_minor, 0) if quote else 0
         return str(
             self.render(
                 "console/refunds/ask.html",
@@ -294,6 +323,10 @@ class RefundsView(QueueView):
                 amount=typed.get("amount") or as_typed(left, payment.currency),
                 left=Money(left, payment.currency).json(),
                 policy=policy_in_words(booking.policy),
+                entitled=_entitled_in_words(entitled, payment.currency),
+                entitled_left=Money(entitled.left_minor, payment.currency).json(),
+                beyond=Money(beyond_minor, payment.currency).json() if beyond_minor else None,
+                beyond_words=_beyond_in_words(beyond_minor, quote.kind, payment.currency) if quote else None,
                 kinds=refunds.KINDS,
                 reasons=refunds.REASONS,
                 holds=[hold.words for hold in holds.of(payment.id)],
@@ -326,8 +359,9 @@ def refund_actions(payment: Payment | None, by: Actor, *, due_minor: int = 0) ->
     explain = f"Up to {written(left, payment.currency)} can go back; the next page shows what it will do."
     href = f"/console/refunds/of/{payment.id}/"
     if due_minor:
-        explain = f"{written(due_minor, payment.currency)} is still due for the cancellation. {explain}"
-        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason=cancelled"
+        explain = f"{written(due_minor, payment.currency)} is still due. {explain}"
+        reason = "other&note=Paid+too+late" if cancellation.is_owed_back(payment) else "cancelled"
+        href += f"?amount={as_typed(due_minor, payment.currency)}&kind=standard&reason={reason}"
     return [Action("refund", "Refund", href, explain, key="f", is_link=True)], []
 
 
@@ -368,13 +402,45 @@ def hold_in_words(payment: Payment | None) -> str | None:
 
 
 def due_in_words(payment: Payment | None, due_minor: int) -> str | None:
-    """What a cancellation has left to do, for the head of a page; None when that is nothing."""
+    """What a cancellation, or a payment that came too late, has left to do, for the head of a page; None when that is
+    nothing.
+    """
     if payment is None or not due_minor:
         return None
+    if cancellation.is_owed_back(payment):
+        return (
+            f"This was paid when the booking could not take it any more, and {written(due_minor, payment.currency)} of"
+            " it has not gone back: the refund failed, or a dispute had taken it. It is still to be refunded."
+        )
     return (
         f"The cancellation promised {written(due_minor, payment.currency)} that has not gone back: a dispute had taken"
         " it, or the refund failed. It is still to be refunded."
     )
+
+
+def _entitled_in_words(entitled: Entitlement, currency: str) -> str:
+    return f"{written(entitled.minor, currency)}: {entitled.because}"
+
+
+def _beyond(refund: Refund, entitled: Entitlement) -> int:
+    """How much of a refund that nobody has approved goes beyond what the guest is entitled to, in minor units."""
+    is_open = "PENDING_APPROVAL" in (refund.status, refund.held_status)
+    return max(refund.amount_minor - entitled.left_minor, 0) if is_open else 0
+
+
+def _beyond_in_words(beyond_minor: int, kind: str, currency: str) -> str | None:
+    if not beyond_minor or kind != "standard":
+        return None
+    return (
+        f"{written(beyond_minor, currency)} of this goes beyond what the policy gives, and the provider bears a share"
+        " of it. As goodwill, we alone would."
+    )
+
+
+def _others(refund: Refund) -> Sequence[Refund]:
+    """The other refunds of its payment, the newest first."""
+    others = select(Refund).where(Refund.payment_id == refund.payment_id, Refund.id != refund.id)
+    return db.session.scalars(others.order_by(Refund.id.desc()).limit(_OTHERS_SHOWN)).all()
 
 
 def refund_href(refund_id: int) -> str:

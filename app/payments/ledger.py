@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from app.db import require_transaction
 from app.extensions import db
@@ -22,6 +22,7 @@ REFUNDS_PAYABLE = "refunds_payable"
 GOODWILL = "goodwill"
 DISPUTES_HELD = "disputes_held"
 DISPUTE_LOSSES = "dispute_losses"
+BANK = "bank"
 
 # Who bears a refund; what one posts when it is submitted, and takes back when it ends failed.
 _SHARES = {
@@ -63,6 +64,18 @@ CORRECTABLE = tuple(kind for kind, accounts in POSTINGS.items() if STRIPE_BALANC
 POSTINGS |= {f"{kind}.more": POSTINGS[kind] for kind in CORRECTABLE}
 POSTINGS |= {f"{kind}.less": POSTINGS[kind][::-1] for kind in CORRECTABLE}
 
+# What moves Stripe's balance and is of no payment: what Stripe sends to our bank, and what it takes for itself. The
+# database keeps these kinds, and no others, without one.
+OF_NO_PAYMENT = {
+    "payout.sent": (BANK, STRIPE_BALANCE),
+    "payout.fee": (STRIPE_FEES, STRIPE_BALANCE),
+    "payout.returned": (STRIPE_BALANCE, BANK),
+    "payout.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
+    "account.fee": (STRIPE_FEES, STRIPE_BALANCE),
+    "account.fee_returned": (STRIPE_BALANCE, STRIPE_FEES),
+}
+POSTINGS |= OF_NO_PAYMENT
+
 
 def post_capture(payment: Payment, *, fee_minor: int) -> None:
     """A captured payment: the provider's share, our commission, and what Stripe kept. Amounts in minor units."""
@@ -86,6 +99,26 @@ def post_capture_owed_back(payment: Payment, *, fee_minor: int) -> None:
 def post_correction(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
     """What makes the books agree with what Stripe did with an object, by kind in minor units."""
     _post(payment, amounts, source_id=source_id)
+
+
+def post_of_no_payment(amounts: dict[str, int], *, currency: str, source_id: str) -> Sequence[LedgerEntry]:
+    """What moved Stripe's balance by itself, by kind (of OF_NO_PAYMENT) in minor units. Returns the entries that are
+    new: what is booked already is not booked again.
+    """
+    require_transaction()
+    rows = [
+        {
+            "kind": kind,
+            "debit_account": OF_NO_PAYMENT[kind][0],
+            "credit_account": OF_NO_PAYMENT[kind][1],
+            "amount_minor": amount,
+            "currency": currency,
+            "source_id": source_id,
+        }
+        for kind, amount in amounts.items()
+        if amount > 0
+    ]
+    return db.session.scalars(_new(rows).returning(LedgerEntry)).all() if rows else []
 
 
 def posted_of(source_id: str) -> dict[str, int]:
@@ -241,8 +274,11 @@ def _post(payment: Payment, amounts: dict[str, int], *, source_id: str) -> None:
 
 def _insert(rows: list[dict[str, Any]]) -> None:
     if rows:
-        new = insert(LedgerEntry).values(rows).on_conflict_do_nothing(index_elements=["source_id", "kind"])
-        db.session.execute(new)
+        db.session.execute(_new(rows))
+
+
+def _new(rows: list[dict[str, Any]]) -> Insert:
+    return insert(LedgerEntry).values(rows).on_conflict_do_nothing(index_elements=["source_id", "kind"])
 
 
 def _submission_of(refund: Refund) -> str:

@@ -14,6 +14,7 @@ ACCOUNTS = {
     "goodwill": "Goodwill",
     "disputes_held": "Disputes held",
     "dispute_losses": "Dispute losses",
+    "bank": "Bank",
 }
 
 _NAMES = {
@@ -34,6 +35,12 @@ _NAMES = {
     "dispute.lost.commission": "Dispute lost, our commission",
     "dispute.lost.owed_back": "Dispute lost, was owed back",
     "dispute.lost.excess": "Dispute lost, refunded as well",
+    "payout.sent": "Paid out to our bank",
+    "payout.fee": "Stripe's fee of a payout",
+    "payout.returned": "Payout came back from our bank",
+    "payout.fee_returned": "Fee of a payout given back",
+    "account.fee": "Stripe's fee of no payment",
+    "account.fee_returned": "Stripe's fee given back",
 }
 # What is posted about another posting.
 _ABOUT = {"reversed": "taken back", "more": "corrected, more", "less": "corrected, less"}

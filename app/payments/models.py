@@ -256,7 +256,8 @@ class LedgerEntry(Model):
     balance.
 
     `source_id` is the object it stems from, most often Stripe's; with `kind` it is unique, so an event told twice posts
-    nothing. `reverses_id` is the entry that this one takes back, which happens once at most.
+    nothing. `reverses_id` is the entry that this one takes back, which happens once at most. What moves Stripe's
+    balance by itself, its payouts and its own fees, is of no payment.
     """
 
     __tablename__ = "ledger_entries"
@@ -270,6 +271,11 @@ class LedgerEntry(Model):
         ),
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("debit_account <> credit_account", name="two_accounts"),
+        CheckConstraint(
+            "num_nonnulls(payment_id, booking_id, provider_id)"
+            " = CASE WHEN kind LIKE 'payout.%' OR kind LIKE 'account.%' THEN 0 ELSE 3 END",
+            name="of_a_payment",
+        ),
         Index("ix_ledger_entries_booking_id", "booking_id"),
         Index("ix_ledger_entries_payment_id", "payment_id"),
         Index("ix_ledger_entries_posted_at", "posted_at", "id"),
@@ -287,7 +293,7 @@ class LedgerEntry(Model):
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
     source_id: Mapped[str]
-    payment_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("payments.id"))
-    booking_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("bookings.id"))
-    provider_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("providers.id"))
+    payment_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("payments.id"))
+    booking_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("bookings.id"))
+    provider_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("providers.id"))
     reverses_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("ledger_entries.id"))

@@ -17,6 +17,16 @@ _BOOKED_AS = {
     "payment_failure_refund": "refund.failed",
 }
 
+# Those of no payment, by what goes out and what comes in. A payout goes out, and comes back when it is cancelled or
+# fails; one of a balance below zero comes in. Fees are for Stripe's products, and for what is billed apart from its
+# payment, such as the answer to a dispute.
+_PAYOUT = ("payout.sent", "payout.returned")
+_FEE = ("account.fee", "account.fee_returned")
+_OF_NO_PAYMENT = {
+    **dict.fromkeys(("payout", "payout_cancel", "payout_failure"), _PAYOUT),
+    **dict.fromkeys(("stripe_fee", "stripe_fx_fee", "tax_fee"), _FEE),
+}
+
 # What is booked: the kinds of ledger entries that book its amount, and those that book its fee.
 ENTRIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "capture": (("capture.provider_share", "capture.commission", "capture.owed_back"), ("capture.stripe_fee",)),
@@ -24,6 +34,10 @@ ENTRIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "refund.failed": (("refund.failed",), ()),
     "dispute.withdrawn": (("dispute.withdrawn",), ("dispute.fee",)),
     "dispute.reinstated": (("dispute.reinstated",), ("dispute.fee_returned",)),
+    "payout.sent": (("payout.sent",), ("payout.fee",)),
+    "payout.returned": (("payout.returned",), ("payout.fee_returned",)),
+    "account.fee": (("account.fee",), ()),
+    "account.fee_returned": (("account.fee_returned",), ()),
 }
 
 # The same as a relation, with what corrects them: (kind, booked_as, is_fee).
@@ -52,8 +66,23 @@ BOOKED = f"""
 
 def booked_as(row: BalanceTransaction) -> str | None:
     """What the ledger calls this movement; None for one that it has no posting for."""
+    if row.type in _OF_NO_PAYMENT:
+        return _OF_NO_PAYMENT[row.type][row.amount_minor > 0]
     if row.source_id is None:
         return None
     if row.type == "adjustment" and row.source_id.startswith(("dp_", "du_")):
         return "dispute.withdrawn" if row.amount_minor < 0 else "dispute.reinstated"
     return _BOOKED_AS.get(row.type)
+
+
+def is_of_no_payment(row: BalanceTransaction) -> bool:
+    """Whether Stripe made it by itself, so that no event of a payment tells of it."""
+    return row.type in _OF_NO_PAYMENT
+
+
+def source_of(row: BalanceTransaction) -> str:
+    """The object that it is about. A fee of no payment is about itself, whatever it is taken for: of one dispute or
+    product there may be several.
+    """
+    is_fee = row.type in _OF_NO_PAYMENT and _OF_NO_PAYMENT[row.type] == _FEE
+    return row.id if is_fee else row.source_id or row.id

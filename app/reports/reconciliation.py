@@ -21,9 +21,9 @@ from app.logs import request_id
 from app.payments import stripe_gateway
 from app.payments.stripe_objects import BalanceTransaction
 from app.queue import JOB_TIMEOUT_SECONDS, LEASE, GaveWay, one_turn
-from app.reports import comparison
+from app.reports import comparison, own_movements
 from app.reports.models import Difference, Reconciliation, StripeMovement
-from app.reports.movements import KINDS, booked_as
+from app.reports.movements import KINDS, booked_as, source_of
 from app.reports.stripe_balance import IN_FLIGHT
 
 log = logging.getLogger(__name__)
@@ -230,6 +230,7 @@ def _compare(place: _Place) -> None:
         # A busy day takes longer than a person's request may.
         db.session.execute(text(f"SET LOCAL statement_timeout = '{JOB_TIMEOUT_SECONDS}s'"))
         found = _still(place)
+        own_movements.book(place.since, place.until)
         compared = comparison.compare(place.since, place.until)
         comparison.keep(found, compared.differing)
         found.sums = compared.sums
@@ -252,8 +253,7 @@ def _keep(rows: Sequence[BalanceTransaction]) -> None:
             {
                 "id": row.id,
                 "booked_as": booked_as(row) or row.type,
-                # What is about no object, as a fee of Stripe's own, is about itself.
-                "source_id": row.source_id or row.id,
+                "source_id": source_of(row),
                 "stripe_payment_intent_id": row.intent_id,
                 "amount_minor": row.amount_minor,
                 "fee_minor": row.fee_minor,

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model
-from app.payments.ledger import CORRECTABLE
+from app.payments.ledger import CORRECTABLE, OF_NO_PAYMENT
 from app.rollups import Sums
 
 # What revenue is told apart by; "all" is the sum of everything, under the empty key.
@@ -24,7 +24,7 @@ class Measure(NamedTuple):
     """How often a posting's amount counts in each sum: 1 adds it, -1 takes it back.
 
     `gross` is what travellers paid for bookings, `refunds` what they get back of it, `chargebacks` what their banks
-    took back for good. `commission` and `fees` are what those accounts are left with.
+    took back for good. `commission` and `fees` are what those accounts are left with of payments.
     """
 
     gross: int = 0
@@ -66,6 +66,8 @@ MEASURES = {
 # A correction counts as what it corrects, or takes it back.
 MEASURES |= {f"{kind}.more": MEASURES[kind] for kind in CORRECTABLE}
 MEASURES |= {f"{kind}.less": Measure(*(-sign for sign in MEASURES[kind])) for kind in CORRECTABLE}
+# Of no sale, so of no type, place or provider: revenue is told without them.
+MEASURES |= dict.fromkeys(OF_NO_PAYMENT, Measure())
 
 # What a chart shows, and the kinds of the entries that it is made of.
 COUNTED_AS = {

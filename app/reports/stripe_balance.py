@@ -15,12 +15,14 @@ from app.money import Money
 from app.payments import stripe_gateway
 from app.payments.stripe_objects import BalanceTransaction
 from app.reports.findings import MOST_LINES, Finding, at_leisure, at_most
-from app.reports.movements import BOOKED, KINDS, booked_as
+from app.reports.movements import BOOKED, KINDS, booked_as, is_of_no_payment, source_of
 
-STRIPE = "The ledger and Stripe agree on every charge, fee, refund and dispute"
+STRIPE = "The ledger and Stripe agree on every charge, fee, refund, dispute and payout"
 
 # What happened at Stripe is known here within a minute; what is younger than this may still be on its way.
 IN_FLIGHT = timedelta(minutes=2)
+# Of what is of no payment no event tells: it is booked when its day is compared, the night after.
+_BOOKED_AT_NIGHT = timedelta(days=2)
 _PAGES_A_COMPARISON = 100
 
 _DIFFERENCES = text(
@@ -56,7 +58,7 @@ def check() -> Finding:
     pages = stripe_gateway.balance_transactions()
     try:
         while block := [row for page in islice(pages, _PAGES_A_COMPARISON) for row in page]:
-            settled = [row for row in block if row.created_at < started - IN_FLIGHT]
+            settled = [row for row in block if row.created_at < started - _booked_within(row)]
             for row in block:
                 net[row.currency] = net.get(row.currency, 0) + row.amount_minor - row.fee_minor
                 wrong += _out_of_place(row, seen)
@@ -72,13 +74,17 @@ def check() -> Finding:
     return Finding(STRIPE, at_most(wrong), note=f"{len(seen):,} objects, net of fees {sums}")
 
 
+def _booked_within(row: BalanceTransaction) -> timedelta:
+    return _BOOKED_AT_NIGHT if is_of_no_payment(row) else IN_FLIGHT
+
+
 def _out_of_place(row: BalanceTransaction, seen: set[tuple[str, str]]) -> list[str]:
     known_as = booked_as(row)
-    if known_as is None or row.source_id is None:
+    if known_as is None:
         return [f"{row.id}: a {row.type} of {row.amount_minor}, which the ledger has no posting for"]
-    if (known_as, row.source_id) in seen:
-        return [f"{row.source_id}: twice in Stripe's balance"]
-    seen.add((known_as, row.source_id))
+    if (known_as, source_of(row)) in seen:
+        return [f"{source_of(row)}: twice in Stripe's balance"]
+    seen.add((known_as, source_of(row)))
     return []
 
 
@@ -89,7 +95,7 @@ def _differences(rows: list[BalanceTransaction]) -> list[str]:
             db.session.scalars(
                 _DIFFERENCES,
                 {
-                    "sources": [row.source_id for row, _ in known],
+                    "sources": [source_of(row) for row, _ in known],
                     "booked_as": [name for _, name in known],
                     "amounts": [row.amount_minor for row, _ in known],
                     "fees": [row.fee_minor for row, _ in known],

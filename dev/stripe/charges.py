@@ -1,6 +1,8 @@
 """Charges, and the balance transactions that follow from them, from refunds and from disputes: where the money is."""
 
 import sqlite3
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -105,7 +107,10 @@ def add_balance_transaction(
     wait: int = 0,
     description: str | None = None,
 ) -> str:
-    """Moves the balance by `amount` less `fee`, in minor units, usable after `wait` seconds; returns its id."""
+    """Moves the balance by `amount` less `fee`, in minor units, usable after `wait` seconds; returns its id.
+
+    What is about no object has the empty source.
+    """
     transaction = new_id("txn")
     work.insert(
         "balance_transactions",
@@ -119,7 +124,17 @@ def add_balance_transaction(
         available_on=work.now + wait,
         description=description,
     )
+    if amount > 0:
+        plan_payout(work, currency, work.now + wait)
     return transaction
+
+
+def plan_payout(work: Work, currency: str, available_on: int) -> None:
+    """Has an automatic payout made at the end of the day on which money becomes available, where none is planned."""
+    planned = "SELECT 1 FROM schedule WHERE action = 'pay_out_daily' AND object = ?"
+    if work.switches.payouts.daily and not work.db.execute(planned, (currency,)).fetchone():
+        day = datetime.fromtimestamp(available_on, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        work.later((day + timedelta(days=1)).timestamp() - time.time(), "pay_out_daily", currency)
 
 
 def charged_back(db: sqlite3.Connection, charge: str) -> bool:
@@ -245,7 +260,7 @@ def balance_transaction_shape(now: int, row: sqlite3.Row) -> Json:
         "fee_details": fees,
         "net": row["amount"] - row["fee"],
         "reporting_category": _reporting_category(row),
-        "source": row["source"],
+        "source": row["source"] or None,
         "status": "available" if now >= row["available_on"] else "pending",
         "type": row["type"],
     }
@@ -255,7 +270,9 @@ def _reporting_category(row: sqlite3.Row) -> str:
     """Stripe's accounting view of a type (https://docs.stripe.com/reports/reporting-categories)."""
     if row["type"] == "adjustment":  # here always a dispute's: taken, or given back
         return "dispute" if row["amount"] < 0 else "dispute_reversal"
-    return "charge" if row["type"] == "payment" else str(row["type"])
+    reversal = "payout_reversal"
+    named = {"payment": "charge", "payout_cancel": reversal, "payout_failure": reversal, "stripe_fee": "fee"}
+    return named.get(row["type"], str(row["type"]))
 
 
 def retrieve_balance_transaction(work: Work, _params: Json, transaction: str) -> Json:
@@ -277,7 +294,7 @@ def list_balance_transactions(work: Work, params: Json) -> Json:
 
 
 def balance(work: Work, _params: Json) -> Json:
-    """`GET /v1/balance`: what came in less fees, refunds and disputes, by currency; nothing is ever paid out."""
+    """`GET /v1/balance`: what came in less fees, refunds, disputes and payouts, by currency."""
     rows = work.db.execute(
         "SELECT currency, sum((amount - fee) * (available_on <= ?)) AS available, "
         "sum((amount - fee) * (available_on > ?)) AS pending FROM balance_transactions GROUP BY currency",

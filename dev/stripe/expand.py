@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
-from dev.stripe import charges, disputes, intents, refunds
+from dev.stripe import charges, disputes, intents, payouts, refunds
 from dev.stripe.cards import payment_method
 from dev.stripe.errors import invalid_parameter
 from dev.stripe.work import Json, Work
@@ -32,7 +32,11 @@ EXPANDABLE: dict[str, dict[str, tuple[str, ...]]] = {
         "payment_intent": ("payment_intent",),
     },
     "dispute": {"charge": ("charge",), "payment_intent": ("payment_intent",)},
-    "balance_transaction": {"source": ("charge", "refund", "dispute")},
+    "balance_transaction": {"source": ("charge", "refund", "dispute", "payout")},
+    "payout": {
+        "balance_transaction": ("balance_transaction",),
+        "failure_balance_transaction": ("balance_transaction",),
+    },
     "payment_method": {"customer": ()},
 }
 DEEPEST = 4
@@ -93,6 +97,8 @@ def _object(work: Work, place: Json, identifier: str) -> Json:
             return refunds.retrieve(work, {}, identifier)
         case "du":
             return disputes.retrieve(work, {}, identifier)
+        case "po":
+            return payouts.retrieve(work, {}, identifier)
         case "txn":
             return charges.retrieve_balance_transaction(work, {}, identifier)
         case _:  # a payment method, which lives on the intent it was given to

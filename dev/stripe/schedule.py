@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dev.stripe import charges, disputes, intents, refunds
+from dev.stripe import charges, disputes, intents, payouts, refunds
 from dev.stripe.store import Store
 from dev.stripe.switches import SwitchBoard
 from dev.stripe.work import Work
@@ -24,6 +24,8 @@ ACTIONS: dict[str, Callable[[Work, str], None]] = {
     "close_refunded_inquiries": disputes.close_refunded_inquiries,
     "escalate_inquiry": disputes.escalate,
     "dispute_due": disputes.pass_deadline,
+    "pay_payout": payouts.pay,
+    "pay_out_daily": payouts.pay_out_daily,
 }
 
 

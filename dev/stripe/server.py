@@ -16,7 +16,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import WSGIRequestHandler
 
-from dev.stripe import charges, disputes, events, expand, intents, refunds, webhooks
+from dev.stripe import charges, disputes, events, expand, intents, payouts, refunds, webhooks
 from dev.stripe.errors import (
     ApiError,
     key_in_use,
@@ -101,6 +101,8 @@ ENDPOINTS = (
         of_list=True,
     ),
     Endpoint("GET", f"{_TRANSACTIONS}/<id>", charges.retrieve_balance_transaction, kind="balance_transaction"),
+    Endpoint("GET", "/v1/payouts", payouts.listed, payouts.LIST_SPEC, kind="payout", of_list=True),
+    Endpoint("GET", "/v1/payouts/<id>", payouts.retrieve, kind="payout"),
     Endpoint("GET", "/v1/events", events.listed, events.LIST_SPEC),
     Endpoint("GET", "/v1/events/<id>", events.retrieve),
     Endpoint("GET", "/v1/balance", charges.balance),
@@ -116,6 +118,9 @@ ENDPOINTS = (
     Endpoint("POST", "/_local/refunds/<id>/settle", refunds.settle, refunds.SETTLE_SPEC, ("outcome",), "refund"),
     Endpoint("POST", "/_local/disputes", disputes.create, disputes.CREATE_SPEC, ("reason",), kind="dispute"),
     Endpoint("POST", "/_local/disputes/<id>/decide", disputes.decide, disputes.DECIDE_SPEC, ("outcome",), "dispute"),
+    Endpoint("POST", "/_local/payouts", payouts.create_in_dashboard, payouts.CREATE_SPEC, kind="payout"),
+    Endpoint("POST", "/_local/payouts/<id>/settle", payouts.settle, payouts.SETTLE_SPEC, ("outcome",), "payout"),
+    Endpoint("POST", "/_local/fees", payouts.take_fee, payouts.FEE_SPEC, ("amount",), "balance_transaction"),
     Endpoint("POST", "/_local/events/<id>/resend", events.resend),
     Endpoint("GET", "/_local/webhooks", webhooks.status),
 )

@@ -55,6 +55,13 @@ CREATE INDEX IF NOT EXISTS balance_transactions_newest ON balance_transactions (
 CREATE INDEX IF NOT EXISTS balance_transactions_of_type ON balance_transactions (type, created, seq);
 CREATE INDEX IF NOT EXISTS balance_transactions_of_source ON balance_transactions (source);
 
+CREATE TABLE IF NOT EXISTS payouts (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL, status TEXT NOT NULL,
+    automatic INTEGER NOT NULL, balance_transaction TEXT NOT NULL, failure_balance_transaction TEXT,
+    failure_code TEXT);
+CREATE INDEX IF NOT EXISTS payouts_newest ON payouts (created, seq);
+
 -- `delivered` is null when no webhook was asked for, 0 until the receiver answered 2xx, then 1.
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL, type TEXT NOT NULL,

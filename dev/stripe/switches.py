@@ -87,6 +87,12 @@ class DisputeSwitches(_Form):
     fee_returned: bool = False
 
 
+class PayoutSwitches(_Form):
+    """Whether Stripe pays out to our bank each day what is available, as it does unless told otherwise."""
+
+    daily: bool = False
+
+
 class Switches(_Form):
     """All switches; the defaults are a Stripe on a good day. `seed` fixes what is random."""
 
@@ -96,6 +102,7 @@ class Switches(_Form):
     timing: TimingSwitches = TimingSwitches()
     refunds: RefundSwitches = RefundSwitches()
     disputes: DisputeSwitches = DisputeSwitches()
+    payouts: PayoutSwitches = PayoutSwitches()
 
 
 class SwitchBoard:

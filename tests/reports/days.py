@@ -112,6 +112,27 @@ def load(day: date, *, lines: int = 1, **values: Any) -> None:
     ).raise_for_status()
 
 
+def at_stripe(day: date, path: str, **form: Any) -> dict[str, Any]:
+    """Something that is done at the local Stripe, on that day."""
+    settings = current_app.extensions["settings"]
+    answer = requests.post(
+        f"{settings.stripe_api_base}/_local/{path}",
+        data={"created": int(noon(day).timestamp()), **form},
+        auth=(settings.stripe_secret_key.get_secret_value(), ""),
+        timeout=10,
+    )
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def paid_out(day: date, amount: int = 3_000) -> str:
+    """A payout made in Stripe's dashboard on that day, of what came in some days before, which is nobody's day."""
+    ids = {"payment_intent": f"pi_{day}", "charge": f"ch_{day}", "balance_transaction": f"txn_{day}"}
+    load(day - timedelta(days=3), amount=50_000, **ids)
+    return str(at_stripe(day, "payouts", amount=amount)["id"])
+
+
 def finance() -> Actor:
     return factories.actor(factories.staff("finance"))
 

@@ -370,6 +370,14 @@ def test_what_is_younger_than_two_minutes_may_still_be_on_its_way(same_stripe: F
     assert stripe_balance.check().wrong == []
 
 
+def test_a_fee_of_no_payment_is_missed_only_once_its_day_was_compared(same_stripe: Flask) -> None:
+    base = same_stripe.extensions["settings"].stripe_api_base
+    for hours, wrong in ((47, []), (49, ["{}: at Stripe -900 and a fee of 0, in the ledger 0 and 0"])):
+        form = {"amount": 900, "created": int(time.time()) - hours * 3600}
+        fee = requests.post(f"{base}/_local/fees", data=form, auth=(STRIPE_KEY, ""), timeout=10).json()
+        assert stripe_balance.check().wrong == [line.format(fee["id"]) for line in wrong]
+
+
 def test_balance_transactions_come_in_pages_from_a_moment_on(seeded: Flask) -> None:
     pages = list(stripe_gateway.balance_transactions())
     rows = [row for page in pages for row in page]
