@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from app.accounts import recent
 from app.audit.models import AuditEntry
-from app.console.findable import KINDS, SHOWN, Hit, Kind, Words
+from app.console.findable import KINDS, SHOWN, Hit, Kind, Packages, Words
 from app.console.page import Page
 from app.console.words import MOST_WORDS, letters_in
 from app.extensions import db
@@ -24,6 +24,10 @@ from app.search import for_staff
 LONGEST = 200
 _FEWEST_LETTERS = 2
 _MOST_COUNTED = 100
+
+
+# A kind, the page that it stands on, and the ids of those that have the words.
+_Named = tuple[Kind, Page, Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,14 @@ def find(typed: str, pages: Sequence[Page]) -> Found:
     words = [part for part in typed.split() if letters_in(part)][:MOST_WORDS]
     if sum(map(letters_in, words)) < _FEWEST_LETTERS:
         return Found(commands)
-    having, meant = for_staff.look_up(typed) if "@" not in typed else (for_staff.Found(), for_staff.Found())
+    rows = _named([[word] for word in words], kinds)
+    having, meant = _as_travellers_find(typed, rows)
     _by_index()
-    named = _named([[word] for word in words], kinds, having, typed)
+    named = _groups(rows, having, typed)
     if named or commands:
         return Found([*commands, *named])
     spellings = [list(dict.fromkeys([word.lower(), *spelt_like(word)])) for word in words]
-    guessed = _named(spellings, kinds, meant, None)
+    guessed = _groups(_named(spellings, kinds), meant, None)
     return Found(guessed, is_guess=bool(guessed))
 
 
@@ -130,13 +135,23 @@ def _by_index() -> None:
     db.session.execute(text("SET LOCAL enable_seqscan = off"))
 
 
-def _named(words: Words, kinds: Sequence[tuple[Kind, Page]], found: for_staff.Found, typed: str | None) -> list[Group]:
+def _named(words: Words, kinds: Sequence[tuple[Kind, Page]]) -> list[_Named]:
+    return [(kind, page, kind.named(words)) for kind, page in kinds]
+
+
+def _as_travellers_find(typed: str, rows: Sequence[_Named]) -> tuple[for_staff.Found, for_staff.Found]:
+    """What has the words, and what may have been meant; nothing for an address, and where no room is left for more."""
+    is_full = any(kind.page == Packages.page and len(ids) >= SHOWN for kind, _, ids in rows)
+    return (for_staff.Found(), for_staff.Found()) if is_full or "@" in typed else for_staff.look_up(typed)
+
+
+def _groups(rows: Sequence[_Named], found: for_staff.Found, typed: str | None) -> list[Group]:
     groups = []
-    for kind, page in kinds:
-        ids = list(dict.fromkeys([*kind.named(words), *kind.searched(found)]))
+    for kind, page, named in rows:
+        ids = list(dict.fromkeys([*named, *kind.searched(found)]))
         hits = list(kind.hits(ids[:SHOWN]))
         if hits:
-            more = kind.listed(typed) if typed and len(ids) > SHOWN else None
+            more = kind.listed(typed) if typed and len(named) > SHOWN else None
             groups.append(Group(kind.label, page.icon, hits, more))
     return groups
 

@@ -17,8 +17,8 @@ _HAVING = """
 SELECT package_id, provider_id, words @@ CAST(:typed AS tsquery) AS has_words,
        to_tsvector('tripdesk', search_fold(provider)) @@ CAST(:typed AS tsquery) AS is_sellers_name,
        to_tsvector('tripdesk', search_fold(provider)) @@ CAST(:meant AS tsquery) AS may_be_sellers_name
-FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS hit (package_id, place)
-JOIN search_documents USING (package_id) ORDER BY place
+FROM unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS hit (package_id, number)
+JOIN search_documents USING (package_id) ORDER BY number
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Console, SignIn
+from tests.browser.test_every_page import Judge
 from tests.search import catalogue
 from tests.search.test_synonyms import word
 
@@ -32,6 +33,9 @@ def test_a_group_is_tried_and_saved_by_the_keyboard(sign_in: SignIn, console: Co
     counted = f"SELECT count(*) FROM search_synonyms WHERE folded @> ARRAY['{one}']"
     assert console.stack.ask_database(counted)[0][0] == 0
     expect(words).to_have_value(f"{one}\n{other}")
+    judge = Judge()
+    judge.look_at(page, "the effect of synonyms")
+    assert judge.wrong == {}
     page.get_by_role("button", name="Save group").press("Enter")
     expect(page.get_by_role("heading", name=f"{one}, {other}")).to_be_visible()
     assert console.stack.ask_database(counted)[0][0] == 1
