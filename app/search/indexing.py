@@ -94,6 +94,15 @@ class Status:
         return not (self.missing or self.outdated or self.left_over or self.waiting)
 
 
+@dataclass(frozen=True)
+class Reindexed:
+    """Some packages that were compared with their documents: the last one's id, how many, and how many differed."""
+
+    last_id: int
+    packages: int
+    written: int
+
+
 def index_changes(*, seconds: float = _SECONDS) -> bool:
     """Take up changes, the oldest first, for about so long; whether some may be left. Nothing while somebody else is at
     it for long.
@@ -123,20 +132,14 @@ def catch_up(tell: Callable[[str], None] = lambda _: None) -> None:
     count_words()
 
 
-def reindex(tell: Callable[[str], None]) -> int:
-    """Compare every package's document with its rows and write what differs; returns how many were written.
-
-    Searches and changes go on meanwhile. Raises Busy.
+def reindex_some(after: int) -> Reindexed:
+    """Compare the documents of the packages that come next with their rows and write what differs; searches and changes
+    go on meanwhile. Raises Busy.
     """
-    written = seen = 0
-    for ids in _all_packages():
-        with transaction():
-            _take_turn(_MORE_PATIENCE)
-            written += _write(ids)
-        seen += len(ids)
-        tell(f"  {seen:,} packages read, {written:,} documents written")
-    count_words()
-    return written
+    with transaction():
+        _take_turn(_MORE_PATIENCE)
+        ids = _next_ids(after)
+        return Reindexed(ids[-1] if ids else after, len(ids), _write(ids))
 
 
 def count_words() -> None:
@@ -211,4 +214,8 @@ def _all_packages() -> Iterator[list[int]]:
 def _next(after: int) -> list[int]:
     # Not one transaction over all of it, which would keep old rows from being cleared away.
     with transaction():
-        return list(db.session.scalars(_NEXT, {"after": after, "most": BATCH}))
+        return _next_ids(after)
+
+
+def _next_ids(after: int) -> list[int]:
+    return list(db.session.scalars(_NEXT, {"after": after, "most": BATCH}))
