@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from time import perf_counter
 from typing import Literal
 
@@ -14,7 +13,6 @@ from app.api.blueprint import api
 from app.api.endpoint import endpoint
 from app.schemas import PlainText, Schema, Wish
 from app.search import public, searches, service
-from app.search.engine import PackageType
 from app.search.public import AnyTypeQuery, HotelsQuery, SearchOut, SearchQuery, ToursQuery
 
 GROUP = "Search"
@@ -55,7 +53,7 @@ def search_packages(query: AnyTypeQuery) -> SearchOut:
     With days, only what can be booked then is found, for the price that booking it now would cost. Words are found in
     spite of slips, without accents, and by what means the same.
     """
-    return _found(query, query.type, query.departure)
+    return _found(query)
 
 
 @_search("/search/hotels", HotelsQuery)
@@ -64,7 +62,7 @@ def search_hotels(query: HotelsQuery) -> SearchOut:
 
     As packages are found.
     """
-    return _found(query, "hotel", None)
+    return _found(query)
 
 
 @_search("/search/tours", ToursQuery)
@@ -73,7 +71,7 @@ def search_tours(query: ToursQuery) -> SearchOut:
 
     As packages are found.
     """
-    return _found(query, "tour", query.departure)
+    return _found(query)
 
 
 @endpoint(
@@ -99,9 +97,9 @@ def suggest(query: SuggestionsQuery) -> SuggestionsOut:
     return SuggestionsOut.model_construct(suggestions=rows)
 
 
-def _found(query: SearchQuery, type_: PackageType | None, departure: date | None) -> SearchOut:
+def _found(query: SearchQuery) -> SearchOut:
     begin = perf_counter()
-    question = public.question(query, type_, departure)
+    question = public.question_of(query)
     found = service.search(question)
     out = SearchOut.of(found, question, took_ms=1000 * (perf_counter() - begin))
     searches.note_search(

@@ -9,6 +9,7 @@ from flask_admin import expose
 
 from app import workers
 from app.console.base import ADMIN, Column, Page
+from app.console.formatting import duration
 from app.db import utcnow
 
 QUEUE_COLUMNS = (
@@ -109,14 +110,6 @@ def _live() -> dict[str, Any]:
 def _scheduled(entry: workers.Scheduled) -> dict[str, Any]:
     return {
         **vars(entry),
-        "every": _seconds(entry.every_seconds),
-        "took": None if entry.seconds is None else _seconds(entry.seconds),
+        "every": duration(entry.every_seconds),
+        "took": None if entry.seconds is None else duration(entry.seconds),
     }
-
-
-def _seconds(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:g} h"
-    if seconds >= 60:
-        return f"{seconds / 60:.3g} min"
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

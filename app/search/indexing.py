@@ -69,6 +69,16 @@ coalesce((SELECT extract(epoch FROM clock_timestamp() - changed_at) FROM package
 """
 _WAITING = f"SELECT count(*) AS changes, {_LAG} AS seconds FROM package_changes"  # noqa: S608  # nosec B608 - our own constants
 
+_COUNTS = f"""
+SELECT count(sold.id) AS on_sale, count(kept.package_id) AS listed,
+       count(*) FILTER (WHERE kept.package_id IS NULL) AS missing,
+       count(*) FILTER (WHERE sold.id IS NULL) AS left_over,
+       (SELECT count(DISTINCT package_id) FROM package_changes) AS changed, {_LAG} AS lag_seconds
+FROM (SELECT p.id FROM packages p JOIN providers r ON r.id = p.provider_id
+      WHERE p.status = 'PUBLISHED' AND r.status = 'VERIFIED') AS sold
+FULL JOIN (SELECT package_id FROM search_documents WHERE listed) AS kept ON kept.package_id = sold.id
+"""  # noqa: S608  # nosec B608 - our own constants
+
 
 class NotOurTurn(Busy):
     """Somebody else has been indexing for as long as we waited."""
@@ -159,6 +169,26 @@ def status() -> Status:
             row = db.session.execute(_COMPARE, {"ids": list(ids)}).one()._asdict()
         found = replace(found, **{name: getattr(found, name) + count for name, count in row.items()})
     return found
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What can be counted at once: packages on sale and listed documents, those of the one without the other, and
+    packages that have changed since they were indexed, with the seconds that the first of these changes waits.
+    """
+
+    on_sale: int
+    listed: int
+    missing: int
+    left_over: int
+    changed: int
+    lag_seconds: float
+
+
+def counts() -> Counts:
+    """How many documents there are and should be, without comparing them. Raises Busy."""
+    (row,) = read(_COUNTS)
+    return Counts(**{**row._asdict(), "lag_seconds": float(row.lag_seconds)})
 
 
 def lag_seconds() -> float:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import accumulate, pairwise
+
+from sqlalchemy import func, select
+
+from app.extensions import db
+from app.search.models import SearchLatency
 
 # Each range ends where the next begins, in milliseconds. Whatever takes longer than the last is counted there: nobody
 # waits for that.
@@ -24,6 +30,43 @@ class Latency:
     p50: float
     p95: float
     p99: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """The latency of one engine in the hour or day (UTC) that begins `at`; `degraded` when it stood in for another."""
+
+    at: datetime
+    engine: str
+    degraded: bool
+    latency: Latency
+
+
+def by(kind: str, step: str, since: datetime) -> Sequence[Span]:
+    """The latencies of each "hour" or "day" since then, the newest first."""
+    at = func.date_trunc(step, SearchLatency.hour, "UTC").label("at")
+    of_what = (at, SearchLatency.engine, SearchLatency.degraded)
+    rows = db.session.execute(
+        select(*of_what, SearchLatency.under_ms, func.sum(SearchLatency.answers))
+        .where(SearchLatency.kind == kind, SearchLatency.hour >= since)
+        .group_by(*of_what, SearchLatency.under_ms)
+        .order_by(at.desc(), SearchLatency.engine, SearchLatency.degraded)
+    )
+    spans: dict[tuple[datetime, str, bool], dict[int, int]] = {}
+    for begin, engine, degraded, bound, answers in rows:
+        spans.setdefault((begin, engine, degraded), {})[bound] = int(answers)
+    return [Span(*span, of(counts)) for span, counts in spans.items()]
+
+
+def over(kind: str, since: datetime) -> Latency | None:
+    """The latency of all since then, whoever answered; None without any answer."""
+    rows = db.session.execute(
+        select(SearchLatency.under_ms, func.sum(SearchLatency.answers))
+        .where(SearchLatency.kind == kind, SearchLatency.hour >= since)
+        .group_by(SearchLatency.under_ms)
+    )
+    counts = {bound: int(answers) for bound, answers in rows}
+    return of(counts) if counts else None
 
 
 def under(took_ms: float) -> int:

@@ -249,8 +249,16 @@ def _values(buckets: Sequence[Bucket]) -> list[ValueOut]:
     return [ValueOut.model_construct(value=one.value, count=one.count) for one in buckets]
 
 
-def question(query: SearchQuery, type_: PackageType | None, departure: date | None) -> Question:
+def question_of(query: SearchQuery) -> Question:
     """The question as engines are asked it. Raises Invalid, naming every parameter that is wrong."""
+    type_: PackageType | None = None
+    departure = query.departure if isinstance(query, DeparturesQuery) else None
+    if isinstance(query, HotelsQuery):
+        type_ = "hotel"
+    elif isinstance(query, ToursQuery):
+        type_ = "tour"
+    elif isinstance(query, AnyTypeQuery):
+        type_ = query.type
     near = _point(query.near)
     wrong = [*_wrong_days(query, type_, departure), *_wrong_together(query)]
     if query.near is not None and near is None:

@@ -10,9 +10,11 @@ from time import monotonic
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
+from app.audit import reasons
 from app.audit import service as audit
 from app.audit.actor import SYSTEM, Actor
 from app.audit.history import ago
+from app.catalog.models import Package
 from app.db import lock, raise_from_database, transaction, utcnow
 from app.errors import Conflict
 from app.extensions import db
@@ -40,10 +42,12 @@ class _Place:
     version: int
 
 
-def begin(*, by: Actor) -> IndexRebuild:
-    """Have the index made anew by a worker. Raises NotAllowed, Conflict while that is being done."""
+def begin(reason: str, *, by: Actor) -> IndexRebuild:
+    """Have the index made anew by a worker. Raises NotAllowed, Invalid without a reason, Conflict while that is being
+    done.
+    """
     with transaction():
-        found = _begun(by)
+        found = _begun(by, reasons.given(reason))
         found.hand_out()
     return found
 
@@ -100,16 +104,17 @@ def last() -> IndexRebuild | None:
     return db.session.scalar(select(IndexRebuild).order_by(IndexRebuild.id.desc()).limit(1))
 
 
-def _begun(by: Actor) -> IndexRebuild:
+def _begun(by: Actor, reason: str | None = None) -> IndexRebuild:
     by.require(*MAY_REBUILD)
     db.session.execute(select(func.pg_advisory_xact_lock(_ASKING_LOCK)))
     running = db.session.scalar(select(IndexRebuild).where(IndexRebuild.status == "RUNNING"))
     if running is not None:
         raise Conflict(f"The index is being made anew already: {running.asked_by} began {ago(running.begun_at)}.")
-    found = IndexRebuild(asked_by=by.label, begun_at=utcnow(), request_id=request_id.get())
+    total = db.session.scalar(select(func.count()).select_from(Package)) or 0
+    found = IndexRebuild(asked_by=by.label, begun_at=utcnow(), total=total, request_id=request_id.get())
     db.session.add(found)
     db.session.flush()
-    audit.record(by, "search.rebuild", found)
+    audit.record(by, "search.rebuild", found, reason=reason)
     return found
 
 

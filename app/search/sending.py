@@ -237,14 +237,19 @@ def standing() -> Standing | None:
     if engine is None:
         return None
     unsent = behind(_MOST_COUNTED)
-    kept = workers.last_check(CHECK)
-    failures = kept.problems if kept else []
+    failures = problems()
     try:
         differences = compare(mend=False)
         state = engine.state() if engine.is_prepared() else State(0, 0, [])
     except NotAnswering as error:
         return Standing(None, unsent, None, [error.detail, *failures])
     return Standing(state, unsent, differences, [*failures, *state.failures])
+
+
+def problems() -> list[str]:
+    """What went wrong when it was sent last. Raises redis.RedisError."""
+    kept = workers.last_check(CHECK)
+    return kept.problems if kept else []
 
 
 def compare(*, mend: bool) -> Differences:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeVar
 
 from app.search import meilisearch
-from app.search.engine import Answer, Engine, Question, Suggestion
+from app.search.engine import Answer, Engine, Explanation, Question, Suggestion
 from app.search.kept import Kept
 from app.search.meilisearch import NotAnswering
 from app.search.postgres import PostgresEngine
@@ -51,6 +52,21 @@ def search(question: Question) -> Found:
     """One page of the packages that fit, and the counts of all. Raises Busy, Unavailable."""
     answer, _, degraded = _ask(lambda asked: asked.search(question))
     return Found(answer, degraded)
+
+
+def search_and_explain(question: Question) -> tuple[Found, float, Explanation]:
+    """The same as `search`, how many milliseconds that took, and why the hits rank as they do, by the engine that
+    answered. Raises Busy, Unavailable.
+    """
+
+    def call(asked: Engine) -> tuple[Answer, float, Explanation]:
+        begin = perf_counter()
+        answer = asked.search(question)
+        took_ms = 1000 * (perf_counter() - begin)
+        return answer, took_ms, asked.explain(question, [hit.id for hit in answer.hits])
+
+    (answer, took_ms, explanation), _, degraded = _ask(call)
+    return Found(answer, degraded), took_ms, explanation
 
 
 def suggest(q: str, limit: int) -> list[Suggestion]:

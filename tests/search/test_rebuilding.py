@@ -24,6 +24,7 @@ from tests.concurrency import at_once
 from tests.search.documents import change, document
 from tests.search.meili_stand_in import StandIn
 
+WHY = "It differs"
 ADMIN = Actor("staff", None, "Ada Admin", frozenset({"admin"}))
 
 
@@ -68,7 +69,7 @@ def actions(of: IndexRebuild) -> list[tuple[str, str]]:
 def test_a_worker_writes_what_differs_and_says_how_much_that_was(app: Flask) -> None:
     indexing.catch_up()
     missing_document()
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     assert ("jobs.search.rebuild", (asked.id,)) in queued.calls()
     assert queued.work_off() == []
     done = row(asked)
@@ -80,18 +81,18 @@ def test_a_worker_writes_what_differs_and_says_how_much_that_was(app: Flask) -> 
 
 
 def test_a_second_one_is_refused_and_names_who_began(app: Flask) -> None:
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     with pytest.raises(Conflict, match="Ada Admin began"):
-        rebuilding.begin(by=ADMIN)
+        rebuilding.begin(WHY, by=ADMIN)
     assert actions(asked) == [("search.rebuild", "Ada Admin")]
     rebuilding.go_on(asked.id)
-    again = rebuilding.begin(by=ADMIN)
+    again = rebuilding.begin(WHY, by=ADMIN)
     assert again.id != asked.id
     rebuilding.fail(again.id, "The test is over.")
 
 
 def test_of_two_who_ask_at_once_one_is_refused(app: Flask) -> None:
-    results = at_once(app, *[lambda: rebuilding.begin(by=ADMIN).id] * 4)
+    results = at_once(app, *[lambda: rebuilding.begin(WHY, by=ADMIN).id] * 4)
     assert sorted(isinstance(result, Conflict) for result in results) == [False, True, True, True]
     assert len(db.session.scalars(select(IndexRebuild).where(IndexRebuild.status == "RUNNING")).all()) == 1
 
@@ -99,7 +100,7 @@ def test_of_two_who_ask_at_once_one_is_refused(app: Flask) -> None:
 def test_who_is_no_admin_may_not_ask(app: Flask) -> None:
     before = rebuilding.last()
     with pytest.raises(NotAllowed):
-        rebuilding.begin(by=Actor("staff", 1, "Sue", frozenset({"support", "finance", "moderator"})))
+        rebuilding.begin(WHY, by=Actor("staff", 1, "Sue", frozenset({"support", "finance", "moderator"})))
     assert rebuilding.last() is before
 
 
@@ -108,7 +109,7 @@ def test_a_turn_ends_and_another_goes_on_where_it_was(app: Flask, monkeypatch: p
     for _ in range(3):
         missing_document()
     monkeypatch.setattr(indexing, "BATCH", 2)
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     turn_by_turn(asked, lambda found: found.packages >= 2, monkeypatch)
     assert (row(asked).packages, row(asked).status) == (2, "RUNNING")
     assert ("jobs.search.rebuild", (asked.id,)) in queued.calls()
@@ -121,7 +122,7 @@ def test_two_workers_at_once_do_each_step_once(app: Flask, monkeypatch: pytest.M
     monkeypatch.setattr(indexing, "BATCH", 1)
     for _ in range(3):
         missing_document()
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     assert at_once(app, *[lambda: rebuilding.go_on(asked.id)] * 4) == [None] * 4
     done = row(asked)
     assert (done.status, done.written) == ("DONE", 3)
@@ -158,7 +159,7 @@ def test_meilisearch_gets_a_second_index_which_takes_over(
     indexing.catch_up()
     sending.send()
     stand_in.indexes[gateway.INDEX]["documents"]["999"] = {"id": 999, "version": 1}
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     turn_by_turn(asked, lambda found: found.step == "swap", monkeypatch)
     change(made[0], name="Changed meanwhile")
     assert "999" in stand_in.indexes[gateway.INDEX]["documents"]
@@ -178,7 +179,7 @@ def test_a_second_index_that_was_lost_halfway_is_begun_again(
     made = [document(of=factories.package(days=0)) for _ in range(3)]
     ids = {str(one.package_id) for one in made}
     indexing.catch_up()
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     turn_by_turn(asked, lambda found: found.sent == 1, monkeypatch)
     del stand_in.indexes[meilisearch.next_index]
     jobs.rebuild(asked.id)
@@ -191,7 +192,7 @@ def test_a_second_index_that_was_lost_halfway_is_begun_again(
 
 
 def test_meilisearch_away_is_tried_again_later_and_search_goes_on(meili_app: Flask, stand_in: StandIn) -> None:
-    asked = rebuilding.begin(by=ADMIN)
+    asked = rebuilding.begin(WHY, by=ADMIN)
     stand_in.kill()
     jobs.rebuild(asked.id)
     found = row(asked)
