@@ -191,6 +191,12 @@ staff.export               POST   list_of_colleague login login  403     403    
 bulk.export                POST   -             login  login     404     404       404     404     -
 bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
 imports.export             POST   -             login  login     403     403       403     404     -
+public_search.index        GET    -             login  login     403     403       403     200     -
+public_search.try_query    GET    query_to_try  login  login     403     403       403     200     422
+public_search.rebuild      POST   rebuild_of_the_index login login 403   403       403     302     422
+searches.index             GET    -             login  login     403     403       403     200     -
+searches.show              GET    searched      login  login     403     403       403     200     404
+searches.export            POST   list_of_searched login login   403     403       403     302     302
 settings.index             GET    -             login  login     403     403       403     200     -
 settings.set_limit         POST   refund_limit  login  login     403     403       403     302     404
 saved_views.show           GET    -             login  login     200     200       200     200     -

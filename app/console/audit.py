@@ -44,6 +44,7 @@ _OBJECTS = {
     "provider_documents": "Documents of providers",
     "users": "People",
     "notifications": "Mail",
+    "index_rebuilds": "Rebuilds of the index",
 }
 _MOST_PEOPLE = 20
 

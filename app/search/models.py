@@ -153,6 +153,7 @@ class SearchedFor(Model):
         .group_by(SearchedWords.words)
         .subquery("searched_for")
     )
+    __tablename__ = "searched_words"  # whose ids these are
     __mapper_args__ = {"primary_key": [__table__.c.id]}
 
 
