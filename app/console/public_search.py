@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import redis
 from flask import request
 from flask_admin import expose
 from sqlalchemy import func, select
@@ -194,7 +195,10 @@ def _failures(server: Meilisearch | None, rebuild: IndexRebuild | None) -> list[
     elif rebuild is not None and rebuild.last_error:
         found.append(f"The rebuild is tried again by itself. The last try failed: {rebuild.last_error}")
     if server is not None:
-        found += [f"Sending to Meilisearch fails: {problem}" for problem in sending.problems()]
+        try:
+            found += [f"Sending to Meilisearch fails: {problem}" for problem in sending.problems()]
+        except redis.RedisError:
+            found.append("Redis can't be reached: what went wrong when Meilisearch was told last isn't known.")
     return found
 
 

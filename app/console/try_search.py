@@ -136,7 +136,7 @@ def _answer(path: str, asked: Mapping[str, str], query: SearchQuery, question: Q
         "words": [
             line(
                 typed=word.typed,
-                forms="Left out"
+                forms=f"Left out: {word.left_out}"
                 if word.left_out
                 else ", ".join(form if why == "as typed" else f"{form} ({why})" for form, why in word.forms),
                 documents=None if word.left_out else word.documents,

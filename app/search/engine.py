@@ -135,14 +135,14 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Understood:
-    """What a word of the question became: the ways to say it that are looked for, each with why, or that it is
-    `left_out`, as it says too little. About so many `documents` have one of them.
+    """What a word of the question became: the ways to say it that are looked for, each with why; or why it is
+    `left_out`. About so many `documents` have one of them.
     """
 
     typed: str
     forms: Sequence[tuple[str, str]] = ()
     documents: int = 0
-    left_out: bool = False
+    left_out: str = ""
 
 
 @dataclass(frozen=True)

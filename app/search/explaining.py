@@ -66,9 +66,15 @@ def _understood(connection: Connection, q: str, words: Wording) -> Iterator[Unde
     for typed in dict.fromkeys(wording.fold(connection, q)):
         term = terms.get(typed)
         if term is None:
-            yield Understood(typed, left_out=True)
+            yield Understood(typed, left_out=_why_left_out(typed, words))
         else:
             yield Understood(typed, [(_said(form), _WHY[form.why]) for form in term.forms], term.documents)
+
+
+def _why_left_out(typed: str, words: Wording) -> str:
+    if words.is_hopeless:
+        return "nothing is like it"
+    return "it says too little" if typed in wording.STOP_WORDS else "with it, nothing would be found"
 
 
 def _said(form: Form) -> str:

@@ -72,7 +72,7 @@ def test_a_slip_is_told_with_the_word_that_was_meant(mark: str) -> None:
     found, _, why = service.search_and_explain(Question(q=slip))
     assert found.answer.did_you_mean == mark
     (word,) = why.words
-    assert (word.typed, (mark, "spelling") in word.forms, word.left_out) == (slip, True, False)
+    assert (word.typed, (mark, "spelling") in word.forms, word.left_out) == (slip, True, "")
     top = found.answer.hits[0]
     assert any(f"“{mark}” (spelling)" in reason.found for reason in why.reasons[top.id])
 
