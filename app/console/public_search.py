@@ -140,9 +140,15 @@ def _cards(counts: indexing.Counts) -> list[dict[str, Any]]:
         {
             "label": "Index is behind by",
             "value": duration(counts.lag_seconds) if counts.changed else "0 s",
-            "hint": f"{counts.changed:,} packages wait" if counts.changed else "No change waits",
+            "hint": _waiting(counts.changed),
         },
     ]
+
+
+def _waiting(packages: int) -> str:
+    if not packages:
+        return "No change waits"
+    return "1 package waits" if packages == 1 else f"{packages:,} packages wait"
 
 
 def _index_facts(counts: indexing.Counts) -> Group:

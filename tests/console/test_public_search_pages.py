@@ -84,7 +84,7 @@ def test_the_page_counts_what_waits_and_what_is_missing(empty_app: Flask) -> Non
     )
     assert facts["Packages on sale"] == "2"
     assert (facts["Documents listed"], facts["Missing"], facts["Left over"], facts["Outdated"]) == ("1", "1", "0", "1")
-    assert "1 packages wait" in page
+    assert "1 package waits" in page
     assert facts["Engine"] == "PostgreSQL"
 
 
