@@ -21,9 +21,9 @@ _DAY_COLUMNS = (
     Column("day", "Day"),
     Column("searches", "Searches", "number", "right"),
     Column("without_result", "Without a result", "number", "right"),
-    Column("degraded", "Engine stood in", "number", "right"),
-    Column("mean", "Mean, ms", "number", "right"),
-    Column("slowest", "Slowest, ms", "number", "right"),
+    Column("degraded", "Stood in", "number", "right"),
+    Column("mean", "Mean", align="right"),
+    Column("slowest", "Slowest", align="right"),
 )
 
 
@@ -100,8 +100,8 @@ class SearchesView(RecordView):
                     searches=one.searches,
                     without_result=one.without_result,
                     degraded=one.degraded,
-                    mean=round(one.took_ms / one.searches),
-                    slowest=one.slowest_ms,
+                    mean=f"{one.took_ms / one.searches:,.0f} ms",
+                    slowest=f"{one.slowest_ms:,} ms",
                 )
                 for one in days
             ],

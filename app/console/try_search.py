@@ -19,7 +19,7 @@ from app.errors import FieldError, Invalid
 from app.money import Money
 from app.schemas import parse
 from app.search import public, trying
-from app.search.engine import DEFAULT_RADIUS_KM, Hit, Question, Reason, Sort
+from app.search.engine import DEFAULT_RADIUS_KM, Hit, Question, Reason, Sort, Understood
 from app.search.public import AnyTypeQuery, HotelsQuery, SearchOut, SearchQuery, ToursQuery
 from app.search.trying import Tried
 
@@ -68,11 +68,6 @@ _EFFECT_COLUMNS = (
     Column("choice", "Asked for"),
     Column("without", "Found without it", align="right"),
     Column("removed", "It takes away", align="right"),
-)
-_WORD_COLUMNS = (
-    Column("typed", "Word"),
-    Column("forms", "Looked for as"),
-    Column("documents", "Documents", "number", "right"),
 )
 _REASON_COLUMNS = (Column("about", "What counts"), Column("found", "How"), Column("value", "Score", align="right"))
 
@@ -132,17 +127,7 @@ def _answer(path: str, asked: Mapping[str, str], query: SearchQuery, question: Q
         "standing_in": out.degraded,
         "effect_columns": _EFFECT_COLUMNS,
         "effects": _effects(tried),
-        "word_columns": _WORD_COLUMNS,
-        "words": [
-            line(
-                typed=word.typed,
-                forms=f"Left out: {word.left_out}"
-                if word.left_out
-                else ", ".join(form if why == "as typed" else f"{form} ({why})" for form, why in word.forms),
-                documents=None if word.left_out else word.documents,
-            )
-            for word in explanation.words
-        ],
+        "words": [{"typed": word.typed, "said": _read_as(word)} for word in explanation.words],
         "reason_columns": _REASON_COLUMNS,
         "are_summed": explanation.are_summed,
         "hits": [
@@ -170,6 +155,13 @@ def _effects(tried: Tried) -> list[dict[str, Any]]:
         )
         for effect in tried.effects
     ]
+
+
+def _read_as(word: Understood) -> str:
+    if word.left_out:
+        return f"Left out: {word.left_out}"
+    forms = ", ".join(form if why == "as typed" else f"{form} ({why})" for form, why in word.forms)
+    return f"{forms}; about {word.documents:,} {'document' if word.documents == 1 else 'documents'}"
 
 
 def _hit(place: int, hit: Hit, question: Question, reasons: Sequence[Reason]) -> dict[str, Any]:
