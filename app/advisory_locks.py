@@ -29,6 +29,8 @@ class AdvisoryLock(IntEnum):
     SENDING_TO_MEILISEARCH = 7_211
     REBUILDING_MEILISEARCH = 7_212
     SENDING_SYNONYMS = 7_213
+    ASKING_FOR_REBUILD = 7_214
+    """Two who ask for the index to be made anew at once would both find nobody at it."""
     NAMING_POLICY = 7_230
     """Two policies that are made at once would both find their name free."""
     SAVING_SYNONYMS = 7_231

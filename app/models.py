@@ -41,7 +41,15 @@ from app.reports.provider_sums import ProviderSum
 from app.reports.revenue_days import RevenueDay
 from app.reviews.models import RatingCount, Review, ReviewText
 from app.rollups import Rollup
-from app.search.models import SearchDocument, SearchSynonyms, SearchWord
+from app.search.models import (
+    IndexRebuild,
+    SearchDocument,
+    SearchedFor,
+    SearchedWords,
+    SearchLatency,
+    SearchSynonyms,
+    SearchWord,
+)
 
 __all__ = [
     "AccountLink",
@@ -62,6 +70,7 @@ __all__ = [
     "IdempotencyKey",
     "Import",
     "ImportRejection",
+    "IndexRebuild",
     "LedgerAccount",
     "LedgerDay",
     "LedgerEntry",
@@ -90,8 +99,11 @@ __all__ = [
     "SavedMapping",
     "SavedView",
     "SearchDocument",
+    "SearchLatency",
     "SearchSynonyms",
     "SearchWord",
+    "SearchedFor",
+    "SearchedWords",
     "SignInThrottle",
     "StaffRole",
     "StaffSession",

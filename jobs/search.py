@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from app.catalog import changes
-from app.queue import answer
-from app.search import indexing
-from jobs import job
+from app.errors import Unavailable
+from app.queue import answer, note_failure
+from app.search import indexing, rebuilding, searches
+from app.search.models import IndexRebuild
+from jobs import due, job
 
 
 @job
@@ -20,3 +22,26 @@ def index() -> None:
 def count_words() -> None:
     """Put right in how many documents each word is."""
     indexing.count_words()
+
+
+@job
+def keep_searches() -> None:
+    """Keep what the public has searched for, as the processes that answered have counted it."""
+    searches.keep()
+
+
+@job
+def forget_searches() -> None:
+    """Forget what was searched for long ago."""
+    searches.forget_old()
+
+
+@job
+def rebuild(rebuild_id: int) -> None:
+    """Go on with making the index anew."""
+    if due(IndexRebuild, rebuild_id) is None:
+        return
+    try:
+        rebuilding.go_on(rebuild_id)
+    except Unavailable as error:
+        note_failure(IndexRebuild, rebuild_id, error.detail, give_up=rebuilding.fail)

@@ -10,9 +10,21 @@ from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
 from app.queue import sweep, sweep_asked
 from app.reports.models import Reconciliation
+from app.search.models import IndexRebuild
 from jobs import job
 
-SWEPT = (WebhookEvent, Refund, Payment, Dispute, Notification, PasswordResetRequest, Bulk, Import, Reconciliation)
+SWEPT = (
+    WebhookEvent,
+    Refund,
+    Payment,
+    Dispute,
+    Notification,
+    PasswordResetRequest,
+    Bulk,
+    Import,
+    Reconciliation,
+    IndexRebuild,
+)
 
 
 @job
@@ -74,3 +86,9 @@ def imports() -> None:
 def reconciliations() -> None:
     """Hand out the days whose reconciliation goes on."""
     sweep_asked(Reconciliation)
+
+
+@job
+def index_rebuilds() -> None:
+    """Hand out the rebuild of the index that goes on."""
+    sweep_asked(IndexRebuild)

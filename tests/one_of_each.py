@@ -9,7 +9,7 @@ from tests import factories
 from tests.objects.asked import Asked
 from tests.objects.bookings import BOOKINGS, booking, open_review
 from tests.objects.catalogue import CATALOGUE, new_provider, package, policy, provider
-from tests.objects.desk import DESK, audit_entry, sent_mail
+from tests.objects.desk import DESK, audit_entry, searched, sent_mail
 from tests.objects.money import (
     MONEY,
     dispute,
@@ -40,6 +40,6 @@ OBJECTS: dict[str, Callable[[Actor | None], Asked]] = {
         *(*BOOKINGS, *MONEY, *CATALOGUE, *PEOPLE, *DESK),
         *map(on_a_list, (booking, open_review, new_provider, provider, package, person, colleague, payment)),
         *map(on_a_list, (dispute, open_refund, ledger_entry, done_event, audit_entry, sent_mail)),
-        *map(on_a_list, (reconciled_day, failed_event, policy)),
+        *map(on_a_list, (reconciled_day, failed_event, policy, searched)),
     )
 }

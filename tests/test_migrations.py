@@ -25,7 +25,7 @@ DELETABLE = {
     *("claims", "idempotency_keys", "password_reset_requests", "recent_records", "saved_views"),
     *("sign_in_throttles", "staff_roles", "import_mappings", "import_rejections"),
     *("ledger_days", "revenue_days", "revenue_months", "activity_days", "provider_sums"),
-    *("package_changes", "search_words", "search_synonyms"),
+    *("package_changes", "search_words", "search_synonyms", "searched_words", "search_latencies"),
 }
 # Guarded by the app role's rights alone.
 NEVER_CHANGED = {

@@ -200,6 +200,12 @@ synonyms.edit              POST   edited_synonyms login login    403     403    
 synonyms.delete            GET    synonyms      login  login     403     403       403     200     404
 synonyms.delete            POST   seen_synonyms login  login     403     403       403     302     404
 synonyms.export            POST   -             login  login     403     403       403     404     -
+public_search.index        GET    -             login  login     403     403       403     200     -
+public_search.try_query    GET    query_to_try  login  login     403     403       403     200     422
+public_search.rebuild      POST   rebuild_of_the_index login login 403   403       403     302     422
+searches.index             GET    -             login  login     403     403       403     200     -
+searches.show              GET    searched      login  login     403     403       403     200     404
+searches.export            POST   list_of_searched login login   403     403       403     302     302
 settings.index             GET    -             login  login     403     403       403     200     -
 settings.set_limit         POST   refund_limit  login  login     403     403       403     302     404
 saved_views.show           GET    -             login  login     200     200       200     200     -

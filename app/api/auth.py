@@ -11,8 +11,8 @@ from app.accounts.models import User
 from app.accounts.tokens import TokenPair
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Body, PlainText, Schema
 from app.errors import NotAllowed, NotSignedIn
+from app.schemas import Body, PlainText, Schema
 
 GROUP = "Accounts"
 

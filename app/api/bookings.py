@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Body, Day, Id, MoneyOut, MoneyWish, PageQuery, PlainText, Schema, decode_cursor, page
 from app.audit.actor import Actor
 from app.bookings import cancellation
 from app.bookings import service as bookings
@@ -18,6 +17,7 @@ from app.bookings.models import Booking
 from app.errors import NotFound
 from app.extensions import db
 from app.money import Money
+from app.schemas import Body, Day, Id, MoneyOut, MoneyWish, PageQuery, PlainText, Schema, decode_cursor, page
 
 GROUP = "Bookings"
 

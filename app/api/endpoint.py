@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import orjson
 from flask import Blueprint, Response, request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from app import bodies, idempotency, problems
@@ -22,18 +22,11 @@ from app.api.headers import revalidated
 from app.api.limits import policy_for
 from app.audit.actor import Actor
 from app.db import transaction
-from app.errors import Conflict, FieldError, Invalid, TripdeskError, Unavailable
+from app.errors import Conflict, Invalid, TripdeskError, Unavailable
 from app.rate_limits import Policy
+from app.schemas import parse
 
 MAX_BODY_BYTES = 64 * 1024
-# Where pydantic speaks to programmers.
-_WORDS = {
-    "extra_forbidden": "There is nothing of this name here: leave it out",
-    "model_type": "Must be an object",
-}
-# However wrong a body is, its refusal stays short enough to read.
-_MOST_ERRORS = 50
-_LONGEST_NAME = 100
 
 Who = Literal["anyone", "signed in"]
 
@@ -131,11 +124,11 @@ def endpoint(
             if who == "signed in":
                 arguments["by"] = signed_in()
             if query is not None:
-                arguments["query"] = _parse(query, _query_values(query))
+                arguments["query"] = parse(query, _query_values(query))
             raw: Any = None
             if body is not None:
                 raw = _json_body(max_body)
-                arguments["body"] = _parse(body, raw)
+                arguments["body"] = parse(body, raw)
             key = request.headers.get("Idempotency-Key") if idempotent != "no" else None
             if key is None:
                 return run(arguments)
@@ -168,26 +161,6 @@ def _query_values(schema: type[BaseModel]) -> dict[str, Any]:
     if repeated:
         raise Invalid.field(repeated[0], "Give this once.")
     return request.args.to_dict()
-
-
-def _parse(schema: type[BaseModel], values: Any) -> BaseModel:
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        wrong = [
-            FieldError(_name(line["loc"]), _sentence(_WORDS.get(line["type"], line["msg"])))
-            for line in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
-        ]
-        raise Invalid("Some fields need another look.", wrong) from None
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location)[:_LONGEST_NAME] or "body"
-
-
-def _sentence(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return message[0].upper() + message[1:].rstrip(".") + "."
 
 
 def _use(by: Actor, key: str, raw: Any) -> idempotency.Use:

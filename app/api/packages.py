@@ -10,22 +10,15 @@ from pydantic import Field
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Day, Id, MoneyOut, PageQuery, Schema, Wish, decode_cursor, page
 from app.catalog import queries
 from app.catalog.policies import in_words, terms
 from app.db import utcnow
 from app.errors import Invalid, NotFound
 from app.reviews import ratings
+from app.schemas import Day, Id, MoneyOut, PageQuery, ProviderOut, Schema, Wish, decode_cursor, page
 
 GROUP = "Packages"
 MAX_DAYS = 366
-
-
-class ProviderOut(Schema):
-    """Who sells it."""
-
-    id: int
-    name: str
 
 
 class TierOut(Schema):

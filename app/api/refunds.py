@@ -11,13 +11,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Body, MoneyOut, MoneyWish, PlainText, Schema
 from app.audit.actor import Actor
 from app.bookings.refunds import request_refund
 from app.errors import Invalid, NotFound
 from app.money import MAX_CHARGE_MINOR
 from app.payments import refunds
 from app.payments.models import Refund
+from app.schemas import Body, MoneyOut, MoneyWish, PlainText, Schema
 
 # `other` is for other words, which are given in its place.
 _CODES = "; ".join(f"`{code}` ({words.lower()})" for code, words in refunds.REASONS.items() if code != "other")

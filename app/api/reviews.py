@@ -9,13 +9,13 @@ from pydantic import Field
 
 from app.api.blueprint import api
 from app.api.endpoint import endpoint
-from app.api.schemas import Body, Id, PageQuery, PlainText, Schema, decode_cursor, page
 from app.audit.actor import Actor
 from app.catalog import service as catalog
 from app.errors import NotFound
 from app.reviews import queries, ratings
 from app.reviews import service as reviews
 from app.reviews.models import Review
+from app.schemas import Body, Id, PageQuery, PlainText, Schema, decode_cursor, page
 
 GROUP = "Reviews"
 

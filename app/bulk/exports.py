@@ -17,6 +17,7 @@ from app.bulk.exports_of_money import OF_MONEY
 from app.catalog.models import CancellationPolicy, CancellationPolicyTier, Package, Provider
 from app.notifications.models import Notification
 from app.reviews.models import Review
+from app.search.models import SearchedFor
 
 _EVERYBODY = frozenset(ROLES)
 _ADMIN = frozenset({"admin"})
@@ -189,6 +190,22 @@ EXPORTS = {
                     case((User.two_factor_since.is_(None), "password only"), else_="second factor"),
                 ),
                 Field("created_at", "Since", User.created_at),
+            ),
+        ),
+        Export(
+            "searches",
+            ("query", "queries"),
+            _ADMIN,
+            SearchedFor,
+            (
+                Field("words", "Words", SearchedFor.words),
+                Field("searches", "Searches", SearchedFor.searches),
+                Field("without_result", "Without a result", SearchedFor.without_result),
+                Field("mean_ms", "Mean, ms", SearchedFor.mean_ms),
+                Field("slowest_ms", "Slowest, ms", SearchedFor.slowest_ms),
+                Field("degraded", "Engine stood in", SearchedFor.degraded),
+                Field("engine", "Engine", SearchedFor.engine),
+                Field("last_at", "Last", SearchedFor.last_at),
             ),
         ),
         Export(

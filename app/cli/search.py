@@ -6,8 +6,9 @@ import time
 
 import click
 
-from app.cli.door import DoorGroup
-from app.search import indexing, meilisearch, sending
+from app.cli.door import DoorGroup, operator
+from app.search import indexing, meilisearch, rebuilding, sending
+from app.search.models import IndexRebuild
 
 _SECONDS_BETWEEN_LOOKS = 1
 _SECONDS_BETWEEN_LINES = 2
@@ -20,17 +21,22 @@ def reindex() -> None:
     """Compare every package's document with its rows and write what differs; searches go on meanwhile."""
     told_at = time.monotonic()
 
-    def tell(line: str) -> None:
+    def tell(found: IndexRebuild) -> None:
         nonlocal told_at
         if time.monotonic() - told_at >= _SECONDS_BETWEEN_LINES:
             told_at = time.monotonic()
-            click.echo(line, err=True)
+            click.echo(f"  {_progress(found)}", err=True)
 
-    written = indexing.reindex(tell)
-    click.echo(f"Every package is indexed; {written:,} documents were written.")
+    done = rebuilding.finish_here(rebuilding.begin_here(by=operator()).id, tell)
+    click.echo(f"Every package is indexed; {done.written:,} documents were written.")
     if meilisearch.server() is not None:
-        sending.rebuild(lambda done, total: tell(f"  {done:,} of {total:,} documents sent"))
         click.echo("Meilisearch has them all, in a new index.")
+
+
+def _progress(found: IndexRebuild) -> str:
+    if found.step in ("documents", "words"):
+        return f"{found.packages:,} packages read, {found.written:,} documents written"
+    return f"{found.sent:,} of {found.total:,} documents sent"
 
 
 @group.command("configure")

@@ -36,12 +36,14 @@ from app.console.payables import PayablesView
 from app.console.payments import PaymentsView
 from app.console.policies import PoliciesView
 from app.console.providers import ProvidersView
+from app.console.public_search import PublicSearchView
 from app.console.queue import LOOKING_AGAIN
 from app.console.reconciliation import ReconciliationView
 from app.console.refunds import RefundsView
 from app.console.revenue import RevenueView
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
+from app.console.searches import SearchesView
 from app.console.staff import StaffView
 from app.console.synonyms import SynonymsView
 from app.console.users import UsersView
@@ -87,7 +89,7 @@ MENU = {
     ),
     "Catalogue": ("packages", "policies", "providers", "verification", "import", "synonyms"),
     "People": ("users", "staff"),
-    "System": ("audit", "jobs", "mail", "health", "settings"),
+    "System": ("audit", "jobs", "public-search", "searches", "mail", "health", "settings"),
     "Development": ("development",),
 }
 _PLACE = {
@@ -120,6 +122,8 @@ def pages() -> list[Page]:
         StaffView("Staff", endpoint="staff", url="/console/staff"),
         AuditView("Audit", endpoint="audit", url="/console/audit"),
         JobsView("Jobs", endpoint="jobs", url="/console/jobs"),
+        PublicSearchView("Public search", endpoint="public_search", url="/console/public-search"),
+        SearchesView("Searches", endpoint="searches", url="/console/searches"),
         MailView("Mail", endpoint="mail", url="/console/mail"),
         SettingsView("Settings", endpoint="settings", url="/console/settings"),
         PackagesView("Packages", endpoint="packages", url="/console/packages"),

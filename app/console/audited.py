@@ -23,6 +23,7 @@ THINGS = {
     "cancellation_policies": ("cancellation policy", "Cancellation policies"),
     "providers": ("provider", "Providers"),
     "provider_documents": ("document of a provider", "Documents of providers"),
+    "index_rebuilds": ("rebuild of the index", "Rebuilds of the index"),
     "search_synonyms": ("group of synonyms", "Groups of synonyms"),
     "imports": ("import", "Imports"),
     "import_mappings": ("choice of columns", "Choices of columns"),

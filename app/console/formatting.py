@@ -81,6 +81,15 @@ def day(value: date) -> str:
     return f"{value:%a} {_day_month(value)} {value.year}"
 
 
+def duration(seconds: float) -> str:
+    """How long something takes: `350 ms`, `2.5 s`, `3.2 min`, `1 h`."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:g} h"
+    if seconds >= 60:
+        return f"{seconds / 60:.3g} min"
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
 def status_label(status: str) -> str:
     """A state as words: `PENDING_PAYMENT` → `Pending payment`."""
     return status.replace("_", " ").capitalize()

@@ -10,6 +10,7 @@ from flask_admin import expose
 from app import workers
 from app.console.audited import THINGS
 from app.console.base import ADMIN, Column, Page, line
+from app.console.formatting import duration
 from app.console.job_names import job_in_words
 from app.db import utcnow
 
@@ -125,14 +126,6 @@ def _scheduled(entry: workers.Scheduled) -> dict[str, Any]:
     return {
         **vars(entry),
         "what": job_in_words(entry.job),
-        "every": _seconds(entry.every_seconds),
-        "took": None if entry.seconds is None else _seconds(entry.seconds),
+        "every": duration(entry.every_seconds),
+        "took": None if entry.seconds is None else duration(entry.seconds),
     }
-
-
-def _seconds(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:g} h"
-    if seconds >= 60:
-        return f"{seconds / 60:.3g} min"
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

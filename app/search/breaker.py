@@ -44,6 +44,12 @@ class Breaker:
             self._not_yet(error)
         return False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the service isn't asked now; looking doesn't set off a probe."""
+        with self._lock:
+            return self._is_open
+
     def succeeded(self) -> None:
         """It answered, and soon enough."""
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal, Protocol
@@ -133,6 +133,38 @@ class Suggestion:
     package_id: int | None = None
 
 
+@dataclass(frozen=True)
+class Understood:
+    """What a word of the question became: the ways to say it that are looked for, each with why; or why it is
+    `left_out`. About so many `documents` have one of them.
+    """
+
+    typed: str
+    forms: Sequence[tuple[str, str]] = ()
+    documents: int = 0
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One number that a hit's rank is made of: what it is about, and what was found, in words. None adds nothing."""
+
+    about: str
+    found: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why hits rank as they do: what the question's words became, as far as the engine says, and for each package its
+    reasons, `are_summed` when the score is their sum.
+    """
+
+    words: Sequence[Understood]
+    reasons: Mapping[int, Sequence[Reason]]
+    are_summed: bool
+
+
 class Engine(Protocol):
     """Something that finds packages. What can be booked, and for how much, is PostgreSQL's word for all of them."""
 
@@ -145,3 +177,6 @@ class Engine(Protocol):
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
         """What begins like this, popular ones first. Raises Unavailable."""
+
+    def explain(self, question: Question, ids: Sequence[int]) -> Explanation:
+        """Why these packages, which `search` has found, rank as they do. Raises Unavailable."""

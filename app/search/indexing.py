@@ -68,6 +68,16 @@ coalesce((SELECT extract(epoch FROM clock_timestamp() - changed_at) FROM package
 """
 _WAITING = f"SELECT count(*) AS changes, {_LAG} AS seconds FROM package_changes"  # noqa: S608  # nosec B608 - our own constants
 
+_COUNTS = f"""
+SELECT count(sold.id) AS on_sale, count(kept.package_id) AS listed,
+       count(*) FILTER (WHERE kept.package_id IS NULL) AS missing,
+       count(*) FILTER (WHERE sold.id IS NULL) AS left_over,
+       (SELECT count(DISTINCT package_id) FROM package_changes) AS changed, {_LAG} AS lag_seconds
+FROM (SELECT p.id FROM packages p JOIN providers r ON r.id = p.provider_id
+      WHERE p.status = 'PUBLISHED' AND r.status = 'VERIFIED') AS sold
+FULL JOIN (SELECT package_id FROM search_documents WHERE listed) AS kept ON kept.package_id = sold.id
+"""  # noqa: S608  # nosec B608 - our own constants
+
 
 class NotOurTurn(Busy):
     """Somebody else has been indexing for as long as we waited."""
@@ -91,6 +101,15 @@ class Status:
     def equal(self) -> bool:
         """Whether documents and rows say the same, and nothing waits."""
         return not (self.missing or self.outdated or self.left_over or self.waiting)
+
+
+@dataclass(frozen=True)
+class Reindexed:
+    """Some packages that were compared with their documents: the last one's id, how many, and how many differed."""
+
+    last_id: int
+    packages: int
+    written: int
 
 
 def index_changes(*, seconds: float = _SECONDS) -> bool:
@@ -122,20 +141,14 @@ def catch_up(tell: Callable[[str], None] = lambda _: None) -> None:
     count_words()
 
 
-def reindex(tell: Callable[[str], None]) -> int:
-    """Compare every package's document with its rows and write what differs; returns how many were written.
-
-    Searches and changes go on meanwhile. Raises Busy.
+def reindex_some(after: int) -> Reindexed:
+    """Compare the documents of the packages that come next with their rows and write what differs; searches and changes
+    go on meanwhile. Raises Busy.
     """
-    written = seen = 0
-    for ids in _all_packages():
-        with transaction():
-            _take_turn(_MORE_PATIENCE)
-            written += _write(ids)
-        seen += len(ids)
-        tell(f"  {seen:,} packages read, {written:,} documents written")
-    count_words()
-    return written
+    with transaction():
+        _take_turn(_MORE_PATIENCE)
+        ids = _next_ids(after)
+        return Reindexed(ids[-1] if ids else after, len(ids), _write(ids))
 
 
 def count_words() -> None:
@@ -155,6 +168,26 @@ def status() -> Status:
             row = db.session.execute(_COMPARE, {"ids": list(ids)}).one()._asdict()
         found = replace(found, **{name: getattr(found, name) + count for name, count in row.items()})
     return found
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What can be counted at once: packages on sale and listed documents, those of the one without the other, and
+    packages that have changed since they were indexed, with the seconds that the first of these changes waits.
+    """
+
+    on_sale: int
+    listed: int
+    missing: int
+    left_over: int
+    changed: int
+    lag_seconds: float
+
+
+def counts() -> Counts:
+    """How many documents there are and should be, without comparing them. Raises Busy."""
+    (row,) = read(_COUNTS)
+    return Counts(**{**row._asdict(), "lag_seconds": float(row.lag_seconds)})
 
 
 def lag_seconds() -> float:
@@ -210,4 +243,8 @@ def _all_packages() -> Iterator[list[int]]:
 def _next(after: int) -> list[int]:
     # Not one transaction over all of it, which would keep old rows from being cleared away.
     with transaction():
-        return list(db.session.scalars(_NEXT, {"after": after, "most": BATCH}))
+        return _next_ids(after)
+
+
+def _next_ids(after: int) -> list[int]:
+    return list(db.session.scalars(_NEXT, {"after": after, "most": BATCH}))

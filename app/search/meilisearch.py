@@ -194,6 +194,10 @@ class Meilisearch:
         self._keys.clear()
         return self._has(self.index)
 
+    def is_begun(self) -> bool:
+        """Whether there is a second index."""
+        return self._has(self.next_index)
+
     def put(self, documents: Sequence[Mapping[str, Any]], *, anew: bool = False) -> None:
         """Have these documents in the index, or in the second one (`anew`), as they are now, and wait for it."""
         uid = self.next_index if anew else self.index

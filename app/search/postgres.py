@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import raise_from_database
 from app.extensions import db
-from app.search import choices, facets, highlights, scoring, stay_price, suggestions, wording
+from app.search import choices, explaining, facets, highlights, scoring, stay_price, suggestions, wording
 from app.search.document import ON_SALE
-from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Suggestion
+from app.search.engine import DEFAULT_RADIUS_KM, Answer, Explanation, Hit, Question, Suggestion
 from app.search.wording import SynonymsChange, Wording
 
 _EARTH_KM = 6371.0088
@@ -145,6 +145,11 @@ class PostgresEngine:
         """Packages and places that begin like this, popular ones first. Raises Busy, Unavailable."""
         with _reading() as connection:
             return suggestions.suggest(connection, q, limit)
+
+    def explain(self, question: Question, ids: Sequence[int]) -> Explanation:
+        """Why these packages rank as they do. Raises Busy, Unavailable."""
+        with _reading() as connection:
+            return explaining.explain(connection, question, ids, popularity=_POPULARITY)
 
 
 @contextmanager

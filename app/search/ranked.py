@@ -12,7 +12,7 @@ from typing import Any
 
 from app.db import read
 from app.search import choices, facets, sending
-from app.search.engine import DEFAULT_RADIUS_KM, Answer, Question, Suggestion
+from app.search.engine import DEFAULT_RADIUS_KM, Answer, Explanation, Question, Reason, Suggestion
 from app.search.kept import Kept
 from app.search.meilisearch import Meilisearch, NotAnswering
 from app.search.postgres import PostgresEngine
@@ -109,6 +109,21 @@ class MeilisearchEngine:
             packages.setdefault(hit.name.casefold(), Suggestion(hit.name, "package", hit.id))
         return [*(Suggestion(place["value"], "place") for place in places), *packages.values()][:limit]
 
+    def explain(self, question: Question, ids: Sequence[int]) -> Explanation:
+        """Why these packages rank as they do, by Meilisearch's rules in their order: each decides among those that the
+        rules before it take for equal. What it made of the words, it doesn't say.
+
+        https://www.meilisearch.com/docs/learn/relevancy/ranking_score
+        """
+        if question.days and not _plain(question.q):
+            return self._postgres.explain(question, ids)
+        self._require_up_to_date()
+        if not ids:
+            return Explanation((), {}, are_summed=False)
+        asked = _Asked(question)
+        hits = self._ask(asked, lambda strategy: {"hits": asked.explained(strategy, ids)})["hits"]["hits"]
+        return Explanation((), {hit["id"]: _reasons(hit["_rankingScoreDetails"]) for hit in hits}, are_summed=False)
+
     def _require_up_to_date(self) -> None:
         behind = _behind.get("documents", lambda: sending.behind(BEHIND_AT_MOST + 1))
         if behind > BEHIND_AT_MOST:
@@ -198,8 +213,17 @@ class _Asked:
 
     def highlighted(self, ids: Sequence[int]) -> dict[str, Any]:
         """These packages with the words marked."""
-        among = [f"id IN [{', '.join(map(str, ids))}]"]
-        return {**self._query("frequency", among), "limit": len(ids), **_MARKS}
+        return {**self._query("frequency", [_among(ids)]), "limit": len(ids), **_MARKS}
+
+    def explained(self, strategy: str, ids: Sequence[int]) -> dict[str, Any]:
+        """These packages with how each rule ranked them."""
+        return {
+            **self._query(strategy, [_among(ids)]),
+            "sort": self._order(),
+            "attributesToRetrieve": ["id"],
+            "limit": len(ids),
+            "showRankingScoreDetails": True,
+        }
 
     def all_words(self) -> dict[str, Any]:
         """Whether any package has all the words."""
@@ -224,6 +248,27 @@ _MARKS = {
     "highlightPostTag": _END,
     "showRankingScore": True,
 }
+
+
+def _reasons(details: Mapping[str, Mapping[str, Any]]) -> list[Reason]:
+    """The rules in their order, each with its score and whatever else it says."""
+    ranked = sorted(details.items(), key=lambda rule: rule[1]["order"])
+    return [
+        Reason(
+            rule,
+            ", ".join(f"{_spaced(name)} {value}" for name, value in told.items() if name not in ("order", "score")),
+            told.get("score"),
+        )
+        for rule, told in ranked
+    ]
+
+
+def _spaced(name: str) -> str:
+    return re.sub(r"([A-Z])", r" \1", name).lower()
+
+
+def _among(ids: Sequence[int]) -> str:
+    return f"id IN [{', '.join(map(str, ids))}]"
 
 
 def _plain(q: str) -> str:

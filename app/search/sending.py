@@ -7,7 +7,7 @@ no more than what Meilisearch has confirmed. What is lost on the way is found ag
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -203,24 +203,45 @@ def configure() -> None:
     engine.prepare(_settings())
 
 
-def rebuild(progress: Callable[[int, int], None]) -> None:
-    """Fill a second index from all documents and let it take the first one's place: whoever searches meanwhile is
-    answered by the old one, which goes on being changed. Raises NotAnswering, TaskFailed, Conflict.
+@contextmanager
+def rebuilding() -> Iterator[Connection | None]:
+    """Be the only one who makes the index anew while inside: None where somebody else is at it. The connection holds
+    that; while it answers, nobody else can have begun.
+    """
+    with _alone(AdvisoryLock.REBUILDING_MEILISEARCH) as held:
+        yield held
+
+
+def begin_anew() -> int:
+    """Have an empty second index beside the one that answers; the newest version there is of any document. Raises
+    NotAnswering, TaskFailed, Conflict.
     """
     engine = _required()
-    with _alone(AdvisoryLock.REBUILDING_MEILISEARCH) as rebuilding:
-        if rebuilding is None:
-            raise Conflict("The index is being made anew already.")
-        engine.prepare(_settings())
-        newest = read(_NEWEST)[0].version
-        engine.begin_anew(_settings())
-        total, done, after = read(_COUNT)[0].documents, 0, 0
-        while batch := read(_LISTED, {"after": after, "most": BATCH}):
-            engine.put(list(map(document_of, batch)), anew=True)
-            done, after = done + len(batch), batch[-1].package_id
-            progress(done, total)
-        with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH, wait=True):
-            _catch_up(engine, newest)
+    engine.prepare(_settings())
+    newest: int = read(_NEWEST)[0].version
+    engine.begin_anew(_settings())
+    return newest
+
+
+def send_anew(after: int) -> tuple[int, int]:
+    """Send the listed documents that come next into the second index: the last one's package, and how many. Raises
+    NotAnswering, TaskFailed, Conflict.
+    """
+    engine = _required_anew()
+    batch = read(_LISTED, {"after": after, "most": BATCH})
+    if not batch:
+        return after, 0
+    engine.put(list(map(document_of, batch)), anew=True)
+    return batch[-1].package_id, len(batch)
+
+
+def take_over(version: int) -> None:
+    """Send what has changed since this version into the second index too, and let it take the first one's place:
+    whoever searches meanwhile is answered by the old one. Raises NotAnswering, TaskFailed, Conflict, Busy.
+    """
+    engine = _required_anew()
+    with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH, wait=True):
+        _catch_up(engine, version)
     # Those that were changed since the second index was made went to the first.
     send_synonyms()
 
@@ -239,20 +260,31 @@ def _catch_up(engine: Meilisearch, version: int) -> None:
     _mark(_ALL_SENT, {"version": version})
 
 
+def listed() -> int:
+    """How many documents are listed."""
+    count: int = read(_COUNT)[0].documents
+    return count
+
+
 def standing() -> Standing | None:
     """How Meilisearch stands to the documents; None when there is none."""
     engine = server()
     if engine is None:
         return None
     unsent = behind(_MOST_COUNTED)
-    kept = workers.last_check(CHECK)
-    failures = kept.problems if kept else []
+    failures = problems()
     try:
         differences = compare(mend=False)
         state = engine.state() if engine.is_prepared() else State(0, 0, [])
     except NotAnswering as error:
         return Standing(None, unsent, None, [error.detail, *failures])
     return Standing(state, unsent, differences, [*failures, *state.failures])
+
+
+def problems() -> list[str]:
+    """What went wrong when it was sent last. Raises redis.RedisError."""
+    kept = workers.last_check(CHECK)
+    return kept.problems if kept else []
 
 
 def compare(*, mend: bool) -> Differences:
@@ -334,6 +366,14 @@ def _required() -> Meilisearch:
     engine = server()
     if engine is None:
         raise Conflict("MEILI_URL is not set: search runs on PostgreSQL, and there is no Meilisearch to tell.")
+    return engine
+
+
+def _required_anew() -> Meilisearch:
+    """The server, with the second index on it: one that was written to without its settings would find nothing."""
+    engine = _required()
+    if not engine.is_begun():
+        raise NotAnswering("Meilisearch has lost the second index, which was not full yet.")
     return engine
 
 

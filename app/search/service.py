@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TypeVar
 
 from app.search import meilisearch
-from app.search.engine import Answer, Engine, Question, Suggestion
+from app.search.engine import Answer, Engine, Explanation, Question, Suggestion
 from app.search.kept import Kept
 from app.search.meilisearch import NotAnswering
 from app.search.postgres import PostgresEngine
@@ -17,8 +18,6 @@ from app.search.ranked import MeilisearchEngine
 log = logging.getLogger(__name__)
 
 _POSTGRES = PostgresEngine()
-
-_suggestions: Kept[tuple[str, int], list[Suggestion]] = Kept("search_suggestions", seconds=5, most=5_000)
 
 T = TypeVar("T")
 
@@ -31,6 +30,18 @@ class Found:
     degraded: bool = False
 
 
+@dataclass(frozen=True)
+class Suggested:
+    """What an engine suggested, which one that was, and whether it stands in for another."""
+
+    suggestions: list[Suggestion]
+    engine: str
+    degraded: bool = False
+
+
+_suggestions: Kept[tuple[str, int], Suggested] = Kept("search_suggestions", seconds=5, most=5_000)
+
+
 def engine() -> Engine:
     """The engine that is asked first: Meilisearch where the settings name one."""
     server = meilisearch.server()
@@ -39,7 +50,7 @@ def engine() -> Engine:
 
 def search(question: Question) -> Found:
     """One page of the packages that fit, and the counts of all. Raises Busy, Unavailable."""
-    answer, degraded = _ask(lambda asked: asked.search(question))
+    answer, _, degraded = _ask(lambda asked: asked.search(question))
     return Found(answer, degraded)
 
 
@@ -50,15 +61,36 @@ def first(question: Question) -> Answer:
     return search(question).answer
 
 
+def search_and_explain(question: Question) -> tuple[Found, float, Explanation]:
+    """The same as `search`, how many milliseconds that took, and why the hits rank as they do, by the engine that
+    answered. Raises Busy, Unavailable.
+    """
+
+    def call(asked: Engine) -> tuple[Answer, float, Explanation]:
+        begin = perf_counter()
+        answer = asked.search(question)
+        took_ms = 1000 * (perf_counter() - begin)
+        return answer, took_ms, asked.explain(question, [hit.id for hit in answer.hits])
+
+    (answer, took_ms, explanation), _, degraded = _ask(call)
+    return Found(answer, degraded), took_ms, explanation
+
+
 def suggest(q: str, limit: int) -> list[Suggestion]:
     """What somebody may be about to type; for some seconds the same. Raises Busy, Unavailable."""
-    return _suggestions.get((q, limit), lambda: _ask(lambda asked: asked.suggest(q, limit))[0])
+    return suggested(q, limit).suggestions
 
 
-def _ask(call: Callable[[Engine], T]) -> tuple[T, bool]:
-    """The first engine's answer, or PostgreSQL's in its place, and whether it is that."""
+def suggested(q: str, limit: int) -> Suggested:
+    """The same, and who suggested it. Raises Busy, Unavailable."""
+    return _suggestions.get((q, limit), lambda: Suggested(*_ask(lambda asked: asked.suggest(q, limit))))
+
+
+def _ask(call: Callable[[Engine], T]) -> tuple[T, str, bool]:
+    """The first engine's answer, or PostgreSQL's in its place; whose it is, and whether it is that."""
+    first = engine()
     try:
-        return call(engine()), False
+        return call(first), first.name, False
     except NotAnswering as error:
         log.info("PostgreSQL searches instead of Meilisearch", extra={"reason": error.detail})
-        return call(_POSTGRES), True
+        return call(_POSTGRES), _POSTGRES.name, True

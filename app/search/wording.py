@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Literal
 
 from sqlalchemy import Connection, text
 
@@ -62,12 +63,20 @@ CROSS JOIN LATERAL (
 """
 
 
+# How a form came from what was typed: as it is, what begins so, singular or plural, two words as one, one as two, a
+# likely spelling, a synonym.
+Why = Literal["typed", "begins", "number", "joined", "split", "spelling", "synonym"]
+
+
 @dataclass(frozen=True)
 class Form:
-    """One way to say something: words that follow each other; of the last one perhaps only the beginning."""
+    """One way to say something: words that follow each other; of the last one perhaps only the beginning. `why` tells
+    where it came from, and makes no difference to what it finds.
+    """
 
     words: tuple[str, ...]
     is_prefix: bool = False
+    why: Why = field(default="typed", compare=False)
 
     def __str__(self) -> str:
         return self.of("")
@@ -230,17 +239,17 @@ class _Vocabulary:
                 forms[Form((word,))] = self.known[word]
             if self.known.get(word, 0) < _PLENTY:
                 if number == len(self.words) - 1 and word == self.begun_word and self.begun:
-                    forms[Form((word,), is_prefix=True)] = self.begun
+                    forms[Form((word,), is_prefix=True, why="begins")] = self.begun
                 for other in _of_other_number(word):
                     if other in self.known:
-                        forms[Form((other,))] = self.known[other]
+                        forms[Form((other,), why="number")] = self.known[other]
             for joined in (self._joined(number - 1), self._joined(number)):
                 if joined in self.known:
-                    forms[Form((joined,))] = self.known[joined]
+                    forms[Form((joined,), why="joined")] = self.known[joined]
             parts = [pair for pair in _splits(word) if pair[0] in self.known and pair[1] in self.known]
             if parts:
                 best = max(parts, key=lambda pair: min(self.known[part] for part in pair))
-                forms[Form(best)] = min(self.known[part] for part in best)
+                forms[Form(best, why="split")] = min(self.known[part] for part in best)
             # Nobody may have written the word: that is what some synonyms are for.
             same = self._same_as(self._phrases(number))
             if forms or same:
@@ -253,7 +262,9 @@ class _Vocabulary:
         if not like:
             return term
         likeliest = like[0][0]
-        forms = dict.fromkeys([*term.forms, *(Form((word,)) for word, _ in like), *self._same_as([likeliest])])
+        forms = dict.fromkeys(
+            [*term.forms, *(Form((word,), why="spelling") for word, _ in like), *self._same_as([likeliest])]
+        )
         meant = term.meant if term.forms else likeliest
         return Term(term.typed, meant, tuple(forms), term.documents + sum(documents for _, documents in like))
 
@@ -275,7 +286,7 @@ class _Vocabulary:
 
     def _same_as(self, phrases: Sequence[str]) -> list[Form]:
         return [
-            Form(tuple(other.split()))
+            Form(tuple(other.split()), why="synonym")
             for group in self.same
             if set(group) & set(phrases)
             for other in group

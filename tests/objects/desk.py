@@ -13,9 +13,12 @@ from app.audit.models import AuditEntry
 from app.bulk import exporting, work
 from app.bulk import service as bulk
 from app.bulk.models import Bulk
+from app.db import transaction, utcnow
 from app.extensions import db
 from app.notifications import service as notifications
 from app.reviews.models import Review
+from app.search import rebuilding
+from app.search.models import IndexRebuild, SearchedWords
 from tests import factories
 from tests.bulk.runs import Waiting
 from tests.notifications.conftest import a_mail
@@ -49,6 +52,36 @@ def view_to_save(owner: Actor | None) -> Asked:
 def saved_view(owner: Actor | None) -> Asked:
     kept = saved_views.save("bookings", f"View {uuid4().hex}", "", by=owner) if owner else None
     return Asked({"view_id": kept.id if kept else NOT_THERE})
+
+
+def searched(owner: Actor | None) -> Asked:
+    if owner is None:
+        return Asked({"search_id": NOT_THERE})
+    now = utcnow()
+    found = SearchedWords(
+        day=now.date(),
+        words=f"hytte {uuid4().hex}",
+        searches=12,
+        without_result=3,
+        degraded=0,
+        took_ms=480,
+        slowest_ms=90,
+        engine="postgres",
+        last_at=now,
+    )
+    with transaction():
+        db.session.add(found)
+    return Asked({"search_id": found.id})
+
+
+def rebuild_of_the_index(owner: Actor | None) -> Asked:
+    for running in db.session.scalars(select(IndexRebuild).where(IndexRebuild.status == "RUNNING")).all():
+        rebuilding.fail(running.id, "Another is asked for.")
+    return Asked({}, {"reason": "To see that it works" if owner else ""})
+
+
+def query_to_try(owner: Actor | None) -> Asked:
+    return Asked({}, {"q": "hotell i Grünerløkka", "guests": "2"} if owner else {"guests": "none"})
 
 
 def style(owner: Actor | None) -> Asked:
@@ -114,6 +147,9 @@ DESK = (
     kind_of_mail,
     view_to_save,
     saved_view,
+    searched,
+    rebuild_of_the_index,
+    query_to_try,
     style,
     admin_style,
     bulk_run,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import text
 
 from app.db import transaction
 from app.extensions import db
+from app.search import indexing, sending
 from app.search.models import SearchDocument
 from tests import factories
 
@@ -65,3 +67,24 @@ def sent(of: SearchDocument) -> bool:
     db.session.rollback()
     found = db.session.get_one(SearchDocument, of.package_id, populate_existing=True)
     return found.sent_version == found.version
+
+
+def everything_anew() -> int:
+    """Compare every document with its rows; how many were written."""
+    after = written = 0
+    while (some := indexing.reindex_some(after)).packages:
+        after, written = some.last_id, written + some.written
+    indexing.count_words()
+    return written
+
+
+def rebuild(progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    """Fill a second index and let it take over."""
+    version, total, done, after = sending.begin_anew(), sending.listed(), 0, 0
+    while True:
+        after, count = sending.send_anew(after)
+        if not count:
+            break
+        done += count
+        progress(done, total)
+    sending.take_over(version)

@@ -257,6 +257,13 @@ def _hit(document: dict[str, Any], query: dict[str, Any], settings: dict[str, An
         }
     if query.get("showRankingScore"):
         hit["_rankingScore"] = 0.5
+    if query.get("showRankingScoreDetails"):
+        # https://www.meilisearch.com/docs/reference/api/search#ranking-score-details
+        hit["_rankingScoreDetails"] = {
+            "words": {"order": 0, "matchingWords": 1, "maxMatchingWords": 1, "score": 1.0},
+            "typo": {"order": 1, "typoCount": 0, "maxTypoCount": 1, "score": 1.0},
+            "proximity": {"order": 2, "score": 1.0},
+        }
     return hit
 
 

@@ -25,6 +25,7 @@ from app.search import document, indexing
 from app.search.models import SearchDocument, SearchWord
 from tests import factories, queued
 from tests.concurrency import at_once, held_up
+from tests.search.documents import everything_anew
 
 INDEX = ("jobs.search.index", ())
 
@@ -288,7 +289,7 @@ def test_what_did_not_change_is_not_written(app: Flask) -> None:
     with transaction():
         db.session.execute(text("INSERT INTO package_changes (package_id) VALUES (:id)"), {"id": made.id})
     indexing.index_changes()
-    assert indexing.reindex(lambda _: None) == 0
+    assert everything_anew() == 0
     assert (waiting(), indexed(made).version) == ([], before)
 
 
@@ -374,7 +375,7 @@ def test_an_older_reading_never_overwrites_a_newer_one(app: Flask) -> None:
 
     with transaction():
         db.session.execute(text("SELECT FROM search_documents WHERE package_id = :id FOR UPDATE"), {"id": first.id})
-        slow = held_up(app, lambda: indexing.reindex(lambda _: None))
+        slow = held_up(app, everything_anew)
         assert at_once(app, newer) == [None]
         fast = held_up(app, indexing.index_changes, by=2)
     assert (slow(), fast()) == (2, False)
@@ -401,7 +402,7 @@ def test_what_changes_while_it_is_read_is_read_again(app: Flask) -> None:
 
         return run
 
-    assert at_once(app, write, read(20), read(20), lambda: indexing.reindex(lambda _: None))[:3] == [None] * 3
+    assert at_once(app, write, read(20), read(20), everything_anew)[:3] == [None] * 3
     indexing.index_changes()
     assert indexed(made).name == "39"
     assert indexing.status().equal
@@ -483,7 +484,7 @@ def test_differences_are_seen_and_put_right(app: Flask, owner: Any) -> None:
     assert (wrong.missing, wrong.outdated, wrong.left_over, wrong.waiting) == (1, 1, 1, 0)
     assert wrong.on_sale == wrong.listed
     assert not wrong.equal
-    assert indexing.reindex(lambda _: None) == 3
+    assert everything_anew() == 3
     assert indexing.status().equal
     assert [indexed(made).listed for made in (missing, outdated, left_over)] == [True, True, False]
     assert found(off_sale) is None

@@ -28,7 +28,7 @@ from app.search.models import SearchSynonyms
 from jobs import meilisearch as jobs
 from tests import factories
 from tests.queued import calls
-from tests.search.documents import change, document, sent
+from tests.search.documents import change, document, rebuild, sent
 from tests.search.meili_stand_in import MASTER_KEY, StandIn
 
 NEXT = f"{gateway.INDEX}_next"
@@ -292,7 +292,7 @@ def test_a_rebuild_swaps_a_full_index_for_the_old_one(
             sending.send()
             assert theirs(stand_in)[str(made[0].package_id)]["name"] == "Changed meanwhile"
 
-    sending.rebuild(progress)
+    rebuild(progress)
     assert told == [(2, 5), (4, 5), (5, 5)]
     assert min(seen) >= 5, "search was empty meanwhile"
     assert set(theirs(stand_in)) == {str(one.package_id) for one in made if one is not made[1]}
@@ -313,23 +313,12 @@ def test_a_rebuild_that_dies_leaves_the_old_index_and_the_next_one_succeeds(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sending.rebuild(die)
+        rebuild(die)
     assert set(theirs(stand_in)) == {str(of.package_id)}
     assert NEXT in stand_in.indexes
-    sending.rebuild(lambda done, total: None)
+    rebuild()
     assert set(theirs(stand_in)) == {str(of.package_id)}
     assert NEXT not in stand_in.indexes
-
-
-def test_one_rebuild_at_a_time(meili_app: Flask, stand_in: StandIn) -> None:
-    document()
-
-    def again(done: int, total: int) -> None:
-        with pytest.raises(Conflict, match="being made anew already"):
-            _in(meili_app, lambda: sending.rebuild(lambda done, total: None))
-
-    sending.rebuild(again)
-    assert len(theirs(stand_in)) == 1
 
 
 def test_differences_are_found_and_mended(meili_app: Flask, stand_in: StandIn) -> None:
@@ -422,7 +411,7 @@ def test_synonyms_that_change_during_a_rebuild_are_in_the_new_index(meili_app: F
         factories.synonyms("zzlate", "zzchange")
         sending.send_synonyms()
 
-    sending.rebuild(change)
+    rebuild(change)
     assert stand_in.indexes[gateway.INDEX]["settings"]["synonyms"]["zzlate"] == ["zzchange"]
 
 

@@ -1,4 +1,4 @@
-"""What the API's schemas share: camelCase names, plain text without control characters, money, cursors."""
+"""What typed questions and answers share: camelCase names, plain text without control characters, money, cursors."""
 
 from __future__ import annotations
 
@@ -7,18 +7,28 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from app.errors import Invalid
+from app.errors import FieldError, Invalid
 from app.money import MAX_CHARGE_MINOR, Money
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_LIMIT = 100
 MAX_ID = 2**63 - 1
+# Where pydantic speaks to programmers.
+_WORDS = {
+    "extra_forbidden": "There is nothing of this name here: leave it out",
+    "model_type": "Must be an object",
+}
+# However wrong a body is, its refusal stays short enough to read.
+_MOST_ERRORS = 50
+_LONGEST_NAME = 100
+
+T = TypeVar("T", bound=BaseModel)
 
 
 def _without_control_characters(value: str) -> str:
@@ -76,6 +86,13 @@ class MoneyOut(Schema):
         return cls(**Money(amount_minor, currency).json())
 
 
+class ProviderOut(Schema):
+    """Who sells it."""
+
+    id: int
+    name: str
+
+
 class PageQuery(Wish):
     """The window of a list."""
 
@@ -108,3 +125,24 @@ def page(rows: Sequence[Any], limit: int, out: Callable[[Any], Schema]) -> dict[
         "items": [out(row) for row in shown],
         "next_cursor": encode_cursor(shown[-1].id) if len(rows) > limit else None,
     }
+
+
+def parse(schema: type[T], values: Any) -> T:
+    """What was sent, as the schema has it. Raises Invalid, naming every field that is wrong."""
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        wrong = [
+            FieldError(_name(line["loc"]), _sentence(_WORDS.get(line["type"], line["msg"])))
+            for line in error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_ERRORS]
+        ]
+        raise Invalid("Some fields need another look.", wrong) from None
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location)[:_LONGEST_NAME] or "body"
+
+
+def _sentence(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[0].upper() + message[1:].rstrip(".") + "."
