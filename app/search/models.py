@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import (
     ARRAY,
@@ -155,6 +156,17 @@ class SearchedFor(Model):
     )
     __tablename__ = "searched_words"  # whose ids these are
     __mapper_args__ = {"primary_key": [__table__.c.id]}
+
+    if TYPE_CHECKING:
+        id: Mapped[int]
+        words: Mapped[str]
+        searches: Mapped[int]
+        without_result: Mapped[int]
+        degraded: Mapped[int]
+        mean_ms: Mapped[int]
+        slowest_ms: Mapped[int]
+        last_at: Mapped[datetime]
+        engine: Mapped[str]
 
 
 class SearchLatency(Model):
