@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from app.console.base import ADMIN, Column, Filter, RecordView, find, line
 from app.console.formatting import day
-from app.console.ordering import Sort
+from app.console.ordering import Order, Sort
 from app.console.record import Action, Fact, Group, Record
 from app.extensions import db
 from app.search.models import SearchedFor, SearchedWords
@@ -28,11 +28,9 @@ _DAY_COLUMNS = (
 
 
 def _with_outcome(outcome: str) -> ColumnElement[bool]:
-    return {
-        "empty": SearchedFor.without_result > 0,
-        "never": SearchedFor.without_result == SearchedFor.searches,
-        "found": SearchedFor.without_result == 0,
-    }[outcome]
+    if outcome == "never":
+        return SearchedFor.without_result == SearchedFor.searches
+    return SearchedFor.without_result > 0 if outcome == "empty" else SearchedFor.without_result == 0
 
 
 class SearchesView(RecordView):
@@ -107,9 +105,16 @@ class SearchesView(RecordView):
             ],
         )
 
-    def _sort_asked(self) -> str:
+    def _order(self) -> tuple[Order, Column | None]:
         # The most frequent first: whose words were the first of all is nothing to go by.
-        return super()._sort_asked() or "-searches"
+        if self._sort_asked():
+            return super()._order()
+        column = next(column for column in self.columns if column.key == "searches")
+        return Order(self.model.__table__.c.id, column.sort), column
+
+    def _sort_asked(self) -> str:
+        asked = super()._sort_asked()
+        return "" if asked == "-searches" else asked
 
 
 def searched_href(search_id: int) -> str:
