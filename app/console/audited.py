@@ -22,6 +22,7 @@ THINGS = {
     "cancellation_policies": ("cancellation policy", "Cancellation policies"),
     "providers": ("provider", "Providers"),
     "provider_documents": ("document of a provider", "Documents of providers"),
+    "search_synonyms": ("group of synonyms", "Synonyms"),
     "imports": ("import", "Imports"),
     "import_mappings": ("choice of columns", "Choices of columns"),
     "bulks": ("bulk run", "Bulk runs"),

@@ -16,6 +16,7 @@ JOBS = {
     "jobs.imports.work": "Go on with an import",
     "jobs.meilisearch.compare": "Compare Meilisearch with the catalogue",
     "jobs.meilisearch.send": "Send changes to Meilisearch",
+    "jobs.meilisearch.send_synonyms": "Send synonyms to Meilisearch",
     "jobs.notifications.send": "Send a mail",
     "jobs.payments.check_books": "Check the books",
     "jobs.payments.close_intent": "Close a payment at Stripe",
