@@ -159,11 +159,13 @@ function decide(letter) {
   return true;
 }
 
-// On to the line that took the place of the one decided on.
+// On to the line that took the place of the one decided on, or from the day just chosen; not away from where somebody is.
 function goOn() {
+  if (document.activeElement !== document.body) return;
   const [, line] = location.hash.match(/^#line-(\d+)$/) || [];
   const rows = [...document.querySelectorAll("[data-row]")];
   if (line && rows.length) rows[Math.min(Number(line), rows.length - 1)].querySelector("a")?.focus();
+  if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 }
 
 // ---- undo ----
@@ -268,11 +270,11 @@ document.addEventListener("submit", onSubmit);
 addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
   if (bulk) showPicked();
-  goOn();
+  // A frame later: following the address to its fragment takes the focus away, and is put off to the first frame where the
+  // preloaded font is late.
+  requestAnimationFrame(goOn);
   document.querySelector("[data-reopen]")?.click();
   document.querySelector('[aria-invalid="true"]')?.focus();
-  // Going on from the day just chosen; earlier than this, following the address to its fragment would take the focus away.
-  if (location.hash === "#calendar") [...document.querySelectorAll("[data-chosen] [data-day]")].pop()?.focus();
 });
 document.querySelectorAll("[data-theme-switch]").forEach(nameTheme);
 addCopyButtons();

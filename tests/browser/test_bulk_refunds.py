@@ -38,6 +38,7 @@ def test_a_providers_bookings_are_refunded_by_keys_and_mouse_from_its_page(sign_
     page.locator(f'a[href="/console/bookings/?provider_id={paid.provider_id}"]').first.click()
     expect(page.get_by_role("heading", name="Bookings", exact=True)).to_be_visible()
     assert page.get_by_role("button", name="Cancel and refund").count() == 0
+    page.wait_for_load_state()
     page.keyboard.press("j")
     page.keyboard.press("x")
     expect(page.locator("[data-picked]")).to_have_text("1 picked")

@@ -70,6 +70,7 @@ def test_support_finds_a_booking_reads_its_story_and_cancels_it_without_the_mous
     expect(said.first).to_be_visible()
     expect(timeline.get_by_text("Cancelled", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    page.wait_for_load_state()
     keys.press("u")
     expect(page.get_by_role("complementary", name="The row that is open")).to_be_hidden()
     expect(page.get_by_role("link", name=booking.reference, exact=True)).to_be_focused()

@@ -53,6 +53,7 @@ def test_a_catalogue_is_imported_from_the_disk(sign_in: SignIn, console: Console
     expect(page.get_by_role("row").filter(has_text='"free" is not a number')).to_have_count(3)
     with console.stack.app():
         assert catalogue.packages() == {}
+    page.wait_for_load_state()
     page.keyboard.press("a")
     expect(state).to_have_text("Done")
     expect(page.locator(".card", has_text="Created").locator(".card-value")).to_have_text("230")
