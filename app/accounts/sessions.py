@@ -19,6 +19,8 @@ from app.errors import NotAllowed, NotFound
 from app.extensions import db
 
 LIFETIME = timedelta(hours=12)
+# How long it is good for what needs it that somebody has just shown that it is them.
+PROOF_LASTS = timedelta(minutes=15)
 # Between the password and the code.
 _HALF_OPEN_LIFETIME = timedelta(minutes=10)
 _SEEN_EVERY = timedelta(minutes=1)

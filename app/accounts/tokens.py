@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from uuid import UUID, uuid4
 
@@ -46,7 +46,7 @@ def issue(person: User, *, address: str | None = None) -> TokenPair:
     with transaction():
         refresh_token, row = _next_link(person.id, uuid4())
         audit.record(actor_of(person, address), "token.issue", row)
-    return _pair(person, refresh_token)
+    return _pair(person, refresh_token, logged_in_at=utcnow())
 
 
 def rotate(refresh_token: str, *, address: str | None = None) -> TokenPair:
@@ -68,7 +68,8 @@ def rotate(refresh_token: str, *, address: str | None = None) -> TokenPair:
             used.used_at = utcnow()
             new_token, _ = _next_link(person.id, used.family)
             audit.record(actor_of(person, address), "token.rotate", used)
-            pair = _pair(person, new_token)
+            began = select(func.min(RefreshToken.created_at)).where(RefreshToken.family == used.family)
+            pair = _pair(person, new_token, logged_in_at=db.session.scalars(began).one())
     if pair is None:
         raise NotSignedIn(_LOG_IN_AGAIN)
     return pair
@@ -95,10 +96,18 @@ def holder(person_id: int, address: str | None) -> Actor:
     return actor
 
 
-def person_of_access_token(token: str) -> int:
-    """The id of the person a valid, unexpired access token was issued to, without asking the database whether the
-    account is still open. Raises NotSignedIn.
+@dataclass(frozen=True)
+class AccessToken:
+    """What a valid, unexpired access token says: whom it was issued to, and when they gave their password last. Whether
+    their account is still open it does not know.
     """
+
+    person_id: int
+    logged_in_at: datetime
+
+
+def read_access_token(token: str) -> AccessToken:
+    """Raises NotSignedIn for one that is none of ours, or has expired."""
     try:
         secret = settings().jwt_keys.get(_key_id(token.partition(".")[0]))
         if secret is None:
@@ -106,7 +115,8 @@ def person_of_access_token(token: str) -> int:
         claims = jwt.decode(
             token, secret, algorithms=[_ALGORITHM], audience=_AUDIENCE, options={"require": ["exp", "iat", "sub"]}
         )
-        return int(claims["sub"])
+        # Refreshed or not, it says when its family began (OpenID Connect Core 1.0, section 2).
+        return AccessToken(int(claims["sub"]), datetime.fromtimestamp(int(claims.get("auth_time", 0)), UTC))
     except jwt.ExpiredSignatureError:
         raise NotSignedIn("This access token has expired; use the refresh token.") from None
     except (jwt.InvalidTokenError, ValueError):
@@ -161,13 +171,14 @@ def _end_family(family: UUID) -> None:
     )
 
 
-def _pair(person: User, refresh_token: str) -> TokenPair:
+def _pair(person: User, refresh_token: str, *, logged_in_at: datetime) -> TokenPair:
     kid, secret = next(iter(settings().jwt_keys.items()))
     now = utcnow()
     claims = {
         "sub": str(person.id),
         "aud": _AUDIENCE,
         "iat": now,
+        "auth_time": int(logged_in_at.timestamp()),
         "exp": now + ACCESS_LIFETIME,
         "jti": secrets.token_hex(8),
     }

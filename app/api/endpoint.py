@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from app import bodies, idempotency, problems
-from app.api.bearer import signed_in
+from app.api.bearer import require_recent_login, signed_in
 from app.api.headers import revalidated
 from app.api.limits import policy_for
 from app.audit.actor import Actor
@@ -74,6 +74,7 @@ def endpoint(
     answer: type[BaseModel] | None,
     status: int = 200,
     who: Who = "signed in",
+    recent_login: bool = False,
     body: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     refuses: tuple[int, ...] = (),
@@ -86,6 +87,7 @@ def endpoint(
     It is called with the path's parameters and, as declared, `body`, `query` and `by` (the Actor who is signed in). The
     first line of its docstring is the summary, the rest the description. `idempotent` "one transaction" runs it and
     keeps its answer in one transaction; "by nature" is for a verb that calls out in between and is harmless to repeat.
+    With `recent_login`, who sends it gave their password or a code just now; a refreshed token is not enough.
     A body may have `max_body` bytes. What anyone may read, caches may keep, and use for `max_age` seconds without
     asking; None is for what may be another thing a moment later.
     """
@@ -123,6 +125,8 @@ def endpoint(
         def serve(**arguments: Any) -> Response:
             if who == "signed in":
                 arguments["by"] = signed_in()
+            if recent_login:
+                require_recent_login()
             if query is not None:
                 arguments["query"] = parse(query, _query_values(query))
             raw: Any = None

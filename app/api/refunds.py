@@ -93,11 +93,13 @@ class RefundOut(Schema):
     status=201,
     refuses=(403, 404, 409, 422),
     idempotent="one transaction",
+    recent_login=True,
 )
 def refund_booking(booking_id: int, body: RefundWish, by: Actor) -> RefundOut:
     """Refund what was paid for a booking
 
     For finance and admins, up to their limit at once; above it, and when support asks, a second person approves it.
+    The log-in must not be more than 15 minutes ago, however often its token was refreshed; else it is 401.
     Held by a dispute, more than is left, or under way already is 409, which says so. Stripe is asked afterwards.
     """
     if booking_id >= 2**63:

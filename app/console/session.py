@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from functools import wraps
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -28,7 +27,7 @@ from werkzeug.wrappers import Response
 from app.accounts import service as accounts
 from app.accounts import sessions as console_sessions
 from app.accounts.models import StaffMember
-from app.accounts.sessions import ConsoleSession
+from app.accounts.sessions import PROOF_LASTS, ConsoleSession
 from app.audit.actor import Actor
 from app.config import settings
 from app.db import utcnow
@@ -37,7 +36,6 @@ from app.extensions import login_manager
 
 sessions = Blueprint("sessions", __name__, url_prefix="/console")
 
-PROOF_LASTS = timedelta(minutes=15)
 # What the page that asks for it sends beside what it was asked about.
 _OF_PROOF = ("csrf_token", "proof", "proof_back")
 

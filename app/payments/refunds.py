@@ -275,14 +275,14 @@ def retry(refund_id: int, *, by: Actor) -> Refund:
     in all its tries is asked for again, and looked up first.
 
     Raises NotAllowed, NotFound, Conflict when it is held, no money is left, who tries again what nobody else has
-    approved is past their limit by now, or it was made in Stripe's dashboard.
+    approved is past their limit by now, or it failed and was made in Stripe's dashboard.
     """
     by.require(*MAY_APPROVE)
     with transaction():
         payment, refund = refundable.lock_with_payment(refund_id)
-        if refund.reason == "stripe_dashboard":
-            raise Conflict("This refund was made in Stripe's dashboard. Ask for a new one here.")
         if refund.status == "FAILED":
+            if refund.reason == "stripe_dashboard":
+                raise Conflict("This refund was made in Stripe's dashboard. Ask for a new one here.")
             if (refusal := why_not_again(payment, refund, by=by)) is not None:
                 raise Conflict(refusal)
             history.move(refund, "APPROVED")

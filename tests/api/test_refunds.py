@@ -8,9 +8,14 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
+from app.accounts import tokens
+from app.accounts.models import User
 from app.audit.actor import STRIPE
 from app.bookings import service as bookings
+from app.db import transaction
+from app.extensions import db
 from app.payments import holds
 from app.payments.models import Payment
 from tests import factories, queued
@@ -67,6 +72,37 @@ def test_goodwill_is_borne_by_us_alone(app: Flask, finance: Caller) -> None:
     assert (refund.kind, refund.reason) == ("goodwill", "goodwill")
     assert queued.work_off() == []
     assert postings(payment) == {"refund.goodwill": 3_000, "refund.paid": 3_000}
+
+
+def logged_in(client: FlaskClient, person: User, *, minutes_ago: int) -> Caller:
+    """Somebody who has refreshed their tokens since they logged in."""
+    first = tokens.issue(person)
+    with transaction():
+        aged = "UPDATE refresh_tokens SET created_at = now() - make_interval(mins => :minutes) WHERE user_id = :id"
+        db.session.execute(text(aged), {"minutes": minutes_ago, "id": person.id})
+    second = tokens.rotate(tokens.rotate(first.refresh_token).refresh_token)
+    caller = Caller(client, None)
+    caller.headers = {"Authorization": f"Bearer {second.access_token}"}
+    return caller
+
+
+def test_who_logged_in_a_while_ago_logs_in_again_however_often_they_refreshed(app: Flask, client: FlaskClient) -> None:
+    payment, person, key = paid(), factories.staff("finance"), uuid4().hex
+    body = {"amount": 3_000, "reason": "fraud"}
+    late = logged_in(client, person, minutes_ago=16)
+    refusal = late.post(path(payment), body, key=key)
+    assert "Log in again" in problem(refusal, 401)["detail"]
+    assert refusal.headers["WWW-Authenticate"].startswith("Bearer")
+    assert refunds_of(payment) == []
+    assert late.get("/bookings").status_code == 200
+    assert Caller(client, person).post(path(payment), body, key=key).status_code == 201
+    assert len(refunds_of(payment)) == 1
+
+
+def test_who_logged_in_just_now_refunds_with_a_refreshed_token(app: Flask, client: FlaskClient) -> None:
+    payment = paid()
+    caller = logged_in(client, factories.staff("finance"), minutes_ago=14)
+    assert caller.post(path(payment), {"amount": 3_000, "reason": "fraud"}).status_code == 201
 
 
 def test_the_same_key_gives_the_first_answer_again(app: Flask, finance: Caller) -> None:

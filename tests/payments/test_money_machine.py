@@ -29,23 +29,27 @@ from app.accounts.models import User
 from app.audit.actor import Actor
 from app.bookings import service as bookings
 from app.bookings.models import Booking
+from app.db import lock, transaction
 from app.disputes import chargebacks
 from app.disputes.models import Dispute
 from app.errors import Conflict
 from app.extensions import db
-from app.payments import inbox, ledger_checks, refund_approval, refunds, stripe_gateway
+from app.payments import holds, inbox, ledger_checks, refund_approval, refunds, stripe_gateway
 from app.payments.models import Payment, Refund, WebhookEvent
+from app.queue import MAX_ATTEMPTS
 from jobs import payments as payment_jobs
 from jobs import webhooks
 from tests import factories
 from tests.payments import settled
-from tests.payments.refunding import ask_stripe, finance, support
+from tests.payments.refunding import ask_stripe, at_stripe, finance, support
 
 # `make test-long` asks for more, other ones each time; MONEY_SEED repeats those of a time before.
 RUNS = int(os.environ.get("MONEY_RUNS", "100"))
 LONG = "MONEY_RUNS" in os.environ
 SEED = int(os.environ.get("MONEY_SEED") or (secrets.randbelow(1_000_000) if LONG else 0))
 STEPS = 50
+# Low, so that it is met often; in minor units.
+LIMIT = 8_000
 # So that they are shared out among the processes that run tests.
 PARTS = 4
 # Who or what a step is about: drawn apart from what there is to choose from, which another run need not have.
@@ -59,6 +63,25 @@ CARDS = (
 
 class Died(BaseException):
     """A worker killed where this is raised."""
+
+
+class MadeWhileHeld(BaseException):
+    """Stripe was asked to refund a payment while something held it."""
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Nothing is asked of Stripe while its payment is held."""
+    create = stripe_gateway.create_refund
+
+    def call(**given: Any) -> Any:
+        payment_id = db.session.scalars(select(Refund.payment_id).where(Refund.id == given["refund_id"])).one()
+        if holds.of(payment_id):
+            raise MadeWhileHeld(given)
+        return create(**given)
+
+    with patch.object(stripe_gateway, "create_refund", call):
+        yield
 
 
 @contextmanager
@@ -159,11 +182,29 @@ class Money(RuleBasedStateMachine):
 
     @rule(at=PICKS)
     def retry(self, at: random.Random) -> None:
+        """By somebody else, or by who asked, who may have refunded something else alone meanwhile."""
+
         def verb(refund: Refund) -> None:
-            with self._tolerating("retry"):
-                refunds.retry(refund.id, by=self.finance)
+            by = at.choice((self.finance, self.second))
+            who = "who asked" if by.id == refund.requested_by_id else "another"
+            with self._tolerating(f"retry by {who}"):
+                refunds.retry(refund.id, by=by)
 
         self._each(at, self._refunds("FAILED"), verb)
+
+    @rule(at=PICKS)
+    def retry_what_was_given_up(self, at: random.Random) -> None:
+        """All its tries were without an answer."""
+
+        def verb(refund: Refund) -> None:
+            with transaction():
+                row = lock(Refund, refund.id)
+                row.attempts = MAX_ATTEMPTS - 1
+                row.failed("Stripe gave no answer")
+            refunds.retry(refund.id, by=self.second)
+            self.did["retry of what was given up"] += 1
+
+        self._each(at, [refund for refund in self._refunds("SUBMITTED") if not refund.stripe_refund_id], verb)
 
     @rule(at=PICKS)
     def lift_a_hold(self, at: random.Random) -> None:
@@ -177,12 +218,12 @@ class Money(RuleBasedStateMachine):
 
     @rule(at=PICKS)
     def submit(self, at: random.Random) -> None:
-        self._each(at, self._refunds("APPROVED", "SUBMITTED"), lambda refund: payment_jobs.submit_refund(refund.id))
+        self._each(at, self._refunds("APPROVED", "SUBMITTED"), self._submit)
 
     @rule(at=PICKS, moment=st.sampled_from(("before", "after")))
     def die_while_submitting(self, at: random.Random, moment: str) -> None:
         def job(refund: Refund) -> None:
-            with tolerating(Died), dying(moment):
+            with tolerating(Died), dying(moment), watched():
                 payment_jobs.submit_refund(refund.id)
 
         self._each(at, self._refunds("APPROVED", "SUBMITTED"), job)
@@ -221,6 +262,35 @@ class Money(RuleBasedStateMachine):
                 data={"payment_intent": payment.stripe_payment_intent_id, "amount": amount},
             ),
         )
+
+    @rule(at=PICKS)
+    def make_a_refund_twice(self, at: random.Random) -> None:
+        """It was asked for again under another key, when the list did not show the first one yet."""
+
+        def make(refund: Refund) -> None:
+            marks = {"metadata[refund_id]": refund.id, "metadata[submission]": refund.submission}
+            intent_id = db.session.get_one(Payment, refund.payment_id).stripe_payment_intent_id
+            data = {"payment_intent": intent_id, "amount": refund.amount_minor, **marks}
+            self._try_stripe("/_local/refunds", data=data)
+
+        asked = [refund for refund in self._refunds("SUBMITTED", "SUCCEEDED", "FAILED") if refund.submission]
+        self._each(at, asked, make)
+
+    @rule(at=PICKS)
+    def fail_a_refund_that_its_asker_asks_for_anew(self, at: random.Random) -> None:
+        """And tries again besides."""
+
+        def verb(refund: Refund) -> None:
+            payment = db.session.get_one(Payment, refund.payment_id)
+            self._try_stripe(f"/_local/refunds/{refund.stripe_refund_id}/settle", data={"outcome": "failed"})
+            for event in self._news():
+                self._tell(event)
+            self._request(payment, refund.amount_minor, refund.kind, self.finance)
+            with self._tolerating("retry of what was asked for anew"):
+                refunds.retry(refund.id, by=self.finance)
+
+        own = [refund for refund in self._refunds("SUCCEEDED") if refund.requested_by_id == self.finance.id]
+        self._each(at, own, verb)
 
     @rule(
         at=PICKS,
@@ -278,18 +348,23 @@ class Money(RuleBasedStateMachine):
                                  AND e.kind IN ('refund.paid', 'refund.failed')), 0) AS posted,
                        coalesce((SELECT sum(r.amount_minor) FROM refunds r WHERE r.payment_id = p.id
                                  AND r.status NOT IN ('FAILED', 'REJECTED', 'EXPIRED')), 0) AS live,
+                       coalesce((SELECT sum(r.amount_minor) FROM refunds r WHERE r.payment_id = p.id
+                                 AND r.requested_by_id = :finance AND r.decided_by_id = :finance
+                                 AND r.status NOT IN ('FAILED', 'REJECTED', 'EXPIRED')), 0) AS alone,
                        EXISTS (SELECT FROM refunds r WHERE r.payment_id = p.id
                                AND r.status IN ('PENDING_APPROVAL', 'APPROVED')) AS some_wait,
                        p.disputed_minor
                 FROM payments p WHERE p.booking_id = ANY(:bookings)
                 """
             ),
-            {"bookings": self.bookings},
+            {"bookings": self.bookings, "finance": self.finance.id},
         )
         for payment in found:
             assert payment.refunded_minor == payment.paid_back <= payment.posted, payment
             assert payment.posted <= payment.paid_back + payment.submitted, payment
             assert 0 <= payment.paid_back <= payment.live <= payment.amount_minor, payment
+            # Whatever failed and was tried again, nobody passes their limit alone.
+            assert payment.alone <= LIMIT, payment
             # What Stripe did may be more than was paid, together with a dispute; what we would ask it for never is.
             assert not payment.some_wait or payment.live + payment.disputed_minor <= payment.amount_minor, payment
 
@@ -306,14 +381,17 @@ class Money(RuleBasedStateMachine):
             for refund in self._refunds("APPROVED", "SUBMITTED"):
                 if refund.due_at is None:
                     refunds.retry(refund.id, by=self.finance)  # given up
-                payment_jobs.submit_refund(refund.id)
+                self._submit(refund)
         self.the_books_balance()
         for booking_id in self.bookings:
             settled.agrees_with_stripe(self._payment(booking_id))
         waiting = [db.session.get_one(WebhookEvent, event_id) for event_id in self._unapplied()]
         assert [(event.type, event.object_id, event.last_error) for event in waiting] == []
         assert self._refunds("APPROVED") == []
-        assert all(refund.stripe_refund_id for refund in self._refunds("SUBMITTED"))
+        for refund in self._refunds("SUBMITTED"):
+            # Stripe has it, and it has not failed there; or a hold keeps us from asking for it.
+            made = {row["id"]: row["status"] for row in at_stripe(db.session.get_one(Payment, refund.payment_id))}
+            assert made.get(refund.stripe_refund_id) == "pending" or holds.of(refund.payment_id), refund
         assert ledger_checks.verify() == []
         assert settled.contradictions(self.bookings, [event["id"] for event in self.delivered]) == []
 
@@ -336,6 +414,10 @@ class Money(RuleBasedStateMachine):
         assert status < 500
         what = " ".join([re.sub(r"/\w+_\w+", "", path.removeprefix("/_local/")), str(data.get("outcome", ""))]).strip()
         self.did[f"Stripe's {what}: {'done' if status < 400 else 'refused'}"] += 1
+
+    def _submit(self, refund: Refund) -> None:
+        with watched():
+            payment_jobs.submit_refund(refund.id)
 
     def _request(self, payment: Payment, amount: int | None, kind: str, by: Actor) -> None:
         with self._tolerating(f"{' '.join(by.roles)} asks for a {kind} refund"):
@@ -408,8 +490,13 @@ def tolerating(*refusals: type[BaseException]) -> Iterator[None]:
 @pytest.mark.timeout(1200 if not LONG else 0)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_money_is_neither_lost_nor_made(
-    part: int, app: Flask, switches: Callable[..., None], record_property: Callable[[str, object], None]
+    part: int,
+    app: Flask,
+    switches: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    monkeypatch.setattr(refund_approval, "limit_of", lambda _by, _currency: LIMIT)
     stories: type[Money] = seed(SEED + part)(type("Money", (Money,), {"did": Counter()}))
     try:
         run_state_machine_as_test(

@@ -409,6 +409,12 @@ def test_one_made_in_the_dashboard_that_is_pending_is_looked_up_and_never_made_a
     refund_submission.submit(row.id)
     assert [refund["id"] for refund in at_stripe(payment)] == [made["id"]]
     assert factories.reread(row).stripe_refund_id == made["id"]
+    with transaction():
+        given_up = lock(Refund, row.id)
+        given_up.attempts, given_up.due_at, given_up.last_error = MAX_ATTEMPTS, None, "Stripe gave no answer"
+    refunds.retry(row.id, by=finance())
+    assert queued.work_off() == []
+    assert [refund["id"] for refund in at_stripe(payment)] == [made["id"]]
     ask_stripe("POST", f"/_local/refunds/{made['id']}/settle", data={"outcome": "succeeded"})
     tell_of(made, "refund.updated")
     assert factories.reread(row).status == "SUCCEEDED"
