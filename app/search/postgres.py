@@ -64,7 +64,7 @@ WITH found AS MATERIALIZED (  -- what is looked at most comes first, as what is 
     ) AS d WHERE {limits} OFFSET 0) AS d WHERE CASE WHEN failed & failed - 1 = 0 THEN true END  -- one bit at most
 ), page AS (
     SELECT package_id, cost_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
-    FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset
+    FROM (SELECT * FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset) AS first_of_them
 ), {counting}
 SELECT (SELECT total FROM counted) AS total, (SELECT {sampled} FROM counted) AS is_sampled,
        (SELECT json_agg(one) FROM facet AS one) AS facets,
