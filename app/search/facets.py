@@ -60,7 +60,7 @@ NOTHING_COUNTED = """
 counted AS (SELECT count(*) FILTER (WHERE failed = 0) AS total, 1 AS every, 1 AS every_nearly FROM found),
 facet AS (SELECT 1 AS facet WHERE false)
 """
-_PROVIDER = ", (SELECT name FROM providers WHERE id = value) AS name"
+_PROVIDER = ", (SELECT name FROM providers WHERE id = one.value) AS name"
 _NO_NAME = ", CAST(NULL AS text) AS name"
 
 
