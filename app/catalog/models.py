@@ -259,7 +259,7 @@ class StockMonth(Model):
 
     `month` is its first day; both arrays have 31 elements. `prices` holds what one unit costs on each day on which one
     can be had right now, and nothing for the others; `min_nights` each day's own minimum, and is empty when none has
-    one.
+    one. The key's index has them all, so that a month is read from it alone, in the order of the packages.
     """
 
     __tablename__ = "stock_months"
@@ -268,7 +268,6 @@ class StockMonth(Model):
         CheckConstraint(
             "cardinality(prices) = 31 AND (min_nights IS NULL OR cardinality(min_nights) = 31)", name="days"
         ),
-        {"postgresql_with": {"fillfactor": 80}},
     )
 
     month: Mapped[date] = mapped_column(primary_key=True)

@@ -20,9 +20,9 @@ _VALUES = {
     "type": "type",
     "city": "city",
     "provider": "provider_id",
-    "amenities": "unnest(amenities)",
-    "rating": "width_bucket(rating, CAST(:ratings AS real[]))",
-    "price": "width_bucket(price_minor, CAST(:prices AS bigint[]))",
+    "amenities": "amenities",
+    "rating": "coalesce(width_bucket(rating, CAST(:ratings AS real[])), 0)",
+    "price": "width_bucket(cost_minor, CAST(:prices AS bigint[]))",
 }
 # Of a sample, ids say nothing about what has them: they are spread by their hash.
 _FACETS = """
@@ -31,14 +31,29 @@ counted AS (
            CAST(ceil(greatest(1, nearly / most)) AS bigint) AS every_nearly
     FROM (SELECT count(*) FILTER (WHERE failed = 0) AS total, count(*) AS nearly, CAST(:exact_up_to AS float8) AS most
           FROM found) AS all_of_them
-), facet AS ({parts})
+){alike}, facet AS ({parts})
+"""
+# Of a CASE the planner takes half for true: it counts by hashing, and doesn't sort what it takes for few.
+_SOME = """
+found WHERE CASE WHEN failed IN {own} THEN (SELECT {every} FROM counted) = 1
+                 OR hashint8(package_id) & 2147483647 < 2147483648 / (SELECT {every} FROM counted) END
+"""
+# What nothing was chosen of is counted all at once. No value is null but where another facet is counted.
+_ALIKE = """
+, alike AS MATERIALIZED (
+    SELECT {names}, count(*) AS count FROM (SELECT {values} FROM {some}) AS one GROUP BY GROUPING SETS ({sets})
+)
+"""
+_OF_ALIKE = "SELECT {name} AS value, count FROM alike WHERE {name} IS NOT NULL"
+_OF_CHOSEN = "SELECT {value} AS value, count(*) AS count FROM {some} GROUP BY 1"
+# Packages that have the same ones are counted before they are told apart.
+_OF_EACH = """
+SELECT one AS value, CAST(sum(count) AS bigint) AS count FROM ({counts}) AS same, unnest(value) AS one
+WHERE one IS NOT NULL GROUP BY 1
 """
 _FACET = """
-(SELECT '{name}' AS facet, CAST(one.value AS text) AS value, count(*) * (SELECT {every} FROM counted) AS count{more}
- FROM (SELECT {value} AS value FROM found WHERE failed IN {own} AND (
-    (SELECT {every} FROM counted) = 1
-    OR hashint8(package_id) & 2147483647 < 2147483648 / (SELECT {every} FROM counted))) AS one
- WHERE one.value IS NOT NULL GROUP BY one.value ORDER BY count DESC, one.value LIMIT :most_values)
+(SELECT '{name}' AS facet, CAST(value AS text) AS value, count * (SELECT {every} FROM counted) AS count{more}
+ FROM ({counts}) AS one ORDER BY count DESC, one.value LIMIT :most_values)
 """
 # In their place where nobody wants facets.
 NOTHING_COUNTED = """
@@ -73,10 +88,10 @@ def conditions(
         parameters["min_rating"] = question.min_rating
     prices = []
     if question.min_minor is not None:
-        prices.append("price_minor >= :min_minor")
+        prices.append("cost_minor >= :min_minor")
         parameters["min_minor"] = question.min_minor
     if question.max_minor is not None:
-        prices.append("price_minor <= :max_minor")
+        prices.append("cost_minor <= :max_minor")
         parameters["max_minor"] = question.max_minor
     if prices:
         chosen["price"] = f"({' AND '.join(prices)})"
@@ -102,15 +117,22 @@ def _bit(name: str) -> int:
 
 def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]]:
     """Common table expressions `counted` and `facet` over `found`, and their parameters."""
-    parts = " UNION ALL ".join(
-        _FACET.format(
-            name=name,
-            value=_VALUES[name],
-            more=_PROVIDER if name == "provider" else _NO_NAME,
-            own=f"(0, {_bit(name)})" if name in chosen else "(0)",
-            every="every_nearly" if name in chosen else "every",
-        )
-        for name in _NAMES
+    parts = []
+    for name, value in _VALUES.items():
+        every = "every_nearly" if name in chosen else "every"
+        counts = _OF_ALIKE.format(name=name)
+        if name in chosen:
+            counts = _OF_CHOSEN.format(value=value, some=_SOME.format(own=f"(0, {_bit(name)})", every=every))
+        if name == "amenities":
+            counts = _OF_EACH.format(counts=counts)
+        more = _PROVIDER if name == "provider" else _NO_NAME
+        parts.append(_FACET.format(name=name, counts=counts, every=every, more=more))
+    others = [name for name in _VALUES if name not in chosen]
+    alike = _ALIKE.format(
+        names=", ".join(others),
+        values=", ".join(f"{_VALUES[name]} AS {name}" for name in others),
+        some=_SOME.format(own="(0)", every="every"),
+        sets=", ".join(f"({name})" for name in others),
     )
     parameters = {
         "exact_up_to": EXACT_UP_TO,
@@ -118,7 +140,7 @@ def sql(question: Question, chosen: dict[str, str]) -> tuple[str, dict[str, Any]
         "ratings": list(RATINGS),
         "prices": list(_bounds(question)),
     }
-    return _FACETS.format(parts=parts), parameters
+    return _FACETS.format(alike=alike if others else "", parts=" UNION ALL ".join(parts)), parameters
 
 
 def read(rows: Sequence[dict[str, Any]], question: Question) -> Facets:

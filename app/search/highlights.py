@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from html import escape
 from typing import Any
 
@@ -19,10 +19,11 @@ _BEFORE, _SHOWN = 60, 240
 def mark(connection: Connection, rows: Sequence[dict[str, Any]], wording: Wording) -> list[dict[str, str]]:
     """For each row its name and a piece of its description as HTML, the words that were asked for in `<mark>`."""
     folded = _folded(connection, rows) if wording.terms else {}
+    asked = {word for word, plain in folded.items() if wording.asks(plain)}
     return [
         {
-            "name": _marked(row["name"], folded, wording),
-            "description": _marked(_piece(row["description"], folded, wording), folded, wording),
+            "name": _marked(row["name"], asked),
+            "description": _marked(_piece(row["description"], asked), asked),
         }
         for row in rows
     ]
@@ -39,8 +40,8 @@ def _folded(connection: Connection, rows: Sequence[dict[str, Any]]) -> dict[str,
     return plain
 
 
-def _piece(description: str, folded: dict[str, str], wording: Wording) -> str:
-    first = next((found.start() for found in _WORD.finditer(description) if wording.asks(folded.get(found[0], ""))), 0)
+def _piece(description: str, asked: Set[str]) -> str:
+    first = next((found.start() for found in _WORD.finditer(description) if found[0] in asked), 0)
     start = max(0, first - _BEFORE)
     if start:
         start = description.find(" ", start) + 1 or start
@@ -51,10 +52,10 @@ def _piece(description: str, folded: dict[str, str], wording: Wording) -> str:
     return ("… " if start else "") + piece + (" …" if is_cut else "")
 
 
-def _marked(shown: str, folded: dict[str, str], wording: Wording) -> str:
+def _marked(shown: str, asked: Set[str]) -> str:
     parts, end = [], 0
     for found in _WORD.finditer(shown):
-        if wording.asks(folded.get(found[0], "")):
+        if found[0] in asked:
             parts += [escape(shown[end : found.start()]), f"<mark>{escape(found[0])}</mark>"]
             end = found.end()
     return "".join([*parts, escape(shown[end:])])

@@ -21,20 +21,20 @@ from app.search.wording import SynonymsChange, Wording
 _EARTH_KM = 6371.0088
 _DEGREE_KM = 111.19
 
-# For this transaction: no compiling for 100 ms of work, room to hash a month of stock, counting by hashes, which the
-# planner can't know to be few, and the trigrams of `wording`; and no scan of all documents, as that reads each one's
-# words from where they are kept apart, which the planner takes for free.
+# For this transaction: no compiling for 100 ms of work, room to sort what was found, months joined in the order of the
+# packages instead of by hashing, which reads memory all over, and the trigrams of `wording`; and no scan of all
+# documents, as that reads each one's words from where they are kept apart, which the planner takes for free.
 _SETTINGS = """
 SELECT set_config('jit', 'off', true), set_config('work_mem', '64MB', true),
-       set_config('max_parallel_workers_per_gather', '0', true), set_config('enable_sort', 'off', true),
+       set_config('max_parallel_workers_per_gather', '0', true), set_config('enable_hashjoin', 'off', true),
        set_config('enable_seqscan', 'off', true),
        set_config('pg_trgm.similarity_threshold', '0.15', true)
 """
 
 _ORDERS = {
     "relevance": "score DESC, package_id",
-    "price_asc": "price_minor, package_id",
-    "price_desc": "price_minor DESC, package_id",
+    "price_asc": "cost_minor, package_id",
+    "price_desc": "cost_minor DESC, package_id",
     "rating": "rating DESC NULLS LAST, reviews DESC, package_id",
     "distance": "distance_km NULLS LAST, package_id",
     "newest": "added_at DESC, package_id DESC",
@@ -46,27 +46,25 @@ _DISTANCE = f"""
     + cos(radians(:latitude)) * cos(radians(d.latitude)) * sin(radians(d.longitude - :longitude) / 2) ^ 2)))
 """
 _RANKED = """
-unnest(CAST(:ranked AS bigint[])) WITH ORDINALITY AS ranked (package_id, place)
-JOIN search_documents d ON d.package_id = ranked.package_id
+(SELECT d.*, ranked.rank FROM unnest(CAST(:ranked AS bigint[])) WITH ORDINALITY AS ranked (package_id, rank)
+ JOIN search_documents d ON d.package_id = ranked.package_id) AS d
 """
 _UNKNOWN = """
 SELECT count(*) FROM unnest(CAST(:words AS text[])) AS asked (word)
 WHERE NOT EXISTS (SELECT FROM search_words WHERE search_words.word = asked.word)
 """
 _SEARCH = """
-WITH found AS MATERIALIZED (
-    SELECT package_id, type, city, provider_id, rating, reviews, amenities, added_at, price_minor, distance_km, score,
-           failed
+WITH found AS MATERIALIZED (  -- what is looked at most comes first, as what is before it would have to be stepped over
+    SELECT failed, package_id, cost_minor, type, city, provider_id, rating, reviews, added_at, distance_km,
+           score, amenities
     FROM (SELECT *, {failed} AS failed FROM (
-        SELECT d.package_id, d.type, d.city, {place_keys} AS place_keys, d.provider_id, d.rating, d.reviews,
-               d.amenities, d.added_at, d.score, d.distance_km, {price} AS price_minor
-        FROM (
+        SELECT d.*, {price} AS cost_minor FROM (
             SELECT d.*, {score} AS score, {distance} AS distance_km FROM {source} WHERE {wanted} OFFSET 0
         ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once
-    ) AS d WHERE {limits} OFFSET 0) AS d WHERE failed & failed - 1 = 0  -- one bit at most
+    ) AS d WHERE {limits} OFFSET 0) AS d WHERE CASE WHEN failed & failed - 1 = 0 THEN true END  -- one bit at most
 ), page AS (
-    SELECT package_id, price_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
-    FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset
+    SELECT package_id, cost_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
+    FROM (SELECT * FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset) AS first_of_them
 ), {counting}
 SELECT (SELECT total FROM counted) AS total, (SELECT {sampled} FROM counted) AS is_sampled,
        (SELECT json_agg(one) FROM facet AS one) AS facets,
@@ -170,7 +168,7 @@ def _statement(
     chosen, parameters = facets.conditions(question, places, choices.amenities(question.amenities))
     counts, more = facets.sql(question, chosen) if counting else (facets.NOTHING_COUNTED, {})
     parameters |= {**more, "per_page": question.per_page, "offset": question.offset}
-    wanted, limits = [ON_SALE], ["price_minor IS NOT NULL"]
+    wanted, limits = [ON_SALE], ["cost_minor IS NOT NULL"]
     score, distance = _POPULARITY, "CAST(NULL AS float8)"
     if words.terms:
         wanted.append("d.words @@ CAST(:query AS tsquery)")
@@ -180,7 +178,7 @@ def _statement(
             parameters |= patterns
     if ranked is not None:
         parameters["ranked"] = list(ranked)
-        score = "-ranked.place"
+        score = "-d.rank"
     if question.guests is not None:
         wanted.append("d.capacity >= :guests")
         parameters["guests"] = question.guests
@@ -192,7 +190,7 @@ def _statement(
         limits.append("distance_km <= :radius_km")
     stay = stay_price.of(question)
     if stay is not None:
-        limits.append("price_minor <= :max_charge")
+        limits.append("cost_minor <= :max_charge")
         parameters |= stay.parameters
     failed = facets.failed(chosen)
     sql = _SEARCH.format(
@@ -203,13 +201,12 @@ def _statement(
         joins=stay.joins if stay else "",
         wanted=" AND ".join(wanted),
         condition=stay.condition if stay else "true",
-        place_keys="d.place_keys" if places else "NULL",
         limits=" AND ".join(limits),
         failed=failed,
         order=_ORDERS[question.sort],
         counting=counts,
         sampled="every_nearly > 1" if chosen else "every > 1",
-        total="page.price_minor" if stay else "NULL",
+        total="page.cost_minor" if stay else "NULL",
         departure=stay.departure if stay else "NULL",
     )
     return sql, parameters

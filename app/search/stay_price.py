@@ -16,7 +16,7 @@ from app.search.engine import Question
 @dataclass(frozen=True)
 class StayPrice:
     """Parts of a SELECT from `search_documents d`: with `joins` and under `condition`, `price` is minor units, or null
-    where the stay can't be had; `departure` the day on which a tour costs `page.price_minor`.
+    where the stay can't be had; `departure` the day on which a tour costs `page.cost_minor`.
     """
 
     joins: str
@@ -54,7 +54,7 @@ def of(question: Question) -> StayPrice | None:
         price = f"CASE d.type WHEN 'hotel' THEN {' + '.join(nights.values())} ELSE {cheapest} END"
         condition += f" AND (d.type = 'tour' OR {_long_enough(days[0])})"
         parameters["nights"] = len(days)
-    cases = " ".join(f"WHEN {price} = page.price_minor THEN {_literal(day)}" for day, price in departures.items())
+    cases = " ".join(f"WHEN {price} = page.cost_minor THEN {_literal(day)}" for day, price in departures.items())
     departure = f"CASE WHEN d.type = 'tour' THEN CASE {cases} END END"
     return StayPrice(" ".join(joins), condition, price, departure, parameters)
 

@@ -157,6 +157,24 @@ def test_choosing_a_city_keeps_the_counts_of_the_others(lone_engine: Engine) -> 
     assert _shown(answer.facets["city"]) == {"Oslo": 2, "Bergen": 1}
 
 
+def test_with_something_chosen_of_every_facet_each_is_counted_without_its_own(lone_engine: Engine) -> None:
+    provider = factories.provider()
+    alike = {"provider_id": provider.id, "type": "hotel", "amenities": ["wifi"], "price_minor": 9_000}
+    ids = catalogue.add({**alike, "name": "One", "city": "Oslo"}, {**alike, "name": "Two", "city": "Bergen"})
+    for package_id in ids:
+        catalogue.rate(package_id, {5: 1})
+    answer = lone_engine.search(
+        Question(
+            type="hotel", location="Oslo", provider_id=provider.id, amenities=("wifi",), min_rating=4, max_minor=10_000
+        )
+    )
+    assert [hit.id for hit in answer.hits] == ids[:1]
+    assert _shown(answer.facets["city"]) == {"Oslo": 1, "Bergen": 1}
+    assert all(list(_shown(answer.facets[name]).values())[:1] == [1] for name in ("type", "provider", "price"))
+    assert _shown(answer.facets["amenities"]) == {"wifi": 1}
+    assert _shown(answer.facets["rating"]) == {"1": 1, "2": 1, "3": 1, "4": 1, "4.5": 1}
+
+
 def test_beyond_a_size_facets_are_estimates_that_say_so(lone_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facets, "EXACT_UP_TO", 50)
     catalogue.named(*(f"House {number}" for number in range(200)))
