@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0035"
-down_revision = "0033"
+down_revision = "0034"
 
 # A search reads a whole month: rows lie where their packages do, twelve months beside each other. What it sees in the
 # index alone needs pages that nobody has written since the last vacuum, so that comes more often.
