@@ -17,11 +17,12 @@ import psycopg2
 
 from app.db import connect_args, utcnow
 from app.search import indexing
+from bench import meilisearch
 from bench.cases import Case, Side, asking
 from bench.load import Run
 from bench.market import Services, http_request, served, services
 
-NAMES = ("search", "search-p99", "undated-p99", "words-p99", "suggestions-p99")
+NAMES = ("search", "search-p99", "undated-p99", "words-p99", "suggestions-p99", meilisearch.NAME)
 PACKAGES, PROVIDERS, DAYS = 100_000, 700, 45
 NIGHTS = 3
 _MOST = 60_000  # minor units, of the stay
@@ -119,6 +120,7 @@ def cases() -> Iterator[list[Case]]:
             Case("undated-p99", "200 ms", 1, _taking(0.2), _by_its_slowest(undated), 3),
             Case("words-p99", "200 ms", 1, _taking(0.2), _by_its_slowest(words), 3),
             Case("suggestions-p99", "30 ms", 1, _taking(0.03), _by_its_slowest(typing), 3),
+            *stack.enter_context(meilisearch.cases(found)),
         ]
 
 
