@@ -145,4 +145,5 @@ def _ranked(asked: Asked, now: Takings, before: Takings) -> Chart:
 def _entries_href(name: str, piece: Period, asked: Asked) -> str:
     narrowed = {"type": "type", "place": "place", "provider": "provider_id"}
     of = {} if asked.scope == EVERYTHING else {narrowed[asked.scope.dimension]: asked.scope.key}
-    return "/console/ledger/?" + urlencode({"counts": name, "from": piece.first, "to": piece.last, **of})
+    currency = {"currency": asked.currency} if len(asked.currencies) > 1 else {}
+    return "/console/ledger/?" + urlencode({"counts": name, "from": piece.first, "to": piece.last, **currency, **of})

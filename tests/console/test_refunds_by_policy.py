@@ -1,4 +1,4 @@
-"""What the policy gives, as an amount, and what goes beyond it: shown before a refund is asked for, and to its approver."""
+"""What the policy gives as an amount, and what goes beyond it: in the preview of a refund, and for its approver."""
 
 from __future__ import annotations
 
