@@ -20,7 +20,7 @@ demo: $(INSTALLED) ## The whole product with demo data on http://127.0.0.1:8000;
 	@exec $(RUN) dev.demo
 
 test: $(INSTALLED) ## Every test, on services of its own (ARGS="-k refund" passes options to pytest)
-	@$(RUN) pytest -n auto --dist loadfile $(ARGS)
+	@$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: $(INSTALLED) ## 1,000 stories of money, other ones each time; a storm over 2,000 payments (STORIES=, SEED=, STORM=)
 	@MONEY_RUNS=$(or $(STORIES),1000) MONEY_SEED=$(SEED) $(RUN) pytest -n 4 --dist load $(ARGS) \

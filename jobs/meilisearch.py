@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from app.errors import Unavailable
+from app.queue import answer
 from app.search import meilisearch, sending
 from jobs import job
 
@@ -15,6 +16,18 @@ log = logging.getLogger(__name__)
 def send() -> None:
     """Send what has changed since Meilisearch last heard of it."""
     sending.take_turn()
+
+
+@job
+def send_synonyms() -> None:
+    """Have it search with the synonyms as they are; what is in the way is kept for their page, and tried again."""
+    if meilisearch.server() is None:
+        return
+    answer(sending.SYNONYMS_JOB)
+    try:
+        sending.send_synonyms()
+    except Unavailable as error:
+        log.warning("Meilisearch was not told of synonyms", extra={"error": error.detail})
 
 
 @job

@@ -31,6 +31,7 @@ SCHEDULE = (
     Entry("jobs.sweeps.sweep_all", 5, "default"),
     Entry("jobs.search.index", 3, "default"),
     Entry("jobs.meilisearch.send", 2, "default"),
+    Entry("jobs.meilisearch.send_synonyms", 30, "default"),
     Entry("jobs.bookings.expire_holds", 10, "default"),
     Entry("jobs.bookings.complete_stays", 300, "slow"),
     Entry("jobs.reviews.settle", 5, "default"),

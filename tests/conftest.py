@@ -28,7 +28,7 @@ from argon2 import PasswordHasher
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from app import create_app
 from app.accounts import passwords
@@ -38,6 +38,7 @@ from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST, request_id
 from dev.postgres import APP, OWNER, SUPERUSER
 from dev.services import throwaway
+from jobs.sweeps import SWEPT
 from tests.queued import asked_for
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,22 @@ MIGRATED = "tripdesk_migrated"
 STRIPE_KEY = "sk_test_tripdesk_demo"
 WEBHOOK_SECRET = "whsec_tripdesk_demo"
 APPEND_ONLY = ("audit_entries", "audit_seals", "ledger_entries")
+# What takes a minute and more. Begun last, such a file would leave every process but its own without work; with
+# `--no-loadscope-reorder`, pytest-xdist hands the files out in this order.
+LONGEST_FIRST = (
+    "browser/test_every_page.py",
+    "faults/test_money_storm.py",
+    "faults/test_webhook_storm.py",
+    "faults/test_outages.py",
+    "test_role_matrix.py",
+    "payments/test_money_machine.py",
+    "faults/test_last_unit.py",
+    "faults/",
+    "browser/",
+    "demo/",
+    "api/test_schemathesis.py",
+    "test_odd_input.py",
+)
 _SERVICES = "TRIPDESK_TEST_SERVICES"
 
 _services = ExitStack()
@@ -68,6 +85,16 @@ def pytest_configure(config: pytest.Config) -> None:
     with app.app_context():
         upgrade(str(ROOT / "migrations"))
         db.engine.dispose()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they come."""
+
+    def place(item: pytest.Item) -> int:
+        name = item.path.relative_to(ROOT / "tests").as_posix()
+        return next((place for place, start in enumerate(LONGEST_FIRST) if name.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -212,8 +239,21 @@ def _app(database: str, local_stripe: str) -> Iterator[Flask]:
         db.engine.dispose()
 
 
+@pytest.fixture(scope="module")
+def _nothing_left_to_do(_app: Flask) -> None:
+    """What other files left to be done stays undone: the sweeps would find it, and a test work through it all first."""
+    with _app.app_context(), transaction():
+        for model in SWEPT:
+            db.session.execute(
+                update(model).where(model.due_at.is_not(None)).values(due_at=None, leased_until=None),
+                execution_options={"synchronize_session": False},
+            )
+    with _app.app_context():
+        db.session.remove()
+
+
 @pytest.fixture
-def app(_app: Flask) -> Iterator[Flask]:
+def app(_app: Flask, _nothing_left_to_do: None) -> Iterator[Flask]:
     """The app on this process' database, with a context pushed; its Redis is empty."""
     request_id.set(OUTSIDE_A_REQUEST)
     with _app.app_context():

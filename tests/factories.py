@@ -31,6 +31,8 @@ from app.payments import stripe_gateway
 from app.payments.stripe_objects import Intent
 from app.reviews import service as reviews
 from app.reviews.models import Review
+from app.search import synonyms as search_synonyms
+from app.search.models import SearchSynonyms
 from app.states import move
 
 PASSWORD = "a long enough password"
@@ -125,14 +127,15 @@ def package(*, days: int = 30, starting: date | None = None, **values: Any) -> P
     )
     _save(made)
     first = starting or tomorrow()
-    for number in range(days):
-        _save(
+    with transaction():
+        db.session.add_all(
             Availability(
                 package_id=made.id,
                 day=first + timedelta(days=number),
                 capacity=made.units,
                 price_minor=made.price_minor,
             )
+            for number in range(days)
         )
     return made
 
@@ -143,6 +146,16 @@ def policy(**typed: str) -> CancellationPolicy:
     tiers = {"days-1": "3", "percent-1": "80", "days-2": "1", "percent-2": "20"}
     given = {"name": code, "code": code, **({} if "days-1" in typed else tiers), **typed}
     return cancellation_policies.create(given, by=admin())
+
+
+def two_words() -> str:
+    """Two words that nobody else uses, as a form of synonyms takes them."""
+    return f"kip{uuid4().hex[:10]}\nden{uuid4().hex[:10]}"
+
+
+def synonyms(*words: str) -> SearchSynonyms:
+    """A group of words that mean the same."""
+    return search_synonyms.create("\n".join(words) or two_words(), by=admin())
 
 
 def tour(**values: Any) -> Package:

@@ -191,6 +191,15 @@ staff.export               POST   list_of_colleague login login  403     403    
 bulk.export                POST   -             login  login     404     404       404     404     -
 bulk.download              POST   done_export   login  login     200/404 200/404   403/404 200     404
 imports.export             POST   -             login  login     403     403       403     404     -
+synonyms.index             GET    -             login  login     403     403       403     200     -
+synonyms.show              GET    synonyms      login  login     403     403       403     200     404
+synonyms.new               GET    -             login  login     403     403       403     200     -
+synonyms.new               POST   new_synonyms  login  login     403     403       403     302     302
+synonyms.edit              GET    synonyms      login  login     403     403       403     200     404
+synonyms.edit              POST   edited_synonyms login login    403     403       403     302     404
+synonyms.delete            GET    synonyms      login  login     403     403       403     200     404
+synonyms.delete            POST   seen_synonyms login  login     403     403       403     302     404
+synonyms.export            POST   -             login  login     403     403       403     404     -
 settings.index             GET    -             login  login     403     403       403     200     -
 settings.set_limit         POST   refund_limit  login  login     403     403       403     302     404
 saved_views.show           GET    -             login  login     200     200       200     200     -
@@ -353,8 +362,7 @@ class Caller:
             return self.browser.client.open(path, method=row.method, json=asked.body, headers=self.headers)
         if row.method == "GET":
             return self.browser.get(f"{path}?{urlencode(asked.body or {})}")
-        start = "/console/" if row.route == "sessions.sign_out" else "/console/login"
-        return self.browser.post(path, asked.body, token_from=start)
+        return self.browser.post(path, asked.body)
 
     def address(self, route: str, asked: Asked) -> str:
         with self.app.test_request_context():

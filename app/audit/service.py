@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Insert, Text, cast, func, insert, literal, select, text
 
+from app.advisory_locks import AdvisoryLock
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
 from app.db import changes, require_transaction, statement, transaction
@@ -68,8 +69,6 @@ INSERT INTO audit_entries (actor_kind, actor_id, actor_label, address, request_i
 VALUES (%(actor_kind)s, %(actor_id)s, %(actor_label)s, %(address)s, %(request_id)s, %(action)s, %(object_type)s,
         %(object_id)s, %(before)s, %(after)s, %(reason)s)
 """
-# Any fixed number will do: two sealing jobs at once would fork the chain.
-_SEALING_LOCK = 7_201
 
 
 def record(
@@ -191,7 +190,7 @@ def seal(*, thorough: bool = False) -> int:
     the log, where somebody who can rewrite the database can't reach it.
     """
     with transaction():
-        if not db.session.scalar(select(func.pg_try_advisory_xact_lock(_SEALING_LOCK))):
+        if not db.session.scalar(select(func.pg_try_advisory_xact_lock(AdvisoryLock.SEALING_AUDIT))):
             return 0
         # Right after a big load the planner has no idea how long these tables are.
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
@@ -242,7 +241,7 @@ def take_chain(connection: Connection) -> Chain | None:
     None while an older transaction runs anywhere in the cluster, which could still get in front, or when older entries
     are not sealed yet. With neither, whatever comes later has a higher transaction id.
     """
-    connection.execute(select(func.pg_advisory_xact_lock(_SEALING_LOCK)))
+    connection.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.SEALING_AUDIT)))
     transaction_id: int = connection.scalars(text("SELECT pg_current_xact_id()::text::bigint")).one()
     oldest: int = connection.scalars(text(f"SELECT {_XMIN}")).one()  # nosec B608 - a constant of this module
     if oldest < transaction_id or connection.exec_driver_sql(_UNSEALED, {"most": 1}).first():

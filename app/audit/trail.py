@@ -20,13 +20,15 @@ from app.states import in_words
 # Bookkeeping of the rows themselves: no news to a reader of a timeline.
 _QUIET_COLUMNS = {
     *("due_at", "leased_until", "attempts", "last_error", "idempotency_key", "file_until"),
-    *("answer_by", "reminded_hours", "asked", "asked_by_id", "assigned_to_id", "evidence_at_stripe"),
+    *("answer_by", "reminded_hours", "hours_left", "asked", "asked_by_id", "assigned_to_id", "evidence_at_stripe"),
     *("undo_until", "moderated_by", "moderation_reason", "cancel_reason", "ended_because"),
     *("sums", "step", "failure_message", "reached", "explanation", "entry_id", "source"),
     *("by_id", "request_id", "columns", "defaults", "dry_run", "created", "updated", "unchanged", "rejected"),
+    "folded",
 }
-# Whose values are words of ours or Stripe's.
-_CODES = {"status", "stripe_status", "failure_code"}
+# Whose values are words of ours or Stripe's, where they are no sentence of somebody's.
+_CODES = {"status", "stripe_status", "failure_code", "failure_reason", "reason", "kind"}
+_CODE = re.compile(r"[a-z_]+|[A-Z_]+")
 # A timeline is read by a person: of a record with more entries than this, the newest are told.
 _MOST = 500
 # A timeline shows how a longer text begins; the history has all of it.
@@ -112,9 +114,16 @@ def label_of(column: str) -> str:
     return column.removesuffix("_minor").replace("_", " ").capitalize()
 
 
-def _shown(column: str, value: Any, currency: str) -> Any:
-    if column in _CODES and isinstance(value, str):
+def code_in_words(column: str, value: Any) -> str | None:
+    """A state, kind or reason that is kept as a code, as people read it; None for any other value."""
+    if column in _CODES and isinstance(value, str) and _CODE.fullmatch(value):
         return in_words(value).capitalize()
+    return None
+
+
+def _shown(column: str, value: Any, currency: str) -> Any:
+    if (words := code_in_words(column, value)) is not None:
+        return words
     if column.endswith("_minor") and isinstance(value, int):
         return Money(value, currency).json()
     if isinstance(value, str) and _TIME.fullmatch(value):

@@ -10,10 +10,11 @@ from app.accounts.models import User
 from app.bookings.models import Booking
 from app.bulk.export import Export, Field, in_words
 from app.catalog.models import Provider
+from app.disputes import evidence
 from app.disputes.models import NO_ANSWER, Dispute
 from app.payments.ledger_names import ACCOUNTS, KINDS
 from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
-from app.reports import payables
+from app.reports import day_states, payables
 from app.reports.models import Difference, Reconciliation
 
 _FINANCE = frozenset({"finance", "admin"})
@@ -60,15 +61,7 @@ OF_MONEY = (
             _REFERENCE,
             Field("status", "State", Dispute.status),
             Field("answer_by", "Answer by", case((Dispute.answer_by < NO_ANSWER, Dispute.answer_by))),
-            Field(
-                "evidence",
-                "Evidence",
-                case(
-                    (Dispute.submitted_at.is_not(None), "SUBMITTED"),
-                    (Dispute.evidence_at_stripe != {}, "STAGED"),
-                    else_="DRAFT",
-                ),
-            ),
+            Field("evidence", "Evidence", evidence.STATE),
             Field("reason", "Reason", Dispute.reason),
             Field("amount", "Amount", Dispute.amount_minor, is_money=True),
             Field("at_stripe", "Dispute", Dispute.stripe_dispute_id),
@@ -154,7 +147,7 @@ OF_MONEY = (
         Reconciliation,
         (
             Field("day", "Day", Reconciliation.day),
-            Field("state", "State", Reconciliation.status),
+            Field("state", "State", day_states.STATE),
             Field("matched", "Agree", Reconciliation.matched),
             Field("differing", "Differ", Reconciliation.differing),
             Field("open", "To be dealt with", _OPEN_DIFFERENCES),

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
+from app.advisory_locks import AdvisoryLock
 from app.audit import history, reasons
 from app.audit import service as audit
 from app.audit.actor import Actor
@@ -25,8 +26,6 @@ MOST_TIERS = 8
 MOST_DAYS = 365
 _CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MOST_CODE, _MOST_NAME = 40, 80
-# Any fixed number will do: two that are made at once would both find their name free.
-_NAMING_LOCK = 7_230
 
 
 def on_offer() -> list[str]:
@@ -211,7 +210,7 @@ def _or_wrong(wrong: list[FieldError], read_one: Callable[[], T]) -> T | None:
 
 
 def _one_at_a_time() -> None:
-    db.session.execute(text(f"SELECT pg_advisory_xact_lock({_NAMING_LOCK})"))
+    db.session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.NAMING_POLICY)))
 
 
 def _name(typed: str, *, but: int | None) -> str:

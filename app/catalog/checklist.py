@@ -182,6 +182,12 @@ def lacking(standings: Iterable[Standing]) -> list[str]:
     return [words for standing in standings if (words := standing.lacks(today))]
 
 
+def summary(standings: Sequence[Standing]) -> str:
+    """How far a checklist is, as `4 of 5 accepted`; what expired counts no more."""
+    required = sum(standing.item.is_required for standing in standings)
+    return f"{required - len(lacking(standings))} of {required} accepted"
+
+
 def require_complete(provider: Provider) -> None:
     """Raises Conflict, naming what is missing, unless everything required is accepted and holds."""
     missing = lacking(of(provider.id))
@@ -207,9 +213,15 @@ def in_a_row(words: Sequence[str]) -> str:
 
 
 def is_complete() -> ColumnElement[bool]:
-    """Of a provider's row: everything required is accepted."""
+    """Of a provider's row: everything required is accepted, and its documents hold."""
+    of_the_check = (
+        ProviderDocument.provider_id == ProviderCheck.provider_id,
+        ProviderDocument.item == ProviderCheck.item,
+    )
     accepted = select(ProviderCheck.item).where(
-        ProviderCheck.provider_id == Provider.id, ProviderCheck.status == "ACCEPTED"
+        ProviderCheck.provider_id == Provider.id,
+        ProviderCheck.status == "ACCEPTED",
+        not_(exists().where(*of_the_check, *_is_over())),
     )
     return and_(
         *(
@@ -233,8 +245,11 @@ def has_something_to_read() -> ColumnElement[bool]:
 
 def has_expired(*, within_days: int = 0) -> ColumnElement[bool]:
     """Of a provider's row: a document no longer holds, or will not in so many days."""
-    return exists().where(
-        ProviderDocument.provider_id == Provider.id,
+    return exists().where(ProviderDocument.provider_id == Provider.id, *_is_over(within_days))
+
+
+def _is_over(within_days: int = 0) -> tuple[ColumnElement[bool], ...]:
+    return (
         ProviderDocument.status == "CURRENT",
         ProviderDocument.expires_on < func.current_date() + within_days,
     )

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import lazyload
 
+from app.advisory_locks import AdvisoryLock
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.catalog import calendars, changes, checklist
@@ -28,8 +29,6 @@ from app.states import move
 # A transaction's worth: with two years of days each well under the statement timeout, and nobody waits long for it.
 BATCH = 100
 _TRIES_WHEN_BUSY = 6
-# Any fixed number will do: two imports at once would both make the same new provider.
-_IMPORT_LOCK = 7_202
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ class CatalogImport:
 
     def _write(self, listings: Sequence[Listing]) -> _Batch:
         if not self._dry_run:
-            db.session.execute(select(func.pg_advisory_xact_lock(_IMPORT_LOCK)))
+            db.session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.IMPORTING_BATCH)))
         providers = self._upsert_providers(listings)
         packages = self._existing_packages(listings, providers)
         found = [(row, packages.get((row.provider_external_id, row.external_id))) for row in listings]

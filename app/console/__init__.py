@@ -43,6 +43,7 @@ from app.console.revenue import RevenueView
 from app.console.reviews import ReviewsView
 from app.console.search import SearchView
 from app.console.staff import StaffView
+from app.console.synonyms import SynonymsView
 from app.console.users import UsersView
 from app.console.verification import VerificationView
 from app.console.views import SavedViewsView
@@ -84,7 +85,7 @@ MENU = {
         "webhooks",
         "failed-webhooks",
     ),
-    "Catalogue": ("packages", "policies", "providers", "verification", "import"),
+    "Catalogue": ("packages", "policies", "providers", "verification", "import", "synonyms"),
     "People": ("users", "staff"),
     "System": ("audit", "jobs", "mail", "health", "settings"),
     "Development": ("development",),
@@ -126,6 +127,7 @@ def pages() -> list[Page]:
         ProvidersView("Providers", endpoint="providers", url="/console/providers"),
         VerificationView("Verification", endpoint="verification", url="/console/verification"),
         ImportsView("Import", endpoint="imports", url="/console/import"),
+        SynonymsView("Synonyms", endpoint="synonyms", url="/console/synonyms"),
         UsersView("Travellers", endpoint="users", url="/console/users"),
         BulkView("Bulk runs", endpoint="bulk", url="/console/bulk"),
         SavedViewsView("Your views", endpoint="saved_views", url="/console/views"),

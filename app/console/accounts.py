@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response
 
 from app.bulk import spreadsheet
 from app.console.base import FINANCE, Column, Page, line
-from app.console.exports import ask_for_export
+from app.console.exports import ask_for_export, sums_file
 from app.console.formatting import day as day_in_words
 from app.console.formatting import exact
 from app.console.listing import Listing, Rows
@@ -90,12 +90,7 @@ class AccountsView(Page):
             ]
             for balance in accounts.balances_at(at)
         ]
-        answer = Response(
-            spreadsheet.BYTE_ORDER_MARK + spreadsheet.lines([head, *body]),
-            content_type="text/csv; charset=utf-8; header=present",
-        )
-        answer.headers["Content-Disposition"] = f'attachment; filename="balances-{at:%Y-%m-%d-%H%M}.csv"'
-        return answer
+        return sums_file(f"balances-{at:%Y-%m-%d-%H%M}.csv", spreadsheet.lines([head, *body]))
 
     @expose("/<code>/")  # type: ignore[untyped-decorator]
     def show(self, code: str) -> str:

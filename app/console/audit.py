@@ -16,7 +16,7 @@ from app.audit.action_names import action_in_words
 from app.audit.actor import STRIPE, SYSTEM
 from app.audit.models import AuditEntry, AuditSeal
 from app.console import finding
-from app.console.audited import object_in_words, page_of
+from app.console.audited import THINGS, object_in_words, page_of
 from app.console.base import ADMIN, Column, Filter, RecordView, find
 from app.console.ordering import Sort
 from app.console.periods import period
@@ -27,25 +27,6 @@ from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 
 _KINDS = {"staff": "Staff", "traveller": "Travellers", "stripe": "Stripe", "system": "Tripdesk itself"}
-
-
-# What entries are about; a table that isn't named here is found by a link to it.
-_OBJECTS = {
-    "bookings": "Bookings",
-    "reviews": "Reviews",
-    "payments": "Payments",
-    "refunds": "Refunds",
-    "webhook_events": "Stripe's events",
-    "reconciliations": "Reconciliations",
-    "differences": "Differences",
-    "ledger_entries": "Ledger entries",
-    "packages": "Packages",
-    "cancellation_policies": "Cancellation policies",
-    "providers": "Providers",
-    "provider_documents": "Documents of providers",
-    "users": "People",
-    "notifications": "Mail",
-}
 _MOST_PEOPLE = 20
 
 
@@ -109,7 +90,7 @@ class AuditView(RecordView):
         Filter("actor_kind", "Who", _KINDS),
         Filter("actor", "By", kind="text", where=_by_person, hint="Name or e-mail"),
         Filter("action", "Action", kind="text", where=_by_action, hint="booking.cancel"),
-        _ObjectKind("object_type", "About", _OBJECTS),
+        _ObjectKind("object_type", "About", {table: many for table, (_, many) in THINGS.items()}),
         Filter("object", "Which", kind="text", where=_by_object, hint="TD-…, e-mail, pi_…"),
         Filter("object_id", "Id", kind="number"),
         Filter("request_id", "Request", kind="text", hint="req_…"),

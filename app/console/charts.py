@@ -55,7 +55,7 @@ class Chart:
         currency = [amounts[0].currency] if amounts else []
         head = [column.label for column in self.columns] + ["Currency"] * len(currency)
         body = [[_plain(row.cells[column.key]) for column in self.columns] + currency for row in self.rows]
-        return spreadsheet.BYTE_ORDER_MARK + spreadsheet.lines([head, *body])
+        return spreadsheet.lines([head, *body])
 
 
 @dataclass(frozen=True)

@@ -130,10 +130,8 @@ def panel(provider: Provider) -> dict[str, Any]:
     others = {name: value for name, value in request.args.items() if name not in ("item", "expires_on")}
     back = f"{request.path}?{urlencode(others)}" if others else request.path
     current = _current(standings, today)
-    required = [standing for standing in standings if standing.item.is_required]
-    accepted = sum(standing.lacks(today) is None for standing in required)
     return {
-        "summary": f"{accepted} of {len(required)} accepted",
+        "summary": checklist.summary(standings),
         "may_decide": may_decide,
         "back": back,
         "lines": [

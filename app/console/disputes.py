@@ -48,7 +48,7 @@ TITLES: dict[str, trail.Title] = {
     "dispute.lost": ("Lost", "state", "bad"),
     "dispute.withdrawn": ("Inquiry closed", "state", "good"),
     "dispute.lift_hold": ("Hold lifted", "state", "warn"),
-    "dispute.remind": ("Finance reminded of the deadline", "mail", None),
+    "dispute.remind": ("Finance reminded", "mail", None),
     "payment.hold": ("Payment held", "payment", "warn"),
     "payment.release": ("Payment no longer held", "payment", None),
     "payment.disputed": ("Disputed amount changed", "payment", None),
@@ -398,7 +398,7 @@ def _facts(dispute: Dispute, payment: Payment, *, sees_money: bool) -> list[Grou
                 Fact("Decided", dispute.closed_at, "time"),
                 Fact("Refund possible at Stripe", "Yes" if dispute.is_charge_refundable else "No"),
                 Fact("At Stripe", dispute.stripe_dispute_id, "mono"),
-                Fact("State at Stripe", dispute.stripe_status, "mono"),
+                Fact("State at Stripe", chargebacks.stripe_status_in_words(dispute)),
             ),
         ),
         Group(

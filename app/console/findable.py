@@ -30,6 +30,7 @@ from app.money import written
 from app.notifications.kinds import title_of
 from app.notifications.models import Notification
 from app.payments.models import Payment, Refund, WebhookEvent
+from app.search import for_staff
 
 # Of one kind: what is shown, and out of how many the likeliest are picked.
 SHOWN, _PICKED_FROM = 6, 60
@@ -70,6 +71,10 @@ class Kind:
 
     def named(self, words: Words) -> Sequence[int]:
         """The records whose name has all the words, the likeliest first."""
+        return ()
+
+    def searched(self, found: for_staff.Found) -> Sequence[int]:
+        """The records among those that search finds for travellers, the likeliest first."""
         return ()
 
     def hits(self, ids: Sequence[int]) -> Iterator[Hit]:
@@ -215,6 +220,10 @@ class Providers(Kind):
         """By name."""
         return _likeliest(Provider, Provider.name, either_in(words, Provider.name), words)
 
+    def searched(self, found: for_staff.Found) -> Sequence[int]:
+        """Who offers something, by name however it is written."""
+        return found.providers
+
     def hits(self, ids: Sequence[int]) -> Iterator[Hit]:
         """With the external id."""
         for (row,) in _rows(select(Provider), Provider, ids):
@@ -238,6 +247,10 @@ class Packages(Kind):
     def named(self, words: Words) -> Sequence[int]:
         """By name first, then by where it is."""
         return _likeliest(Package, Package.name, either_in(words, *self._COLUMNS), words)
+
+    def searched(self, found: for_staff.Found) -> Sequence[int]:
+        """What is on sale, as travellers find it."""
+        return found.packages
 
     def hits(self, ids: Sequence[int]) -> Iterator[Hit]:
         """With whose they are and where."""

@@ -19,6 +19,7 @@ from app.console.words import MOST_WORDS, letters_in
 from app.extensions import db
 from app.logs import OUTSIDE_A_REQUEST
 from app.names import spelt_like
+from app.search import for_staff
 
 LONGEST = 200
 _FEWEST_LETTERS = 2
@@ -49,11 +50,11 @@ class Found:
 def find(typed: str, pages: Sequence[Page]) -> Found:
     """What was typed, on the pages that somebody may open: exactly that if there is such a thing, then names that have
     the words, then names that are spelt like them.
+
+    Names of what is on sale are found as travellers find them, too; what isn't, by the rows alone.
     """
     typed = typed.strip()
-    # The indexes are there for all of this; for a common word the planner would begin to read the table instead, and
-    # read far where the first of them stands late.
-    db.session.execute(text("SET LOCAL enable_seqscan = off"))
+    _by_index()
     kinds = _open(pages)
     exact = _exactly(typed, kinds, pages)
     commands = _commands(typed, pages)
@@ -62,11 +63,13 @@ def find(typed: str, pages: Sequence[Page]) -> Found:
     words = [part for part in typed.split() if letters_in(part)][:MOST_WORDS]
     if sum(map(letters_in, words)) < _FEWEST_LETTERS:
         return Found(commands)
-    named = _named([[word] for word in words], kinds, typed)
+    having, meant = for_staff.look_up(typed) if "@" not in typed else (for_staff.Found(), for_staff.Found())
+    _by_index()
+    named = _named([[word] for word in words], kinds, having, typed)
     if named or commands:
         return Found([*commands, *named])
     spellings = [list(dict.fromkeys([word.lower(), *spelt_like(word)])) for word in words]
-    guessed = _named(spellings, kinds, None) if any(len(ways) > 1 for ways in spellings) else []
+    guessed = _named(spellings, kinds, meant, None)
     return Found(guessed, is_guess=bool(guessed))
 
 
@@ -120,10 +123,17 @@ def _requests(typed: str, pages: Sequence[Page]) -> Iterator[Group]:
         yield Group("Requests", page.icon, [hit])
 
 
-def _named(words: Words, kinds: Sequence[tuple[Kind, Page]], typed: str | None) -> list[Group]:
+def _by_index() -> None:
+    """For the transaction that is open: the indexes are there for all of this; for a common word the planner would
+    begin to read the table instead, and read far where the first of them stands late.
+    """
+    db.session.execute(text("SET LOCAL enable_seqscan = off"))
+
+
+def _named(words: Words, kinds: Sequence[tuple[Kind, Page]], found: for_staff.Found, typed: str | None) -> list[Group]:
     groups = []
     for kind, page in kinds:
-        ids = kind.named(words)
+        ids = list(dict.fromkeys([*kind.named(words), *kind.searched(found)]))
         hits = list(kind.hits(ids[:SHOWN]))
         if hits:
             more = kind.listed(typed) if typed and len(ids) > SHOWN else None

@@ -13,7 +13,6 @@ from sqlalchemy import select
 from app.audit import trail
 from app.audit.action_names import action_in_words
 from app.audit.models import AuditEntry
-from app.console.formatting import status_label
 from app.console.record import Record
 from app.errors import Invalid
 from app.extensions import Model, db
@@ -109,8 +108,8 @@ def _written(column: str, value: Any, currency: str) -> dict[str, Any]:
         return {"value": "Yes" if value else "No", "kind": "text"}
     if isinstance(value, int) and column.endswith("_minor"):
         return {"value": Money(value, currency).json(), "kind": "money"}
-    if isinstance(value, str) and column == "status":
-        return {"value": status_label(value), "kind": "text"}
+    if (words := trail.code_in_words(column, value)) is not None:
+        return {"value": words, "kind": "text"}
     if isinstance(value, str) and column.endswith(("_at", "_since", "_until")):
         return {"value": datetime.fromisoformat(value), "kind": "time"}
     if isinstance(value, list) and all(isinstance(part, str) for part in value):

@@ -85,7 +85,7 @@ def _money() -> list[dict[str, Any]]:
         ("Gross today", now.gross_minor, "gross", "Since midnight UTC"),
         ("Refunds in 7 days", all_week.returned_minor, "refunds", "With chargebacks"),
         ("Net in 7 days", all_week.net_minor, "net", "Gross less refunds"),
-        ("Commission in 7 days", all_week.commission_minor, "commission", "Our share of the net"),
+        ("Commission in 7 days", all_week.commission_minor, "commission", "Our share, less refunds of it"),
     )
     return [
         *(

@@ -8,7 +8,9 @@ import redis
 from flask_admin import expose
 
 from app import workers
-from app.console.base import ADMIN, Column, Page
+from app.console.audited import THINGS
+from app.console.base import ADMIN, Column, Page, line
+from app.console.job_names import job_in_words
 from app.db import utcnow
 
 QUEUE_COLUMNS = (
@@ -29,7 +31,7 @@ WORKER_COLUMNS = (
     Column("beat_at", "Last beat", "time", "right"),
 )
 OUTBOX_COLUMNS = (
-    Column("table", "Table", "link"),
+    Column("what", "What", "link"),
     Column("queue", "Queue"),
     Column("due", "Due", "number", "right"),
     Column("leased", "With a worker", "number", "right"),
@@ -38,6 +40,7 @@ OUTBOX_COLUMNS = (
     Column("oldest_at", "Oldest due", "time", "right"),
 )
 SCHEDULE_COLUMNS = (
+    Column("what", "What"),
     Column("job", "Job", "mono"),
     Column("queue", "Queue"),
     Column("every", "Every", align="right"),
@@ -47,6 +50,7 @@ SCHEDULE_COLUMNS = (
     Column("ran_at", "Last run", "time", "right"),
 )
 FAILED_COLUMNS = (
+    Column("what", "What"),
     Column("name", "Job", "mono"),
     Column("ids", "Row", "mono"),
     Column("error", "Error"),
@@ -88,9 +92,14 @@ class JobsView(Page):
                 outbox_columns=OUTBOX_COLUMNS,
                 schedule_columns=SCHEDULE_COLUMNS,
                 failed_columns=FAILED_COLUMNS,
-                outboxes=[{"href": _OUTBOX_HREFS.get(outbox.table), "cells": vars(outbox)} for outbox in outboxes],
+                outboxes=[_waiting(outbox) for outbox in outboxes],
             )
         )
+
+
+def _waiting(outbox: workers.OutboxState) -> dict[str, Any]:
+    _, what = THINGS.get(outbox.table, ("", outbox.table))
+    return line(_OUTBOX_HREFS.get(outbox.table), **vars(outbox), what=what)
 
 
 def _live() -> dict[str, Any]:
@@ -103,7 +112,10 @@ def _live() -> dict[str, Any]:
         "unheard": [queue.name for queue in queues if queue.name not in listened_to],
         "workers": [{"cells": {**vars(worker), "name": worker.name[:12]}} for worker in seen],
         "schedule": [{"cells": _scheduled(entry)} for entry in workers.schedule()],
-        "failed": [{"cells": {**vars(job), "ids": ", ".join(map(str, job.ids))}} for job in failed],
+        "failed": [
+            {"cells": {**vars(job), "what": job_in_words(job.name), "ids": ", ".join(map(str, job.ids))}}
+            for job in failed
+        ],
         "most_failed": workers.MOST_FAILED,
         "failed_count": sum(queue.failed for queue in queues),
     }
@@ -112,6 +124,7 @@ def _live() -> dict[str, Any]:
 def _scheduled(entry: workers.Scheduled) -> dict[str, Any]:
     return {
         **vars(entry),
+        "what": job_in_words(entry.job),
         "every": _seconds(entry.every_seconds),
         "took": None if entry.seconds is None else _seconds(entry.seconds),
     }

@@ -4,6 +4,8 @@ each. Paying out is done elsewhere.
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -16,10 +18,11 @@ from app.bookings.models import Booking
 from app.bulk import spreadsheet
 from app.catalog.models import Provider
 from app.console.base import FINANCE, Column, Page, find, line
-from app.console.exports import ask_for_export
+from app.console.exports import ask_for_export, sums_file
 from app.console.listing import Listing, Rows
 from app.console.ordering import Order
 from app.console.record import Fact, Group
+from app.db import one_moment
 from app.errors import Invalid
 from app.money import Money
 from app.reports import payables
@@ -63,17 +66,19 @@ class PayablesView(Page):
         found = payables.payables()
         words = request.args.get("q", "").strip()
         shown = [one for one in found if words.casefold() in one.name.casefold()]
-        number = _page_number()
-        page = shown[(number - 1) * _PAGE_SIZE : number * _PAGE_SIZE]
+        page = _page_of(shown)
         return str(
             self.render(
                 "console/payables/index.html",
                 cards=_cards(found),
                 columns=COLUMNS,
-                rows=[_provider_line(one) for one in page],
+                rows=[_provider_line(one) for one in page.all],
                 words=words,
                 count=f"{len(shown):,} {'provider' if len(shown) == 1 else 'providers'}",
-                pager=_pager(number, words, has_more=len(shown) > number * _PAGE_SIZE),
+                pager=[
+                    _way("Back", "prev", page.back and _address(q=words, before=page.back)),
+                    _way("On", "next", page.on and _address(q=words, after=page.on)),
+                ],
             )
         )
 
@@ -90,31 +95,28 @@ class PayablesView(Page):
             ]
             for one in payables.payables()
         ]
-        answer = Response(
-            spreadsheet.BYTE_ORDER_MARK + spreadsheet.lines([head, *body]),
-            content_type="text/csv; charset=utf-8; header=present",
-        )
-        answer.headers["Content-Disposition"] = 'attachment; filename="payables.csv"'
-        return answer
+        return sums_file("payables.csv", spreadsheet.lines([head, *body]))
 
     @expose("/<int:provider_id>/")  # type: ignore[untyped-decorator]
     def show(self, provider_id: int) -> str:
         """One provider's bookings with something kept for them, the newest first."""
         provider = find(Provider, provider_id, "provider")
         state = _state()
-        listing = _listing(provider, state)
-        page = _page(listing)
+        # Of one moment, so that the bookings come to what the cards say.
+        with one_moment():
+            page = _page(_listing(provider, state))
+            rows, kept = _booking_lines(page.all), payables.payable_to(provider.id)
         return str(
             self.render(
                 "console/payables/show.html",
                 provider=provider,
-                cards=_cards(payables.payable_to(provider.id)),
+                cards=_cards(kept),
                 tabs=[
                     {"label": label, "href": _address(state=name), "is_chosen": name == state}
                     for name, label in {"": "All", **STATES}.items()
                 ],
                 columns=BOOKING_COLUMNS,
-                rows=_booking_lines(page.all),
+                rows=rows,
                 pager=[
                     _way("Newer", "prev", page.back and _address(state=state, after=page.back)),
                     _way("Older", "next", page.on and _address(state=state, before=page.on)),
@@ -161,11 +163,37 @@ def _state() -> str:
     return state
 
 
-def _page_number() -> int:
-    typed = request.args.get("page", "1")
-    if not (typed.isascii() and typed.isdigit()) or not 1 <= len(typed) <= 6 or int(typed) < 1:
-        raise Invalid.field("page", "Give the number of a page.")
-    return int(typed)
+def _place(one: Payable) -> tuple[int, int, str]:
+    return -one.owed_minor, one.provider_id, one.currency
+
+
+def _page_of(found: Sequence[Payable]) -> Rows:
+    """The page behind or before a place. All are read for the sums above them; what is owed changes while somebody
+    turns the pages, so that a page begins at a place and not at a number.
+    """
+    rows = sorted(found, key=_place)
+    first = 0
+    if "after" in request.args:
+        first = bisect_right(rows, _place_asked("after"), key=_place)
+    elif "before" in request.args:
+        first = max(bisect_left(rows, _place_asked("before"), key=_place) - _PAGE_SIZE, 0)
+    page = rows[first : first + _PAGE_SIZE]
+    return Rows(
+        page,
+        back=_written(page[0]) if page and first else None,
+        on=_written(page[-1]) if first + _PAGE_SIZE < len(rows) else None,
+    )
+
+
+def _written(one: Payable) -> str:
+    return f"{one.owed_minor}~{one.provider_id}~{one.currency}"
+
+
+def _place_asked(name: str) -> tuple[int, int, str]:
+    found = re.fullmatch(r"(-?[0-9]{1,18})~([0-9]{1,18})~([A-Z]{3})", request.args[name])
+    if found is None:
+        raise Invalid.field(name, "This is not a place in this list.")
+    return -int(found[1]), int(found[2]), found[3]
 
 
 def _listing(provider: Provider, state: str) -> Listing:
@@ -223,13 +251,6 @@ def _booking_lines(bookings: Sequence[Booking]) -> list[dict[str, Any]]:
             kept=Money(kept[booking.id][0], booking.currency).json(),
         )
         for booking in bookings
-    ]
-
-
-def _pager(number: int, words: str, *, has_more: bool) -> list[dict[str, Any]]:
-    return [
-        _way("Back", "prev", _address(q=words, page=number - 1) if number > 1 else None),
-        _way("On", "next", _address(q=words, page=number + 1) if has_more else None),
     ]
 
 

@@ -120,12 +120,6 @@ class PaymentsView(RecordView):
         entries = db.session.scalars(
             select(LedgerEntry).where(LedgerEntry.payment_id == payment.id).order_by(LedgerEntry.id)
         ).all()
-        events = db.session.scalars(
-            select(WebhookEvent)
-            .where(WebhookEvent.stripe_payment_intent_id == payment.stripe_payment_intent_id)
-            .options(defer(WebhookEvent.payload))
-            .order_by(WebhookEvent.id)
-        ).all()
         return self.render_record(
             Record(
                 title=f"Payment of {booking.reference}",
@@ -154,8 +148,20 @@ class PaymentsView(RecordView):
             entry_columns=ENTRY_COLUMNS,
             entries=entry_lines(entries),
             event_columns=EVENT_COLUMNS,
-            events=[event_line(event) for event in events],
+            events=[event_line(event) for event in _told_of(payment)],
         )
+
+
+def _told_of(payment: Payment) -> Sequence[WebhookEvent]:
+    # Events about no payment have no intent either.
+    if payment.stripe_payment_intent_id is None:
+        return []
+    return db.session.scalars(
+        select(WebhookEvent)
+        .where(WebhookEvent.stripe_payment_intent_id == payment.stripe_payment_intent_id)
+        .options(defer(WebhookEvent.payload))
+        .order_by(WebhookEvent.id)
+    ).all()
 
 
 def payment_href(payment_id: int) -> str:
@@ -262,7 +268,7 @@ def _at_stripe(payment: Payment) -> Group:
             Fact("Captured", payment.succeeded_at, "time"),
             Fact("Closed", payment.cancelled_at, "time"),
             Fact("Last refusal", payment.failure_message),
-            Fact("Refusal code", payment.failure_code, "mono"),
+            Fact("Refused for", status_label(payment.failure_code) if payment.failure_code else None),
             Fact("Provider", provider.name),
         ),
     )

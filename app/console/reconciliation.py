@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import request
 from flask_admin import expose
-from sqlalchemy import ColumnElement, Select, and_, func, not_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, case, func, literal, select, tuple_
 from sqlalchemy.orm import joinedload
 from werkzeug.wrappers import Response
 
@@ -32,7 +32,7 @@ from app.db import utcnow
 from app.errors import Invalid
 from app.extensions import db
 from app.money import Money
-from app.reports import months, reconciliation
+from app.reports import day_states, months, reconciliation
 from app.reports.models import Difference, Reconciliation
 from app.reports.months import Month
 
@@ -62,33 +62,24 @@ _DIFFERENCE_COLUMNS = (
     Column("assigned", "Looked into by"),
 )
 _DIFFERENCES_SHOWN = 100
+_ORDER_OF_STATES = {"OPEN": 0, "EXPLAINED": 1, "FIXED": 2}
+_OPEN_FIRST = (case(_ORDER_OF_STATES, value=Difference.status), Difference.id)
 # Seconds between two looks of a page whose day is being compared.
 _LOOK = 2
 
 
-def _has(status: str) -> ColumnElement[bool]:
-    mine = select(Difference.id).where(Difference.reconciliation_id == Reconciliation.id, Difference.status == status)
-    return mine.exists()
-
-
-_STATES: dict[str, ColumnElement[bool]] = {
-    "RECONCILED": and_(Reconciliation.status == "DONE", not_(_has("OPEN")), not_(_has("EXPLAINED"))),
-    "DIFFERS": and_(Reconciliation.status == "DONE", _has("OPEN")),
-    "EXPLAINED": and_(Reconciliation.status == "DONE", not_(_has("OPEN")), _has("EXPLAINED")),
-    "RUNNING": Reconciliation.status == "RUNNING",
-    "FAILED": Reconciliation.status == "FAILED",
-}
 _STATE_LABELS = {
     "RECONCILED": "Agrees with Stripe",
     "DIFFERS": "Differs",
     "EXPLAINED": "Differs, explained",
+    "COMPARED_IN_PART": "Compared in part",
     "RUNNING": "Being compared",
     "FAILED": "Failed",
 }
 
 
 def _in_state(state: str) -> ColumnElement[bool]:
-    return _STATES[state]
+    return day_states.STATE.in_([state])
 
 
 def _in_month(month: str) -> ColumnElement[bool]:
@@ -129,12 +120,13 @@ class ReconciliationView(DifferencePages):
 
     def lines(self, rows: Sequence[Reconciliation]) -> list[dict[str, Any]]:
         """One page's days, with what is open of each."""
-        counts = _counts([row.id for row in rows])
+        ids = [row.id for row in rows]
+        counts, states = _counts(ids), day_states.states_of(ids)
         return [
             line(
                 day_href(row.id),
                 day=day_in_words(row.day),
-                state=_state(row, counts.get(row.id, {})),
+                state=states[row.id],
                 matched=row.matched if row.compared_at else None,
                 differing=row.differing if row.compared_at else None,
                 open=counts.get(row.id, {}).get("OPEN"),
@@ -182,7 +174,7 @@ class ReconciliationView(DifferencePages):
                 title=day_in_words(row.day),
                 about=row,
                 titles=_TITLES,
-                status=_state(row, counts),
+                status=day_states.states_of([row.id])[row.id],
                 lead=_said(row, counts),
                 sub=_sub(row),
                 actions=[] if is_running else [again],
@@ -228,17 +220,11 @@ def _counts(ids: Sequence[int]) -> dict[int, dict[str, int]]:
     return found
 
 
-def _state(row: Reconciliation, counts: Mapping[str, int]) -> str:
-    if row.status != "DONE":
-        return row.status
-    return "DIFFERS" if counts.get("OPEN") else "EXPLAINED" if counts.get("EXPLAINED") else "RECONCILED"
-
-
 def _said(row: Reconciliation, counts: Mapping[str, int]) -> str | None:
     """What the comparison came to, in a sentence; None before there was one."""
     if row.compared_at is None or row.status != "DONE":
         return None
-    so_far = " so far" if row.compared_at.date() == row.day else ""
+    so_far = "" if day_states.is_whole(row) else " so far"
     movements = counted(row.matched + row.differing, "movement", "movements")
     if not row.matched + row.differing:
         return f"Neither Stripe nor the ledger has any movement{so_far}."
@@ -281,12 +267,9 @@ def _differences(row: Reconciliation) -> dict[str, Any]:
     shown = request.args.get("kind", "") or next((kind for kind in KINDS if counts.get(kind)), "")
     if shown and shown not in KINDS:
         raise Invalid.field("kind", f"There are no differences of the kind {shown}.")
-    after = request.args.get("after", "0")
-    if not (after.isascii() and after.isdigit() and len(after) <= 18):
-        raise Invalid.field("after", "This is not a place in this list.")
-    wanted = select(Difference).where(mine, Difference.kind == shown, Difference.id > int(after))
+    wanted = select(Difference).where(mine, Difference.kind == shown, _place_asked())
     found = db.session.scalars(
-        wanted.options(joinedload(Difference.assigned_to)).order_by(Difference.id).limit(_DIFFERENCES_SHOWN + 1)
+        wanted.options(joinedload(Difference.assigned_to)).order_by(*_OPEN_FIRST).limit(_DIFFERENCES_SHOWN + 1)
     ).all()
     page = found[:_DIFFERENCES_SHOWN]
     references = references_of(found.booking_id for found in page if found.booking_id)
@@ -297,8 +280,21 @@ def _differences(row: Reconciliation) -> dict[str, Any]:
             if counts.get(kind)
         ],
         "differences": [_difference_line(found, references) for found in page],
-        "more_href": f"?kind={shown}&after={page[-1].id}" if len(found) > _DIFFERENCES_SHOWN else None,
+        "more_href": f"?kind={shown}&after={_place_of(page[-1])}" if len(found) > _DIFFERENCES_SHOWN else None,
     }
+
+
+def _place_asked() -> ColumnElement[bool]:
+    """The differences behind the place in their order that is asked for. Raises Invalid."""
+    after = request.args.get("after", "0~0")
+    values = after.split("~")
+    if len(values) != 2 or not all(value.isascii() and value.isdigit() and len(value) <= 18 for value in values):
+        raise Invalid.field("after", "This is not a place in this list.")
+    return tuple_(*_OPEN_FIRST) > tuple_(*(literal(int(value), BigInteger) for value in values))
+
+
+def _place_of(row: Difference) -> str:
+    return f"{_ORDER_OF_STATES[row.status]}~{row.id}"
 
 
 def _difference_line(row: Difference, references: Mapping[int, str]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 
 from app.console import revenue_asked
 from app.console.base import FINANCE, Page
+from app.console.exports import sums_file
 from app.console.revenue_asked import PRESETS, Asked, in_words, scope_in_words
 from app.console.revenue_money import money
 from app.console.revenue_sales import sales
@@ -60,10 +61,7 @@ class RevenueView(Page):
         asked = revenue_asked.read()
         for found in (*money(asked).charts, *sales(asked).charts):
             if found.name == chart:
-                file = f"{chart}-{asked.period.first}-{asked.period.last}.csv"
-                answer = Response(found.csv(), content_type="text/csv; charset=utf-8; header=present")
-                answer.headers["Content-Disposition"] = f'attachment; filename="{file}"'
-                return answer
+                return sums_file(f"{chart}-{asked.period.first}-{asked.period.last}.csv", found.csv())
         raise NotFound("There is no such chart.")
 
 

@@ -22,7 +22,7 @@ _MONEY: Mapping[str, tuple[str, Callable[[Takings], int], str]] = {
     "gross": ("Gross", lambda takings: takings.gross_minor, "Paid by travellers for bookings"),
     "refunds": ("Refunds", lambda takings: takings.returned_minor, "Given back, and lost to chargebacks"),
     "net": ("Net", lambda takings: takings.net_minor, "Gross less refunds"),
-    "commission": ("Commission", lambda takings: takings.commission_minor, "Our share of the net"),
+    "commission": ("Commission", lambda takings: takings.commission_minor, "Our share, less refunds of it"),
 }
 
 

@@ -50,7 +50,11 @@ def _sales_cards(now: Activity, before: Activity) -> list[dict[str, Any]]:
         "New travellers": (now.travellers, before.travellers, "Registered"),
     }
     rates = {
-        "Payments that succeed": (now.success_rate, before.success_rate, f"{now.failed:,} tries failed"),
+        "Payments that succeed": (
+            now.success_rate,
+            before.success_rate,
+            f"{now.failed:,} declined; the same again counts once",
+        ),
         "Paid bookings cancelled": (
             now.cancellation_rate,
             before.cancellation_rate,

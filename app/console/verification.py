@@ -85,7 +85,7 @@ class VerificationView(QueueView):
 
     def cells(self, row: Provider) -> dict[str, Any]:
         """One provider's line."""
-        return {"name": row.name, "accepted": _accepted(_checklist(row)), "created_at": row.created_at}
+        return {"name": row.name, "accepted": checklist.summary(_checklist(row)), "created_at": row.created_at}
 
     def heading(self, row: Provider) -> str:
         """The provider's name."""
@@ -111,8 +111,3 @@ class VerificationView(QueueView):
 def _checklist(provider: Provider) -> list[Standing]:
     found: list[Standing] = g.checklists[provider.id]
     return found
-
-
-def _accepted(standings: Sequence[Standing]) -> str:
-    required = [standing for standing in standings if standing.item.is_required]
-    return f"{sum(standing.status == 'ACCEPTED' for standing in required)} of {len(required)} accepted"

@@ -96,9 +96,7 @@ class WebhooksView(RecordView):
     def show(self, event_id: int) -> str:
         """One event."""
         event = find(WebhookEvent, event_id, "event")
-        payment = db.session.scalar(
-            select(Payment).where(Payment.stripe_payment_intent_id == event.stripe_payment_intent_id)
-        )
+        payment = _payment_of(event)
         reference = references_of([payment.booking_id])[payment.booking_id] if payment else None
         payload = json.dumps(_without_secrets(event.payload), indent=2, ensure_ascii=False, sort_keys=True)
         return self.render_record(
@@ -175,6 +173,13 @@ def changed_by(event: WebhookEvent) -> list[dict[str, Any]]:
         )
         for entry in entries
     ]
+
+
+def _payment_of(event: WebhookEvent) -> Payment | None:
+    # Payments that were only begun have no intent either.
+    if event.stripe_payment_intent_id is None:
+        return None
+    return db.session.scalar(select(Payment).where(Payment.stripe_payment_intent_id == event.stripe_payment_intent_id))
 
 
 def event_href(event_id: int) -> str:

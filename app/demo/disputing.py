@@ -151,6 +151,7 @@ class Disputing:
 
     def _row(self, at: datetime, booking: Row, payment: Row, person: Person, due_by: datetime) -> Row:
         terms = prefill.terms_in_words(booking["policy"])
+        days = prefill.days_in_words(booking["starts_on"], booking["ends_on"])
         return {
             **dict.fromkeys(("asked", "asked_by_id", "idempotency_key", "refusal", "hold_lifted_at", "reminded_hours")),
             **dict.fromkeys(("submitted_at", "closed_at", "due_at", "leased_until", "last_error")),
@@ -172,9 +173,8 @@ class Disputing:
             "fee_minor": _FEE_MINOR,
             "customer_name": person.name,
             "customer_email_address": person.email,
-            "service_date": f"{booking['starts_on'].isoformat()} to {booking['ends_on'].isoformat()}",
-            "product_description": f"{booking['package_name']}, from {booking['starts_on'].isoformat()}"
-            f" to {booking['ends_on'].isoformat()}.",
+            "service_date": days,
+            "product_description": f"{booking['package_name']}, from {days}.",
             "cancellation_policy_disclosure": terms,
             "cancellation_rebuttal": "The booking was never cancelled.",
             "refund_policy_disclosure": terms,

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select, text
 from app import rollups
 from app.accounts.models import StaffRole, User
 from app.accounts.passwords import check_length, hash_password, matches
+from app.advisory_locks import AdvisoryLock
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.audit.models import AuditEntry, AuditSeal
@@ -46,8 +47,6 @@ from app.search import indexing
 SMALLEST, LARGEST = 100, 2_000_000
 
 _SEED = "tripdesk demo"
-# Any fixed number will do: two seeds at once would both find the database empty.
-_SEEDING_LOCK = 7_202
 # Long enough for a request that is under way, short enough to say so when somebody stays.
 _LOCK_TIMEOUT_MS = 10_000
 _BLOCK = 2_000
@@ -210,7 +209,7 @@ def check_allowed() -> None:
 
 def _begin(connection: Connection) -> None:
     connection.execute(text(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT_MS}"))
-    if not connection.scalar(select(func.pg_try_advisory_xact_lock(_SEEDING_LOCK))):
+    if not connection.scalar(select(func.pg_try_advisory_xact_lock(AdvisoryLock.SEEDING))):
         raise Conflict("Somebody else is seeding this database right now.")
     if any(connection.scalar(query) for query in _ANYTHING_THERE):
         raise Conflict(

@@ -36,6 +36,17 @@ _STATUSES = {
     "prevented": "LOST",
 }
 _ORDER = {status: place for place, status in enumerate(_STATUSES)} | dict.fromkeys(("won", "lost", "prevented"), 99)
+# The same as people read them.
+_STATUSES_IN_WORDS = {
+    "warning_needs_response": "inquiry, needs a response",
+    "warning_under_review": "inquiry, under review",
+    "warning_closed": "inquiry, closed",
+    "needs_response": "needs a response",
+    "under_review": "under review",
+    "won": "won",
+    "lost": "lost",
+    "prevented": "paid back before it became a chargeback",
+}
 _ENDINGS = {"WON": "The dispute was won", "LOST": "The dispute was lost", "WITHDRAWN": "The inquiry was closed"}
 REASONS = {
     "bank_cannot_process": "the bank could not process it",
@@ -59,6 +70,11 @@ REASONS = {
 def reason_in_words(dispute: Dispute) -> str:
     """Why the cardholder disputes it, by what Stripe calls it; a reason that is new, by its own name."""
     return REASONS.get(dispute.reason, dispute.reason.replace("_", " "))
+
+
+def stripe_status_in_words(dispute: Dispute) -> str | None:
+    """Where a chargeback is at Stripe; None for a dispute that isn't there."""
+    return _STATUSES_IN_WORDS[dispute.stripe_status].capitalize() if dispute.stripe_status else None
 
 
 def is_about_ours(charge_id: str | None, intent_id: str | None) -> bool:

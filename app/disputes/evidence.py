@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from uuid import uuid4
+
+from sqlalchemy import ColumnElement, and_, case, func
 
 from app.audit import edits, reasons
 from app.audit import service as audit
@@ -56,6 +59,18 @@ def written_of(dispute: Dispute) -> dict[str, str]:
 def is_staged(dispute: Dispute) -> bool:
     """Whether Stripe has exactly what we say so far."""
     return bool(dispute.evidence_at_stripe) and dispute.evidence_at_stripe == written_of(dispute)
+
+
+# The same of a row as an expression: where the evidence is; NULL where the dispute was over before any was submitted.
+_WRITTEN = func.jsonb_strip_nulls(
+    func.jsonb_build_object(*chain.from_iterable((name, func.nullif(getattr(Dispute, name), "")) for name in MOST))
+)
+STATE: ColumnElement[str | None] = case(
+    (Dispute.submitted_at.is_not(None), "SUBMITTED"),
+    (Dispute.status.not_in(UNDECIDED), None),
+    (and_(Dispute.evidence_at_stripe != {}, Dispute.evidence_at_stripe == _WRITTEN), "STAGED"),
+    else_="DRAFT",
+)
 
 
 def why_not_answer(dispute: Dispute) -> str | None:

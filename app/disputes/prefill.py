@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -29,7 +29,7 @@ def of(payment: Payment) -> dict[str, str]:
     return {
         "customer_name": booking.traveller.name,
         "customer_email_address": booking.traveller.email,
-        "service_date": f"{booking.starts_on.isoformat()} to {booking.ends_on.isoformat()}",
+        "service_date": days_in_words(booking.starts_on, booking.ends_on),
         "product_description": _product(booking, booking.package, booking.package.provider),
         "cancellation_policy_disclosure": f"{policy} It was sold under these terms, which its confirmation repeats.",
         "cancellation_rebuttal": _rebuttal(booking),
@@ -50,13 +50,18 @@ def terms_in_words(policy: dict[str, Any]) -> str:
     return f"Cancellation policy ({policy['name']}): {'; '.join([*tiers, 'after that nothing'])}."
 
 
+def days_in_words(first: date, last: date) -> str:
+    """The days of a stay as a bank reads them: `18 Jun 2027 to 20 Jun 2027`."""
+    return f"{_day(first)} to {_day(last)}"
+
+
 def _product(booking: Booking, package: Package, provider: Provider) -> str:
     what = "Tour" if booking.is_tour else "Hotel stay"
     units = f"{booking.units} {'unit' if booking.units == 1 else 'units'}"
     guests = f"{booking.guests} {'guest' if booking.guests == 1 else 'guests'}"
     return (
         f"{what}: {booking.package_name}, provided by {provider.name} in {package.city}, {package.country}."
-        f" From {booking.starts_on.isoformat()} to {booking.ends_on.isoformat()}, {units}, {guests}."
+        f" From {days_in_words(booking.starts_on, booking.ends_on)}, {units}, {guests}."
     )
 
 
@@ -98,5 +103,9 @@ def _amount(minor: int, currency: str) -> str:
     return written(minor, currency, code=True).replace("\N{NO-BREAK SPACE}", " ")
 
 
+def _day(value: date) -> str:
+    return f"{value.day} {value:%b %Y}"
+
+
 def _moment(at: datetime) -> str:
-    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+    return f"{_day(at)}, {at:%H:%M} UTC"

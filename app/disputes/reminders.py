@@ -68,7 +68,7 @@ def _remind(dispute_id: int) -> bool:
                 },
                 about=dispute,
             )
-        audit.record(SYSTEM, "dispute.remind", dispute, after={"hours_left": hours})
+        audit.record(SYSTEM, "dispute.remind", dispute, reason=f"{hours} hours left")
     return True
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import joinedload
 
+from app.advisory_locks import AdvisoryLock
 from app.audit import service as audit
 from app.audit.actor import Actor
 from app.catalog.import_mapping import ImportMapping
@@ -19,8 +20,6 @@ from app.imports.models import SavedMapping
 MAY_IMPORT = ("admin",)
 MOST_MAPPINGS = 200
 _MOST_LETTERS = 60
-# Any fixed number will do: two people who keep the same new name at once.
-_KEEPING_LOCK = 7_204
 
 
 def of_all() -> Sequence[SavedMapping]:
@@ -39,7 +38,7 @@ def keep(name: str, mapping: ImportMapping, *, currency: str, rate: Decimal, by:
     if not 1 <= len(name) <= _MOST_LETTERS:
         raise Invalid.field("keep_as", f"Give it a name of at most {_MOST_LETTERS} characters.")
     with transaction():
-        db.session.execute(select(func.pg_advisory_xact_lock(_KEEPING_LOCK)))
+        db.session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.KEEPING_MAPPING)))
         named = select(SavedMapping).where(SavedMapping.name == name).with_for_update()
         kept = db.session.scalar(named.execution_options(populate_existing=True))
         if kept is None:

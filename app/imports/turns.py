@@ -15,16 +15,13 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select, text
 from sqlalchemy.orm import joinedload
 
+from app.advisory_locks import AdvisoryLock
 from app.audit.actor import Actor
 from app.catalog.importing import Progress
 from app.db import leave_database, require_transaction, transaction, utcnow
 from app.errors import Conflict
 from app.extensions import db
 from app.imports.models import Import
-
-# Any fixed numbers will do: two imports that are started at once, and a command that imports.
-_STARTING_LOCK = 7_203
-_COMMAND_LOCK = 7_204
 
 # https://www.postgresql.org/docs/current/view-pg-locks.html says how a lock of ours is found there.
 _COMMAND = text(
@@ -58,20 +55,20 @@ def turn_of_command(by: Actor) -> Iterator[Callable[[Progress], None]]:
             refusal = _who_is_before()
             if refusal is not None:
                 raise Conflict(f"{refusal} Nothing was imported; run this again when that is over.")
-            connection.execute(select(func.pg_advisory_lock(_COMMAND_LOCK)))
+            connection.execute(select(func.pg_advisory_lock(AdvisoryLock.IMPORTING_BY_COMMAND)))
         leave_database()
         try:
             yield lambda _progress: _require_alive(connection)
         finally:
             if not connection.invalidated:
-                connection.execute(select(func.pg_advisory_unlock(_COMMAND_LOCK)))
+                connection.execute(select(func.pg_advisory_unlock(AdvisoryLock.IMPORTING_BY_COMMAND)))
 
 
 def _who_is_before(*which: Any) -> str | None:
     """Who imports, and since when; whoever else begins waits for the end of the transaction before they ask."""
     require_transaction()
-    db.session.execute(select(func.pg_advisory_xact_lock(_STARTING_LOCK)))
-    command = db.session.scalar(_COMMAND, {"lock": _COMMAND_LOCK})
+    db.session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.STARTING_IMPORT)))
+    command = db.session.scalar(_COMMAND, {"lock": AdvisoryLock.IMPORTING_BY_COMMAND})
     if command is not None:
         began_at, _, who = command.partition(" ")
         return f"{who} has been importing since {_in_words(datetime.fromisoformat(began_at))}."

@@ -33,8 +33,13 @@ class Hold:
     @property
     def words(self) -> str:
         """The reason as a sentence with its deadline."""
-        until = f", until {self.until.day} {self.until:%b %Y at %H:%M} UTC" if self.until else ""
-        return f"Refunds of this payment are on hold{until}: {self.reason.rstrip('.')}."
+        held, reason = "Refunds of this payment are on hold", self.reason.rstrip(".")
+        at = f"{self.until.day} {self.until:%b %Y at %H:%M} UTC" if self.until else None
+        if self.source.startswith("dispute:"):
+            # Its deadline is that of our evidence: it is held for as long as nobody has decided.
+            due = f"; evidence is due by {at}" if at else ""
+            return f"{held} until the dispute is decided: {reason}{due}."
+        return f"{held}, until {at}: {reason}." if at else f"{held}: {reason}."
 
 
 def of(payment_id: int) -> list[Hold]:

@@ -105,7 +105,8 @@ def approve(refund_id: int, *, by: Actor) -> Refund:
 
 
 def reject(refund_id: int, *, by: Actor, reason: str | None) -> Refund:
-    """Refuse a refund that waits, with the reason for whoever asked for it; who asked may take it back so as well.
+    """Refuse a refund that waits, with the reason for whoever asked for it; who asked may take it back so as well,
+    where they may decide on refunds.
 
     Raises NotAllowed, NotFound, Invalid without a reason, Conflict when it was decided on: by whom and how long ago.
     """

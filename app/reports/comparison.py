@@ -87,7 +87,7 @@ def compare(since: datetime, until: datetime) -> Compared:
 
 def keep(day: Reconciliation, found: Sequence[Mapping[str, Any]]) -> None:
     """Take over what differs now: what is new is OPEN, what differs otherwise than explained is OPEN again, and what
-    was OPEN and differs no more is FIXED.
+    differs no more is FIXED, with its explanation if it had one.
     """
     require_transaction()
     mine = select(Difference).where(Difference.reconciliation_id == day.id).order_by(Difference.id).with_for_update()
@@ -105,9 +105,9 @@ def keep(day: Reconciliation, found: Sequence[Mapping[str, Any]]) -> None:
     db.session.add_all(new)
     audit.record_each(SYSTEM, "difference.find", new)
     for row in known.values():
-        if row.status == "OPEN":
+        if row.status != "FIXED":
             move(row, "FIXED")
-            row.explanation = VANISHED
+            row.explanation = row.explanation or VANISHED
             audit.record(SYSTEM, "difference.vanish", row, reason=VANISHED)
 
 

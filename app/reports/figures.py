@@ -110,6 +110,8 @@ def over_time(bars: Sequence[Bar], unit: Unit) -> Figure:
                 "hoverformat": "%-d %b %Y",
                 "nticks": 5,
                 "tickangle": 0,
+                # So that the first date stands clear of the other axis's nothing.
+                "ticklabelstandoff": 8,
             },
             "yaxis": {
                 **_AXIS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -13,6 +13,7 @@ from app.db import utcnow
 from app.errors import Conflict, Invalid
 from app.extensions import db
 from app.reports import reconciliation
+from app.reports.day_states import is_whole
 from app.reports.models import Difference, Reconciliation
 from app.reports.periods import Period, begin_of
 from app.reports.reconciliation import FIRST_DAY, MAY_RECONCILE
@@ -63,7 +64,7 @@ def state_of(first: date) -> Month:
     """How far a month is."""
     month, rows = whole(first), _days_of(first)
     over = _over(first)
-    left = sum(not _is_compared(rows.get(day), day) and not _is_running(rows.get(day)) for day in over)
+    left = sum(not _is_compared(rows.get(day)) and not _is_running(rows.get(day)) for day in over)
     dealt: dict[str, int] = dict(
         db.session.execute(
             select(Difference.status, func.count())
@@ -101,7 +102,7 @@ def reconcile(first: date, *, by: Actor) -> list[date]:
     begun = []
     for day in _over(first):
         row = rows.get(day)
-        if _is_running(row) or (row is not None and _is_compared(row, day) and row.id not in has_open):
+        if _is_running(row) or (row is not None and _is_compared(row) and row.id not in has_open):
             continue
         reconciliation.reconcile(day, by=by)
         begun.append(day)
@@ -123,10 +124,9 @@ def _over(first: date) -> list[date]:
     return [piece.first for piece in whole(first).cut("day") if piece.first <= yesterday]
 
 
-def _is_compared(row: Reconciliation | None, day: date) -> bool:
-    """Whether a day was compared as a whole: what is compared before it is over counts as far as it went."""
-    ended = datetime.combine(day + _ONE_DAY, time(), UTC)
-    return row is not None and row.status == "DONE" and row.begun_at >= ended
+def _is_compared(row: Reconciliation | None) -> bool:
+    """Whether a day was compared as a whole."""
+    return row is not None and row.status == "DONE" and is_whole(row)
 
 
 def _is_running(row: Reconciliation | None) -> bool:

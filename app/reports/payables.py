@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, not_, or_, select, text
 
 from app.bookings.models import Booking
 from app.db import read
@@ -70,9 +70,9 @@ def payables() -> list[Payable]:
 
 
 def payable_to(provider_id: int) -> list[Payable]:
-    """The same of one provider, by currency; empty when nothing is kept for them."""
-    only = "WHERE provider_id = %(provider_id)s"
-    return [Payable(*row) for row in read(PAYABLES.format(only=only), {"provider_id": provider_id})]
+    """The same of one provider, by currency, as the session sees it; empty when nothing is kept for them."""
+    of_one = text(PAYABLES.format(only="WHERE provider_id = :provider_id"))
+    return [Payable(*row) for row in db.session.execute(of_one, {"provider_id": provider_id})]
 
 
 # What a booking's entries leave with its provider, in minor units.

@@ -117,9 +117,11 @@ def reconcile_due() -> list[date]:
 
 
 def _missed(today: date) -> set[date]:
-    newest = db.session.scalar(select(func.max(Reconciliation.day)).where(Reconciliation.day < today))
-    count = min((today - newest).days - 1, _MOST_MISSED) if newest else 1
-    return {today - timedelta(days=back) for back in range(1, count + 1)}
+    """The days that nobody reconciled since there was a first one, whichever were by hand; before that, yesterday."""
+    first = db.session.scalar(select(func.min(Reconciliation.day)).where(Reconciliation.day < today))
+    count = min((today - first).days, _MOST_MISSED) if first else 1
+    days = {today - timedelta(days=back) for back in range(1, count + 1)}
+    return days - set(db.session.scalars(select(Reconciliation.day).where(Reconciliation.day.in_(days))))
 
 
 def _to_be_looked_at_again(tonight: datetime) -> set[date]:

@@ -45,15 +45,15 @@ def settings_of(synonyms: Iterable[Sequence[str]]) -> dict[str, Any]:
         "displayedAttributes": list(SHOWN),
         "rankingRules": list(RANKING),
         "stopWords": sorted(STOP_WORDS),
-        "synonyms": _mutual(synonyms),
+        "synonyms": synonyms_of(synonyms),
         "typoTolerance": {"enabled": True, "minWordSizeForTypos": {"oneTypo": ONE_SLIP, "twoTypos": TWO_SLIPS}},
         "pagination": {"maxTotalHits": MOST_COUNTED},
         "faceting": {"maxValuesPerFacet": MOST_VALUES, "sortFacetValuesBy": {"*": "count"}},
     }
 
 
-def _mutual(groups: Iterable[Sequence[str]]) -> dict[str, list[str]]:
-    """Meilisearch's synonyms go one way; ours go both."""
+def synonyms_of(groups: Iterable[Sequence[str]]) -> dict[str, list[str]]:
+    """The groups as the index has them: Meilisearch's synonyms go one way; ours go both."""
     others: dict[str, set[str]] = {}
     for group in groups:
         for word in group:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from app.advisory_locks import AdvisoryLock
 from app.db import in_our_words, read, transaction
 from app.errors import Busy
 from app.extensions import db
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 BATCH = 2_000
 # A job that goes on for longer would hold up what else waits in its queue.
 _SECONDS = 2.0
-# Any fixed number will do, of those that nobody else takes.
-_LOCK = text("SELECT pg_advisory_xact_lock(7203)")
 # More time, where there is not as much already; 0 is without end.
 _AT_LEAST = (
     f"SELECT set_config('{{name}}', '{JOB_TIMEOUT_SECONDS}s', true)"  # nosec B608 - our own constants
@@ -170,7 +169,7 @@ def _take_turn(*settings: TextClause) -> None:
     for setting in (_PATIENCE, *settings):
         db.session.execute(setting)
     try:
-        db.session.execute(_LOCK)
+        db.session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.INDEXING)))
     except DBAPIError as error:
         if isinstance(in_our_words(error), Busy):
             raise NotOurTurn("Somebody else is indexing right now. Try again in a moment.") from error

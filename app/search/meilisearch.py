@@ -179,6 +179,16 @@ class Meilisearch:
             self._create(self.index)
         self._set(self.index, settings)
 
+    def synonyms(self) -> dict[str, list[str]]:
+        """Those that the index has."""
+        with self._writing() as client:
+            found: dict[str, list[str]] = client.index(self.index).get_settings()["synonyms"]
+        return found
+
+    def set_synonyms(self, synonyms: Mapping[str, Sequence[str]]) -> None:
+        """Have the index search with these instead, and wait for it."""
+        self._set(self.index, {"synonyms": dict(synonyms)})
+
     def is_prepared(self) -> bool:
         """Whether keys and index are there at all: a server with an empty disk has none."""
         self._keys.clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import (
-    ARRAY,
     REAL,
     BigInteger,
     CheckConstraint,
@@ -18,7 +17,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import ARRAY, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.extensions import Model, words_index
@@ -98,10 +97,17 @@ class SearchWord(Model):
 
 
 class SearchSynonyms(Model):
-    """Words, or short phrases, that mean the same: who types one of them finds the others."""
+    """Words, or short phrases, that mean the same: who types one of them finds the others.
+
+    `folded` are the words as `search_fold` writes them, kept by the database.
+    """
 
     __tablename__ = "search_synonyms"
     __table_args__ = (CheckConstraint("cardinality(words) >= 2", name="words"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     words: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    folded: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default=FetchedValue(), server_onupdate=FetchedValue()
+    )
+    updated_at: Mapped[datetime] = mapped_column(server_default=FetchedValue())

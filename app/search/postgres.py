@@ -16,7 +16,7 @@ from app.extensions import db
 from app.search import choices, facets, highlights, scoring, stay_price, suggestions, wording
 from app.search.document import ON_SALE
 from app.search.engine import DEFAULT_RADIUS_KM, Answer, Hit, Question, Suggestion
-from app.search.wording import Wording
+from app.search.wording import SynonymsChange, Wording
 
 _EARTH_KM = 6371.0088
 _DEGREE_KM = 111.19
@@ -93,6 +93,16 @@ class PostgresEngine:
             if words.is_hopeless:
                 return Answer((), 0, facets.none(), self.name)
             return self._answer(connection, question, words)
+
+    def search_with(self, question: Question, change: SynonymsChange | None) -> Answer:
+        """What `search` would answer with synonyms changed like this, nothing of which is written; without facets.
+        Raises Busy, Unavailable.
+        """
+        with _reading() as connection:
+            words = wording.understand(connection, question.q, change)
+            if words.is_hopeless:
+                return Answer((), 0, facets.none(), self.name)
+            return self._answer(connection, question, words, counting=False)
 
     def among(self, question: Question, ranked: Sequence[int], *, counting: bool = True) -> Answer:
         """The same among these packages only, the most relevant first: another engine has found them by the question's

@@ -17,18 +17,17 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from app import queue, workers
+from app.advisory_locks import AdvisoryLock
 from app.db import raise_from_database, read, write_alone
 from app.errors import Busy, Conflict
 from app.extensions import db
-from app.search.index_settings import document_of, settings_of
+from app.search.index_settings import document_of, settings_of, synonyms_of
 from app.search.meilisearch import Meilisearch, NotAnswering, State, server
 from app.search.models import SearchSynonyms
 
 log = logging.getLogger(__name__)
 
 BATCH = 1_000
-# Numbers of our own among the database's advisory locks.
-_SENDING_LOCK, _REBUILDING_LOCK = 7_211, 7_212
 # A job has a minute; what is left is sent by the next.
 _TURN_SECONDS = 20.0
 # No task is waited for any longer then, whatever a turn has begun: an answer and our own rows take some seconds too.
@@ -37,7 +36,8 @@ _WAIT_MS = 30_000
 # After a failure it is let alone for so long; a job that waits for it in vain holds up others.
 _REST_SECONDS = 15
 _RESTING = "tripdesk:meilisearch:resting"
-CHECK = "meilisearch"
+CHECK, SYNONYMS_CHECK = "meilisearch", "meilisearch synonyms"
+SYNONYMS_JOB = "jobs.meilisearch.send_synonyms"
 _MOST_COUNTED = 1_000_000
 
 _COLUMNS = (
@@ -133,7 +133,7 @@ def send() -> int:
     engine = server()
     if engine is None or not behind(1):
         return 0
-    with _alone(_SENDING_LOCK) as held:
+    with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH) as held:
         if held is None:
             return 0
         try:
@@ -156,6 +156,39 @@ def take_turn() -> None:
         log.warning("Meilisearch was not told of what has changed", extra={"error": error.detail})
 
 
+def ask_for_synonyms() -> None:
+    """Have Meilisearch told of synonyms that have changed, soon; the schedule asks every half minute, too."""
+    if server() is not None:
+        queue.ask_for(SYNONYMS_JOB, queue="default")
+
+
+def send_synonyms() -> None:
+    """Have Meilisearch search with the synonyms as they are now, where it has others; without Meilisearch, nothing.
+    What fails is kept for the page of synonyms. Raises NotAnswering, TaskFailed, Busy.
+    """
+    engine = server()
+    if engine is None:
+        return
+    try:
+        with engine.done_by(monotonic() + _ALL_SECONDS), _alone(AdvisoryLock.SENDING_SYNONYMS, wait=True):
+            _send_synonyms(engine)
+    except (NotAnswering, Busy) as error:
+        workers.note_check(SYNONYMS_CHECK, [error.detail])
+        raise
+    workers.note_check(SYNONYMS_CHECK, [])
+
+
+def _send_synonyms(engine: Meilisearch) -> None:
+    if not engine.is_prepared():
+        engine.prepare(_settings())
+        return
+    # A task that is not done yet may be this very change.
+    engine.wait_until_idle()
+    wanted, there = synonyms_of(_groups()), engine.synonyms()
+    if {word: set(others) for word, others in wanted.items()} != {word: set(others) for word, others in there.items()}:
+        engine.set_synonyms(wanted)
+
+
 def behind(most: int) -> int:
     """How many documents Meilisearch has not confirmed as they are now; counted up to `most`."""
     documents: int = read(_BEHIND, {"most": most})[0].documents
@@ -175,7 +208,7 @@ def rebuild(progress: Callable[[int, int], None]) -> None:
     answered by the old one, which goes on being changed. Raises NotAnswering, TaskFailed, Conflict.
     """
     engine = _required()
-    with _alone(_REBUILDING_LOCK) as rebuilding:
+    with _alone(AdvisoryLock.REBUILDING_MEILISEARCH) as rebuilding:
         if rebuilding is None:
             raise Conflict("The index is being made anew already.")
         engine.prepare(_settings())
@@ -186,8 +219,10 @@ def rebuild(progress: Callable[[int, int], None]) -> None:
             engine.put(list(map(document_of, batch)), anew=True)
             done, after = done + len(batch), batch[-1].package_id
             progress(done, total)
-        with _alone(_SENDING_LOCK, wait=True):
+        with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH, wait=True):
             _catch_up(engine, newest)
+    # Those that were changed since the second index was made went to the first.
+    send_synonyms()
 
 
 def _catch_up(engine: Meilisearch, version: int) -> None:
@@ -225,7 +260,7 @@ def compare(*, mend: bool) -> Differences:
     Raises NotAnswering, TaskFailed, Conflict, Busy while somebody sends.
     """
     engine = _required()
-    with _alone(_SENDING_LOCK, wait=True):
+    with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH, wait=True):
         if not engine.is_prepared():
             lost = [row.package_id for row in read(_VERSIONS)]
             if mend:
@@ -288,7 +323,11 @@ def _mark(sql: str, parameters: Mapping[str, Any] | None = None) -> None:
 
 
 def _settings() -> dict[str, Any]:
-    return settings_of(db.session.scalars(select(SearchSynonyms.words)).all())
+    return settings_of(_groups())
+
+
+def _groups() -> Sequence[Sequence[str]]:
+    return db.session.scalars(select(SearchSynonyms.words).order_by(SearchSynonyms.id)).all()
 
 
 def _required() -> Meilisearch:
@@ -299,15 +338,15 @@ def _required() -> Meilisearch:
 
 
 @contextmanager
-def _alone(number: int, *, wait: bool = False) -> Iterator[Connection | None]:
+def _alone(lock: AdvisoryLock, *, wait: bool = False) -> Iterator[Connection | None]:
     """Hold one of our locks, on a connection of its own and outside any transaction: None when somebody else does, whom
     `wait` waits for.
     """
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.detach()  # closed in the end, and the lock given back with it, whatever has happened
         if wait:
-            _wait_for(connection, number)
-        elif not connection.scalar(select(func.pg_try_advisory_lock(number))):
+            _wait_for(connection, lock)
+        elif not connection.scalar(select(func.pg_try_advisory_lock(lock))):
             yield None
             return
         try:
@@ -315,13 +354,13 @@ def _alone(number: int, *, wait: bool = False) -> Iterator[Connection | None]:
         finally:
             # Who comes next finds it free; a closed connection's is so only some moments later.
             if not connection.invalidated:
-                connection.execute(select(func.pg_advisory_unlock(number)))
+                connection.execute(select(func.pg_advisory_unlock(lock)))
 
 
-def _wait_for(connection: Connection, number: int) -> None:
+def _wait_for(connection: Connection, lock: AdvisoryLock) -> None:
     try:
         connection.execute(text(f"SET lock_timeout = {_WAIT_MS}"))
         connection.execute(text(f"SET statement_timeout = {_WAIT_MS}"))
-        connection.execute(select(func.pg_advisory_lock(number)))
+        connection.execute(select(func.pg_advisory_lock(lock)))
     except DBAPIError as error:
         raise_from_database(error)

@@ -43,6 +43,13 @@ def search(question: Question) -> Found:
     return Found(answer, degraded)
 
 
+def first(question: Question) -> Answer:
+    """One page of the packages that fit, for who needs no counts but the total. Raises Busy, Unavailable."""
+    if meilisearch.server() is None:
+        return _POSTGRES.search_with(question, None)
+    return search(question).answer
+
+
 def suggest(q: str, limit: int) -> list[Suggestion]:
     """What somebody may be about to type; for some seconds the same. Raises Busy, Unavailable."""
     return _suggestions.get((q, limit), lambda: _ask(lambda asked: asked.suggest(q, limit))[0])

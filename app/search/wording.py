@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +16,9 @@ STOP_WORDS = frozenset(
     ("a", "an", "and", "at", "by", "for", "from", "in", "is", "near", "of", "on", "or", "the", "to", "with")
 )
 MAX_WORDS = 12
-_MAX_LETTERS = 40
+MAX_LETTERS = 40
+# Of more words no synonym is looked for.
+LONGEST_PHRASE = 4
 # Shorter ones begin too many words, or are like too many.
 _SHORTEST_PREFIX = 2
 _SHORTEST_SLIP = 3
@@ -29,13 +31,16 @@ _FEW = 5
 _PLENTY = 200
 _LAST_CHARACTER = "\U0010ffff"
 
-_LOOK_UP = """
+_SAME = """
+SELECT folded FROM search_synonyms
+WHERE folded && CAST(:phrases AS text[]) AND id IS DISTINCT FROM CAST(:without AS bigint)
+"""
+_LOOK_UP = f"""
 SELECT (SELECT json_object_agg(word, documents) FROM search_words WHERE word = ANY(:words)) AS known,
-       (SELECT json_agg((SELECT json_agg(search_fold(word)) FROM unnest(words) AS word))
-        FROM search_synonyms) AS same,
+       (SELECT json_agg(folded) FROM ({_SAME}) AS found) AS same,
        (SELECT sum(documents) FROM (SELECT documents FROM search_words
                                     WHERE word >= :begin AND word < :end LIMIT 1000) AS begun) AS begun
-"""
+"""  # noqa: S608  # nosec B608 - our own constants
 _COUNT = """
 SELECT (SELECT count(*) FROM (SELECT FROM search_documents WHERE listed AND words @@ CAST(asked.query AS tsquery)
                               LIMIT :most) AS found)
@@ -119,9 +124,25 @@ class Wording:
         return tuple(form.words[-1] for term in self.terms for form in term.forms if form.is_prefix)
 
 
+@dataclass(frozen=True)
+class SynonymsChange:
+    """A group of synonyms as it would be: these words, folded, in place of those of the group `of`, or as a new one.
+    Without words, that group would be no more.
+    """
+
+    of: int | None
+    words: Sequence[str]
+
+
 def fold(connection: Connection, q: str) -> list[str]:
     """The words of what was typed as the index has them: no case, no accents, nothing but letters and digits."""
-    return [word[:_MAX_LETTERS] for word in fold_phrase(connection, q).split()[:MAX_WORDS]]
+    return [word[:MAX_LETTERS] for word in fold_phrase(connection, q).split()[:MAX_WORDS]]
+
+
+def telling(words: Sequence[str]) -> list[str]:
+    """Those of folded words that say something, each once; all where none does."""
+    each = list(dict.fromkeys(words))
+    return [word for word in each if word not in STOP_WORDS] or each
 
 
 def fold_phrase(connection: Connection, phrase: str) -> str:
@@ -136,21 +157,21 @@ def begun(connection: Connection, words: Sequence[str]) -> list[int]:
     return list(connection.scalars(text(_BEGUN), {"words": list(words), "ends": ends}))
 
 
-def understand(connection: Connection, q: str) -> Wording:
-    """What was meant by `q`, by the vocabulary and by what is found.
+def understand(connection: Connection, q: str, change: SynonymsChange | None = None) -> Wording:
+    """What was meant by `q`, by the vocabulary and by what is found; with a `change`, as if synonyms were changed so.
 
     Words nobody knows are taken for those they are like; so are known ones when all together find little; then the
     least telling one is left out, or more.
     """
-    words = list(dict.fromkeys(fold(connection, q)))
-    words = [word for word in words if word not in STOP_WORDS] or words
-    if not words:
+    typed = list(dict.fromkeys(fold(connection, q)))
+    if not typed:
         return Wording()
-    vocabulary = _Vocabulary(connection, words, ends_whole=q[-1:].isspace())
+    vocabulary = _Vocabulary(connection, typed, change, ends_whole=q[-1:].isspace())
     terms = list(vocabulary.terms())
     unknown = [term.typed for term in terms if not term.forms]
     if unknown:
         like = _spellings(connection, unknown)
+        vocabulary.learn_synonyms_of(like)
         terms = [term if term.forms else vocabulary.spelt(term, like[term.typed]) for term in terms]
     known = tuple(term for term in terms if term.forms)
     if not known:
@@ -166,23 +187,40 @@ def understand(connection: Connection, q: str) -> Wording:
 class _Vocabulary:
     """What is known of the words that were typed, of what they make together, and of what they are made of."""
 
-    def __init__(self, connection: Connection, words: Sequence[str], *, ends_whole: bool) -> None:
-        self.words = words
+    def __init__(
+        self, connection: Connection, typed: Sequence[str], change: SynonymsChange | None, *, ends_whole: bool
+    ) -> None:
+        self.connection, self.typed, self.change = connection, typed, change
+        telling = [place for place, word in enumerate(typed) if word not in STOP_WORDS]
+        # Where each of the words stands among all that were typed.
+        self.places: Sequence[int] = telling or range(len(typed))
+        self.words = words = [typed[place] for place in self.places]
         self.begun_word = "" if ends_whole or len(words[-1]) < _SHORTEST_PREFIX else words[-1]
         numbers = [other for word in words for other in _of_other_number(word)]
         joined = [one + other for one, other in pairwise(words)]
         parts = [part for word in words for pair in _splits(word) for part in pair]
+        phrases = [phrase for number in range(len(words)) for phrase in self._phrases(number)]
         row = connection.execute(
             text(_LOOK_UP),
             {
                 "words": [*words, *numbers, *joined, *parts],
+                "phrases": phrases,
+                "without": change.of if change else None,
                 "begin": self.begun_word,
                 "end": self.begun_word + _LAST_CHARACTER if self.begun_word else "",
             },
         ).one()
         self.known: dict[str, int] = row.known or {}
-        self.same: list[list[str]] = row.same or []
+        self.same: list[Sequence[str]] = [*(row.same or ()), *self._changed(phrases)]
         self.begun: int = row.begun or 0
+
+    def learn_synonyms_of(self, like: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+        """Know what means the same as the likeliest words that were meant, too."""
+        words = [spellings[0][0] for spellings in like.values() if spellings]
+        if words:
+            without = self.change.of if self.change else None
+            found = self.connection.scalars(text(_SAME), {"phrases": words, "without": without})
+            self.same += [*found, *self._changed(words)]
 
     def terms(self) -> Iterator[Term]:
         """A term for each word; without any form for those that nothing is known of."""
@@ -203,8 +241,10 @@ class _Vocabulary:
             if parts:
                 best = max(parts, key=lambda pair: min(self.known[part] for part in pair))
                 forms[Form(best)] = min(self.known[part] for part in best)
-            if forms:
-                forms = dict.fromkeys([*self._said_otherwise(number)], 0) | forms
+            # Nobody may have written the word: that is what some synonyms are for.
+            same = self._same_as(self._phrases(number))
+            if forms or same:
+                forms = dict.fromkeys(same, 0) | forms
                 forms = {form: forms[form] for form in sorted(forms, key=lambda form: forms[form] == 0)}
             yield Term(word, word, tuple(forms), sum(forms.values()))
 
@@ -220,11 +260,18 @@ class _Vocabulary:
     def _joined(self, number: int) -> str:
         return "".join(self.words[number : number + 2]) if 0 <= number < len(self.words) - 1 else ""
 
-    def _said_otherwise(self, number: int) -> list[Form]:
-        """What means the same as the word here, alone or together with those beside it."""
-        length = len(self.words)
-        spans = [(i, j) for i in range(length) for j in range(i + 1, i + 4) if i <= number < j <= length]
-        return self._same_as([" ".join(self.words[i:j]) for i, j in spans])
+    def _phrases(self, number: int) -> list[str]:
+        """The word here, alone and together with those beside it as they were typed."""
+        place, length = self.places[number], len(self.typed)
+        spans = [
+            (i, j) for i in range(length) for j in range(i + 1, i + LONGEST_PHRASE + 1) if i <= place < j <= length
+        ]
+        return [" ".join(self.typed[i:j]) for i, j in spans]
+
+    def _changed(self, phrases: Sequence[str]) -> list[Sequence[str]]:
+        """The words of the change, where these are some of them."""
+        words = self.change.words if self.change else ()
+        return [words] if set(words) & set(phrases) else []
 
     def _same_as(self, phrases: Sequence[str]) -> list[Form]:
         return [
@@ -269,6 +316,7 @@ def _thought_over(connection: Connection, wording: Wording, vocabulary: _Vocabul
     if found >= _FEW:
         return wording
     like = _spellings(connection, [term.typed for term in wording.terms if term.meant == term.typed])
+    vocabulary.learn_synonyms_of(like)
     wider = Wording(tuple(vocabulary.spelt(term, like.get(term.typed, ())) for term in wording.terms))
     if wider != wording:
         (found_wider,) = _count(connection, [wider], _FEW)

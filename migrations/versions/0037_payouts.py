@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0037"
-down_revision = "0033"
+down_revision = "0036"
 
 OF_A_PAYMENT = ("payment_id", "booking_id", "provider_id")
 RULE = "ck_ledger_entries_of_a_payment"

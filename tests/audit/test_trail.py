@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.accounts import service as accounts
 from app.accounts import sessions, tokens
 from app.accounts.models import User
+from app.advisory_locks import AdvisoryLock
 from app.audit import service as audit
 from app.audit import trail
 from app.audit.actor import SYSTEM, Actor
@@ -279,7 +280,7 @@ def test_two_sealing_jobs_at_once_do_not_fork_the_chain(empty_app: Flask, empty_
     rename(factories.provider(), "after")
     empty_owner.autocommit = False
     with empty_owner.cursor() as other:
-        other.execute("SELECT pg_advisory_xact_lock(7201)")
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (AdvisoryLock.SEALING_AUDIT,))
         assert audit.seal() == 0
     empty_owner.rollback()
     seal_everything()

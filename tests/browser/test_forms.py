@@ -279,3 +279,24 @@ def test_what_can_not_be_taken_back_asks_for_its_name(sign_in: SignIn, console: 
     typed.fill(booking.reference.lower())
     dialog.get_by_role("button", name="Cancel the booking", exact=True).click()
     expect(page.locator(".record-title")).to_contain_text("Cancelled by support")
+
+
+def test_a_policys_form_has_the_tiers_that_are_filled_in_and_one_more(sign_in: SignIn, console: Console) -> None:
+    with console.stack.app():
+        policy = factories.policy()
+    page = sign_in("admin")
+    page.goto(f"/console/policies/{policy.id}/edit")
+    rows = page.get_by_role("textbox", name="Days before")
+    filled = len([row for row in rows.all() if row.input_value()])
+    expect(rows).to_have_count(filled + 1)
+    rows.last.fill("30")
+    expect(rows).to_have_count(filled + 2)
+    # What is kept of a form is shown again, however many tiers it had.
+    page.goto("/console/policies/new")
+    expect(rows).to_have_count(2)
+    for number in range(2, 9):
+        rows.last.fill(str(60 - number))
+        expect(rows).to_have_count(min(number + 1, 8))
+    wait_for(lambda: any("days-8" in draft for draft in page.evaluate(DRAFTS)), "the draft to be kept")
+    page.reload()
+    expect(rows).to_have_count(8)

@@ -24,6 +24,20 @@ def test_charts_are_drawn_in_the_colours_of_the_theme_and_lead_to_their_rows(sig
     page.wait_for_url("**/console/ledger/?counts=gross")
 
 
+def test_the_first_date_stands_clear_of_the_other_axis(sign_in: SignIn) -> None:
+    page = sign_in("finance")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/console/revenue/")
+    expect(page.locator(".chart-area[aria-busy]")).to_have_count(0)
+    expect(page.locator(BARS)).to_have_count(30)
+    for name in ("gross", "refunds", "bookings"):
+        nothing = page.locator(f"#{name} .ytick text").first.bounding_box()
+        first_day = page.locator(f"#{name} .xtick text").first.bounding_box()
+        assert nothing
+        assert first_day
+        assert nothing["y"] + nothing["height"] <= first_day["y"]
+
+
 def test_what_is_below_a_chart_keeps_its_place_while_it_is_drawn(sign_in: SignIn) -> None:
     page = sign_in("finance")
     held: list[Route] = []

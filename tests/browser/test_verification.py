@@ -92,3 +92,17 @@ def test_a_provider_is_verified_by_keyboard_alone(sign_in: SignIn, console: Cons
     expect(page.get_by_text(f"Verified: {provider.name}")).to_be_visible()
     rows = console.stack.ask_database(f"SELECT status FROM providers WHERE id = {provider.id}")
     assert rows[0][0] == "VERIFIED"
+
+
+def test_on_a_phone_nothing_lies_over_why_a_provider_is_not_verified_yet(sign_in: SignIn, console: Console) -> None:
+    with console.stack.app():
+        provider = factories.provider(status="PENDING", name=f"Harbour Stays {uuid4().hex[:8]}")
+    page = sign_in("admin")
+    page.set_viewport_size({"width": 390, "height": 600})
+    page.goto(f"/console/verification/{provider.id}/")
+    why_not, decide = page.locator("p.why-not"), page.locator("#decide")
+    expect(why_not).to_contain_text("Liability insurance has no document.")
+    sentence, bar = why_not.bounding_box(), decide.bounding_box()
+    assert sentence
+    assert bar
+    assert sentence["y"] + sentence["height"] <= bar["y"]

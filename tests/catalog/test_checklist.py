@@ -286,8 +286,16 @@ def test_who_is_complete_or_has_something_to_read_or_expired_is_found_by_the_dat
         return set(db.session.scalars(select(Provider.id).where(Provider.id.in_(ours), condition)))
 
     assert found(checklist.is_complete()) == {complete.id}
+    insurance = factories.document(complete, "insurance")
+    checklist.accept(complete.id, "insurance", document_id=insurance.id, by=factories.admin())
+    expire(insurance, 0)
+    assert found(checklist.is_complete()) == {complete.id}
+    # Accepted once, it holds no more.
+    expire(insurance, 1)
+    assert found(checklist.is_complete()) == set()
     assert found(checklist.has_something_to_read()) == {reading.id}
-    assert found(checklist.has_expired()) == {expired.id}
+    assert found(checklist.has_expired()) == {complete.id, expired.id}
+    expire(insurance, -365)
     expire(document, 0)
     assert found(checklist.has_expired()) == set()
     expire(document, -30)

@@ -11,12 +11,14 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from app.audit.models import AuditEntry
 from app.bookings.models import Booking
 from app.bulk.models import Bulk
 from app.catalog.models import Provider
 from app.console import accounts as accounts_page
+from app.console import payables as payables_page
 from app.console.listing import Listing, Rows
 from app.db import lock, transaction, utcnow
 from app.extensions import db
@@ -164,6 +166,76 @@ def test_what_is_owed_is_listed_by_provider_and_leads_to_the_bookings(app: Flask
     run = db.session.scalars(select(Bulk).order_by(Bulk.id.desc()).limit(1)).one()
     assert answer.location == f"/console/bulk/{run.id}/"
     assert (run.kind, run.total) == ("export.payables", 1)
+
+
+def test_providers_are_paged_by_place_and_none_is_left_out_or_shown_twice(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payables_page, "_PAGE_SIZE", 2)
+    stays = [factories.paid_booking() for _ in range(5)]
+    of = [stay.provider_id for stay in stays]
+
+    def complete(stay: Booking) -> None:
+        with transaction():
+            move(lock(Booking, stay.id), "COMPLETED")
+
+    def page(query: str | None) -> tuple[list[int], str | None, str | None]:
+        text = shown(browser, f"{PAYABLES}{query}")
+        rows = text[text.index("<tbody") : text.index("</tbody>")]
+        ways = {rel: href for href, rel in re.findall(r'href="(\?[^"]+)" rel="(prev|next)"', text)}
+        return [int(found) for found in re.findall(r"payables/(\d+)/", rows)], ways.get("prev"), ways.get("next")
+
+    complete(stays[3])
+    complete(stays[4])
+    browser = signed_in(empty_app, "finance")
+    first, back, on = page("")
+    assert (first, back) == ([of[3], of[4]], None)
+    # Another comes to the top meanwhile: what follows doesn't move.
+    complete(stays[2])
+    second, back, on = page(on)
+    assert (second, on) == ([of[0], of[1]], None)
+    first, back, on = page(back)
+    assert first == [of[3], of[4]]
+    assert page(on)[0] == second
+    top, back, _ = page(back)
+    assert (top[0], back) == (of[2], None)
+    for place in ("after=x", "after=1~2", "before=1~2~USD~", "after=1~2~usd"):
+        assert browser.get(f"{PAYABLES}?{place}").status_code == 422, place
+
+
+def test_a_providers_bookings_come_to_what_the_cards_say_though_more_is_paid_meanwhile(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stay = factories.paid_booking()
+    other = factories.package(provider_id=stay.provider_id)
+    browser, read = signed_in(empty_app, "finance"), payables_page._page
+
+    def meanwhile(listing: Listing) -> Rows:
+        page = read(listing)
+        at_once(empty_app, lambda: factories.paid_booking(of=other))
+        return page
+
+    monkeypatch.setattr(payables_page, "_page", meanwhile)
+    page = shown(browser, f"{PAYABLES}{stay.provider_id}/")
+    monkeypatch.undo()
+    assert "$170.00" in page
+    assert "$340.00" not in page
+    assert "$340.00" in shown(browser, f"{PAYABLES}{stay.provider_id}/")
+
+
+def test_who_takes_a_file_of_sums_stands_in_their_history(app: Flask) -> None:
+    browser, before = signed_in(app, "finance"), db.session.scalar(select(func.max(AuditEntry.id))) or 0
+    for path in (f"{ACCOUNTS}balances.csv", f"{PAYABLES}payables.csv", "/console/revenue/gross.csv"):
+        assert browser.get(path).status_code == 200, path
+    db.session.rollback()
+    kept = select(AuditEntry).where(AuditEntry.action == "sums.download", AuditEntry.id > before)
+    entries = db.session.scalars(kept.order_by(AuditEntry.id)).all()
+    assert [str((entry.after or {})["file"]).partition("-")[0] for entry in entries] == [
+        "balances",
+        "payables.csv",
+        "gross",
+    ]
+    assert {entry.object_id for entry in entries} == {entry.actor_id for entry in entries}
 
 
 def test_a_providers_page_has_the_same_three_numbers_for_finance_alone(app: Flask) -> None:

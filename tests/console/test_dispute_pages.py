@@ -107,6 +107,18 @@ def test_a_dispute_says_what_it_has_moved_and_one_that_is_decided_offers_nothing
     assert "act-accept" not in page
 
 
+def test_where_a_dispute_is_at_stripe_is_said_in_words(app: Flask) -> None:
+    assert set(chargebacks._STATUSES_IN_WORDS) == set(chargebacks._STATUSES)
+    dispute, browser = disputed(paid()), signed_in(app, "finance")
+    page = browser.get(page_of(dispute)).text
+    assert "Needs a response" in page
+    assert "needs_response" not in page
+    decided(dispute.stripe_dispute_id or "", "lost")
+    history = " ".join(browser.get(f"{page_of(dispute)}?tab=history").text.split())
+    assert "Needs response" in history
+    assert "needs_response" not in history
+
+
 def test_only_the_dialog_without_a_reason_begins_with_the_name_to_type(app: Flask) -> None:
     page = signed_in(app, "finance").get(page_of(staged())).text
     submit, accept = (page.split(f'id="act-{name}"')[1].split("</form>")[0] for name in ("submit", "accept"))

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from app.audit.models import AuditEntry
 from app.bookings.models import Booking
+from app.db import transaction
 from app.extensions import db
 from app.payments import inbox, ledger
 from app.payments import service as payments
@@ -156,6 +157,23 @@ def test_an_events_page_has_its_payload_without_what_could_pay_an_intent(app: Fl
     assert "(left out)" in page
     assert "Ada &lt;b&gt;" in page
     assert told.stripe_event_id in page
+
+
+def test_an_event_and_a_payment_without_an_intent_have_nothing_of_each_other(app: Flask) -> None:
+    held = factories.booking()
+    with transaction():
+        payment = payments.open_payment(
+            booking_id=held.id,
+            provider_id=held.provider_id,
+            amount_minor=held.total_minor,
+            currency=held.currency,
+            by=factories.actor(factories.traveller()),
+        )
+    told = event()
+    assert (told.stripe_payment_intent_id, payment.stripe_payment_intent_id) == (None, None)
+    browser = signed_in(app, "finance")
+    assert "Payment of TD-" not in shown(browser, f"/console/webhooks/{told.id}/")
+    assert "customer.created" not in shown(browser, f"/console/payments/{payment.id}/")
 
 
 def test_a_long_payload_is_folded(app: Flask) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from app.console.formatting import day as day_in_words
-from app.db import transaction, utcnow
+from app.db import lock, transaction, utcnow
 from app.extensions import db
 from app.payments.models import LedgerEntry
 from app.reports import differences as verbs
@@ -17,7 +19,7 @@ from app.reports.models import Difference, Reconciliation
 from tests import factories, queued
 from tests.conftest import tampering
 from tests.console.browser import Browser, signed_in
-from tests.reports.days import a_day, differences, finance, load, paid, reconciled, reread
+from tests.reports.days import a_day, differences, finance, load, noon, paid, reconciled, reread
 
 
 @pytest.fixture
@@ -184,8 +186,11 @@ def a_difference(day: date) -> Difference:
 
 
 def test_the_list_is_narrowed_by_what_a_day_came_to(browser: Browser) -> None:
-    agrees, differs, failed, explained = a_day(), a_day(), a_day(), a_day()
+    agrees, differs, failed, explained, in_part = (a_day() for _ in range(5))
     reconciled(agrees)
+    row = reconciled(in_part)
+    with transaction():
+        lock(Reconciliation, row.id).begun_at = noon(in_part)
     paid(differs)
     reconciled(differs)
     row = reconciliation.reconcile(failed, by=finance())
@@ -193,12 +198,36 @@ def test_the_list_is_narrowed_by_what_a_day_came_to(browser: Browser) -> None:
     paid(explained)
     reconciled(explained)
     verbs.explain(differences(explained)[0].id, "Known", by=finance())
-    shown = {"RECONCILED": agrees, "DIFFERS": differs, "FAILED": failed, "EXPLAINED": explained}
+    shown = {
+        **{"RECONCILED": agrees, "DIFFERS": differs, "FAILED": failed, "EXPLAINED": explained},
+        "COMPARED_IN_PART": in_part,
+    }
     for state in shown:
         listed = {day for day in shown.values() if f"/{reconciliation.id_of(day)}/" in list_of(browser, state, day)}
         assert listed == {shown[state]}
     assert "Stripe refused: no such key." in list_of(browser, "FAILED", failed)
     assert "Stripe refused: no such key." in text_of(browser.get(f"/console/reconciliation/{row.id}/"))
+
+
+def test_a_day_that_was_begun_before_it_was_over_is_not_green(browser: Browser) -> None:
+    day = a_day()
+    row = reconciled(day)
+    midnight = datetime.combine(day + timedelta(days=1), time(), UTC)
+    for begun_at, words, chip in (
+        (midnight + timedelta(seconds=119), "any movement so far.", "Compared in part"),
+        (midnight + timedelta(seconds=120), "any movement.", "Reconciled"),
+    ):
+        with transaction():
+            lock(Reconciliation, row.id).begun_at = begun_at
+        page = text_of(browser.get(f"/console/reconciliation/{row.id}/"))
+        assert words in page
+        assert f">{chip}</span>" in page
+    # Another day's differences are not its own.
+    paid(day)
+    reconciled(day)
+    with transaction():
+        lock(Reconciliation, row.id).begun_at = noon(day)
+    assert ">Differs</span>" in text_of(browser.get(f"/console/reconciliation/{row.id}/"))
 
 
 def list_of(browser: Browser, state: str, day: date) -> str:
@@ -212,7 +241,7 @@ def test_what_makes_no_sense_is_refused_in_words(browser: Browser, query: str) -
     assert browser.get(f"/console/reconciliation/?{query}").status_code == 422
 
 
-@pytest.mark.parametrize("query", ["kind=other", "after=x"])
+@pytest.mark.parametrize("query", ["kind=other", "after=x", "after=7", "after=0~x"])
 def test_a_place_that_is_none_is_refused(browser: Browser, query: str) -> None:
     row = reconciled(a_day())
     assert browser.get(f"/console/reconciliation/{row.id}/?{query}").status_code == 422
@@ -232,11 +261,26 @@ def test_many_differences_are_paged(browser: Browser) -> None:
     row = reconciled(day)
     page = text_of(browser.get(f"/console/reconciliation/{row.id}/"))
     assert page.count("/console/reconciliation/differences/") == 100
-    after = db.session.scalars(
-        select(Difference.id).where(Difference.reconciliation_id == row.id).order_by(Difference.id)
-    ).all()[99]
-    rest = text_of(browser.get(f"/console/reconciliation/{row.id}/?kind=missing_here&after={after}"))
+    (more,) = re.findall(r'href="(\?kind=missing_here&amp;after=[^"]+)"', page)
+    rest = text_of(browser.get(f"/console/reconciliation/{row.id}/{unescape(more)}"))
     assert rest.count("/console/reconciliation/differences/") == 20
+
+
+def test_what_is_open_stands_before_what_is_dealt_with(browser: Browser) -> None:
+    day = a_day()
+    load(day, lines=120, amount=5000)
+    row = reconciled(day)
+    first = sorted(found.id for found in differences(day))[:60]
+    for difference_id in first:
+        verbs.explain(difference_id, "Known of", by=finance())
+    page = text_of(browser.get(f"/console/reconciliation/{row.id}/"))
+    found = [int(shown) for shown in re.findall(r'/console/reconciliation/differences/(\d+)/"', page)]
+    assert len(found) == 100
+    assert set(found[:60]).isdisjoint(first)
+    assert found[60:] == first[:40]
+    (more,) = re.findall(r'href="(\?kind=missing_here&amp;after=[^"]+)"', page)
+    rest = text_of(browser.get(f"/console/reconciliation/{row.id}/{unescape(more)}"))
+    assert [int(shown) for shown in re.findall(r'/console/reconciliation/differences/(\d+)/"', rest)] == first[40:]
 
 
 def test_a_difference_is_assigned_on_its_page(browser: Browser) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.accounts import recent, staff
 from app.accounts.models import RecentRecord
@@ -22,9 +22,11 @@ from app.names import NameWord, spelt_like
 from app.payments import inbox
 from app.payments import service as payments
 from app.payments.models import WebhookEvent
+from app.search.meilisearch import Meilisearch
 from tests import factories
 from tests.console.browser import Browser, signed_in
 from tests.notifications.conftest import a_mail
+from tests.search import catalogue
 
 
 def search(browser: Browser, typed: str) -> str:
@@ -273,3 +275,78 @@ def test_only_the_last_few_are_kept(app: Flask) -> None:
     kept = select(func.count()).select_from(RecentRecord).where(RecentRecord.person_id == person.id)
     assert db.session.scalar(kept) == recent.KEPT
     assert recent.of(person.id)[0] == ("bookings", recent.KEPT + 9)
+
+
+# ------------------------------------------------------------------ names, as travellers find them
+
+
+def accented(name: str) -> str:
+    return name.replace("a", "å").replace("o", "ø").replace("e", "é")
+
+
+def test_accents_joined_words_and_places_are_found_as_travellers_find_them(app: Flask) -> None:
+    one, other = word(), word()
+    placed, named = catalogue.add(
+        {"name": f"Loft {one}", "place": accented(f"Grunerlokka{other}")}, {"name": f"{one} with a river{other} view"}
+    )
+    browser = signed_in(app, "support")
+    page = search(browser, f"grunerlokka{other}")
+    assert f"/console/packages/{placed}/" in page
+    assert "Did you mean" not in page
+    assert f"/console/packages/{placed}/" in search(browser, f"grunerlokka{other[:6]}")
+    slip = f"{one[:5]}{one[6]}{one[5]}{one[7:]}"
+    page = search(browser, f"{slip} river{other}view")
+    assert f"/console/packages/{named}/" in page
+    assert "Did you mean" in page
+
+
+def test_what_is_not_on_sale_is_found_by_staff_as_before(app: Flask) -> None:
+    one, other = word(), word()
+    suspended = factories.provider(name=f"Quay {other}")
+    draft, hidden = catalogue.add(
+        {"name": f"Draft {one}", "status": "DRAFT"}, {"name": f"Hidden {one}", "provider_id": suspended.id}
+    )
+    (listed,) = catalogue.named(f"Listed {one}")
+    with transaction():
+        db.session.execute(update(Provider).where(Provider.id == suspended.id).values(status="SUSPENDED"))
+    catalogue.index()
+    for role in ("support", "moderator", "finance", "admin"):
+        page = search(signed_in(app, role), one)
+        assert all(f"/console/packages/{found}/" in page for found in (draft, hidden, listed)), role
+        assert f"/console/providers/{suspended.id}/" in search(signed_in(app, role), other)
+
+
+def test_a_provider_is_found_without_the_accents_of_its_name_and_with_a_slip(app: Flask) -> None:
+    one = word()
+    provider = factories.provider(name=f"{accented('Hotelleo')} {one}")
+    catalogue.add({"name": "Some room"}, provider_id=provider.id)
+    browser, found = signed_in(app, "support"), f"/console/providers/{provider.id}/"
+    page = search(browser, f"hotelleo {one}")
+    assert found in page
+    assert "Did you mean" not in page
+    page = search(browser, f"hotelleo {one[:4]}{one[5:]}")
+    assert found in page
+    assert "Did you mean" in page
+
+
+def test_a_package_is_no_guess_where_a_word_had_to_be_left_out(app: Flask) -> None:
+    one = word()
+    catalogue.named(f"Loft {one}")
+    assert "Nothing found" in search(signed_in(app, "support"), f"{one} {word()}")
+
+
+def test_what_is_found_both_ways_is_shown_once(app: Flask) -> None:
+    one = word()
+    (found,) = catalogue.named(f"Loft {one}")
+    assert search(signed_in(app, "support"), one).count(f'href="/console/packages/{found}/"') == 1
+
+
+def test_with_meilisearch_away_the_box_finds_all_the_same(app: Flask) -> None:
+    one = word()
+    (found,) = catalogue.add({"name": "Some room", "place": accented(one)})
+    app.extensions["meilisearch"] = Meilisearch("http://127.0.0.1:1", "")
+    try:
+        page = search(signed_in(app, "support"), one)
+    finally:
+        app.extensions["meilisearch"] = None
+    assert f"/console/packages/{found}/" in page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,12 +17,15 @@ from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 from sqlalchemy import select
 
+import jobs
 from app.accounts.models import User
 from app.audit import service as audit
 from app.audit.models import AuditEntry
 from app.bookings import service as bookings
 from app.config import Settings
+from app.console.audited import object_in_words
 from app.console.configuration import MEANINGS, shown
+from app.console.job_names import JOBS
 from app.db import lock, transaction
 from app.extensions import db
 from app.payments import inbox
@@ -128,6 +133,14 @@ def test_an_entry_shows_each_column_before_and_after_and_leads_to_what_it_is_abo
     assert "Not sealed yet" in page
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [("staff_sessions", "sign-in 4"), ("users", "person 4"), ("webhook_events", "Stripe's event 4"), ("tea", "tea 4")],
+)
+def test_what_an_entry_is_about_is_said_in_words(table: str, words: str) -> None:
+    assert object_in_words(AuditEntry(object_type=table, object_id=4)) == words
+
+
 def test_the_page_says_how_far_the_trail_is_sealed(empty_app: Flask) -> None:
     browser = signed_in(empty_app, "admin")
     assert "Nothing is sealed yet" in browser.get("/console/audit/").text
@@ -232,7 +245,7 @@ def test_queues_workers_and_the_schedule_are_shown(app: Flask, a_worker: Worker)
     assert "worker-of-a-" in page
     assert "No worker listens to default, mail, bulk, slow" in page
     assert "None in the last day." in page
-    assert re.search(r"jobs\.bookings\.expire_holds.*?10 s.*?–", page)
+    assert re.search(r"Free the holds whose time is over.*?jobs\.bookings\.expire_holds.*?10 s.*?–", page)
     queued.work_off()
     page = re.sub(r"\s+", " ", browser.get("/console/jobs/").text)
     assert re.search(r"jobs\.bookings\.expire_holds.*?\d+ ms", page)
@@ -252,7 +265,21 @@ def test_a_job_that_raised_is_listed_with_its_error(app: Flask) -> None:
     queued.work_off()
     page = unescape(signed_in(app, "admin").get("/console/jobs/").text)
     assert "jobs.payments.close_intent" in page
+    assert "Close a payment at Stripe" in page
     assert "req_of_a_test" in page
+
+
+def test_every_job_has_a_name_of_its_own_and_only_jobs_have() -> None:
+    modules = [importlib.import_module(f"jobs.{found.name}") for found in pkgutil.iter_modules(jobs.__path__)]
+    named = {
+        f"{function.__module__}.{function.__name__}"
+        for module in modules
+        for function in vars(module).values()
+        if getattr(function, "is_job", False)
+    }
+    assert len(named) > 30
+    assert named == JOBS.keys()
+    assert len(set(JOBS.values())) == len(JOBS)
 
 
 def test_rows_that_are_due_on_their_way_put_off_or_given_up_are_counted(empty_app: Flask) -> None:
@@ -287,6 +314,7 @@ def test_with_redis_down_the_page_says_so_and_shows_the_rows(app: Flask, without
     answer = browser.get("/console/jobs/")
     assert answer.status_code == 200
     assert "Redis can't be reached" in unescape(answer.text)
-    for table in ("webhook_events", "payments", "refunds"):
-        assert table in answer.text
+    for work in ("Stripe's events", "Requests for new passwords", "Refunds"):
+        assert work in unescape(answer.text)
+    assert "webhook_events" not in answer.text
     assert "Redis can't be reached" in unescape(signed_in(app, "finance").get("/console/ledger/").text)

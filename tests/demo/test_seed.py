@@ -23,6 +23,7 @@ from app import create_app, storage
 from app.accounts import service as accounts
 from app.accounts import staff
 from app.accounts.models import User
+from app.advisory_locks import AdvisoryLock
 from app.audit import service as audit
 from app.audit.actor import SYSTEM
 from app.audit.models import AuditEntry
@@ -486,7 +487,7 @@ def test_only_an_admin_seeds(fresh: Flask) -> None:
 
 def test_of_two_seeds_at_once_one_is_told_of_the_other(fresh: Flask) -> None:
     with closing(psycopg2.connect(fresh.extensions["settings"].database_owner_url)) as other:
-        other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (demo._SEEDING_LOCK,))
+        other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (AdvisoryLock.SEEDING,))
         with pytest.raises(Conflict, match="Somebody else is seeding"):
             demo.seed(SMALL, by=SYSTEM, tell=quiet)
     assert set(counts().values()) == {0}

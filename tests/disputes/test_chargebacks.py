@@ -70,8 +70,8 @@ def test_a_chargeback_holds_its_payment_with_reason_and_deadline_and_takes_amoun
     [hold] = holds.of(payment.id)
     assert hold.until == dispute.evidence_due_by
     assert hold.words == (
-        f"Refunds of this payment are on hold, until {hold.until.day} {hold.until:%b %Y at %H:%M} UTC:"
-        " The cardholder has charged it back (fraudulent)."
+        "Refunds of this payment are on hold until the dispute is decided: The cardholder has charged it back"
+        f" (fraudulent); evidence is due by {hold.until.day} {hold.until:%b %Y at %H:%M} UTC."
     )
     with pytest.raises(Conflict, match="charged it back"):
         ask(payment, 1_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import select
 
 from app.audit.edits import SavedMeanwhile
 from app.audit.models import AuditEntry
+from app.bookings.models import Booking
 from app.db import lock, transaction, utcnow
 from app.disputes import evidence
 from app.disputes.models import Dispute
@@ -61,6 +63,11 @@ def test_evidence_is_filled_in_from_the_booking_its_policy_and_its_receipt(app: 
     assert dispute.product_description.startswith("Hotel stay: Package ")
     assert "50 % is paid back when cancelled at least 1 day before" in dispute.cancellation_policy_disclosure
     assert dispute.cancellation_rebuttal == "The booking was never cancelled; its place is still kept for the customer."
+    booking = db.session.get_one(Booking, payment.booking_id)
+    days = f"{booking.starts_on.day} {booking.starts_on:%b %Y} to {booking.ends_on.day} {booking.ends_on:%b %Y}"
+    assert dispute.service_date == days
+    assert f"From {days}, 1 unit, " in dispute.product_description
+    assert not re.search(r"\d{4}-\d\d", " ".join(evidence.written_of(dispute).values()))
     receipt = dispute.uncategorized_text.splitlines()
     assert receipt[0].startswith("Receipt of booking TD-")
     assert any(
@@ -82,6 +89,28 @@ def test_staged_evidence_is_at_stripe_and_not_with_the_bank(app: Flask) -> None:
     assert queued.work_off() == []
     assert at_stripe(dispute)["evidence"]["product_description"] is None
     assert evidence.is_staged(reread(dispute))
+
+
+def test_an_export_says_of_evidence_what_the_page_says(app: Flask) -> None:
+    def exported(dispute: Dispute) -> str | None:
+        db.session.rollback()
+        return db.session.scalar(select(evidence.STATE).where(Dispute.id == dispute.id))
+
+    dispute = disputed(paid())
+    assert exported(dispute) == "DRAFT"
+    dispute = staged(refund_refusal_explanation="", product_description="A room with a view")
+    assert exported(dispute) == "STAGED"
+    with transaction():
+        lock(Dispute, dispute.id).product_description = "Changed since"
+    assert exported(dispute) == "DRAFT"
+    with transaction():
+        lock(Dispute, dispute.id).product_description = "A room with a view"
+    evidence.submit(dispute.id, by=finance())
+    queued.work_off()
+    assert exported(dispute) == "SUBMITTED"
+    over = disputed(paid())
+    decide(over.stripe_dispute_id or "", "lost")
+    assert exported(told(over.stripe_dispute_id or "")) is None
 
 
 def test_only_what_is_staged_is_submitted_and_only_once(app: Flask) -> None:

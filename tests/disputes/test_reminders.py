@@ -1,4 +1,7 @@
-"""Reminders of the time to answer: at 72, 24 and 4 hours, once each, while an answer is still needed."""
+"""Reminders of the time to answer: at 72, 24 and 4 hours, once each, while an answer is still needed.
+
+Everybody of finance is mailed about every dispute, so that each test has a database without those of the others.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import timedelta
 from flask import Flask
 from sqlalchemy import select
 
+from app.audit import trail
 from app.db import lock, transaction, utcnow
 from app.disputes import evidence, reminders
 from app.disputes.models import Dispute
@@ -34,7 +38,7 @@ def mails(dispute: Dispute, to: str) -> list[int]:
     return [mail.values["hours"] for mail in db.session.scalars(sent.order_by(Notification.id))]
 
 
-def test_finance_is_reminded_at_each_threshold_once(app: Flask) -> None:
+def test_finance_is_reminded_at_each_threshold_once(empty_app: Flask) -> None:
     person = factories.staff("finance")
     email = person.email
     dispute = disputed(paid())
@@ -46,9 +50,15 @@ def test_finance_is_reminded_at_each_threshold_once(app: Flask) -> None:
         told.append(len(mails(dispute, email)))
     assert told == [0, 1, 1, 1, 2, 2, 2, 3, 3]
     assert mails(dispute, email) == [72, 24, 4]
+    told = [
+        (moment.detail, moment.fields)
+        for moment in trail.moments({"disputes": [dispute.id]})
+        if moment.title == "Finance reminded of a dispute"
+    ]
+    assert told == [(f"{hours} hours left", []) for hours in (72, 24, 4)]
 
 
-def test_who_comes_late_is_told_only_how_little_time_is_left(app: Flask) -> None:
+def test_who_comes_late_is_told_only_how_little_time_is_left(empty_app: Flask) -> None:
     email = factories.staff("finance").email
     dispute = disputed(paid())
     due_in(dispute, 3)
@@ -56,15 +66,15 @@ def test_who_comes_late_is_told_only_how_little_time_is_left(app: Flask) -> None
     assert mails(dispute, email) == [4]
 
 
-def test_two_schedulers_at_once_remind_once(app: Flask) -> None:
+def test_two_schedulers_at_once_remind_once(empty_app: Flask) -> None:
     email = factories.staff("finance").email
     dispute = disputed(paid())
     due_in(dispute, 20)
-    at_once(app, *[reminders.remind_due] * 3)
+    at_once(empty_app, *[reminders.remind_due] * 3)
     assert mails(dispute, email) == [24]
 
 
-def test_what_was_answered_or_is_over_is_not_reminded_of(app: Flask) -> None:
+def test_what_was_answered_or_is_over_is_not_reminded_of(empty_app: Flask) -> None:
     email = factories.staff("finance").email
     answered, late = disputed(paid()), disputed(paid())
     evidence.stage(answered.id, {}, seen=0, by=finance())
@@ -77,7 +87,7 @@ def test_what_was_answered_or_is_over_is_not_reminded_of(app: Flask) -> None:
     assert mails(late, email) == []
 
 
-def test_the_mail_says_until_when_and_leads_to_the_dispute(app: Flask) -> None:
+def test_the_mail_says_until_when_and_leads_to_the_dispute(empty_app: Flask) -> None:
     email = factories.staff("finance").email
     dispute = disputed(paid())
     due_in(dispute, 20)

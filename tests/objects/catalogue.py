@@ -14,7 +14,7 @@ from app.catalog.models import Provider
 from app.imports import mappings
 from tests import factories
 from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, nobody_imports
-from tests.objects.asked import NOT_THERE, Asked
+from tests.objects.asked import NOT_THERE, Asked, last_entry
 
 
 def package(owner: Actor | None) -> Asked:
@@ -70,6 +70,24 @@ def policy_again(owner: Actor | None) -> Asked:
     if owner:
         cancellation_policies.retire(asked.args["policy_id"], by=factories.admin(), reason="Made by mistake")
     return asked
+
+
+def synonyms(owner: Actor | None) -> Asked:
+    return Asked({"group_id": factories.synonyms().id if owner else NOT_THERE})
+
+
+def new_synonyms(owner: Actor | None) -> Asked:
+    return Asked({}, {"words": factories.two_words()})
+
+
+def edited_synonyms(owner: Actor | None) -> Asked:
+    about = seen_synonyms(owner)
+    return Asked(about.args, {**(about.body or {}), "words": factories.two_words()})
+
+
+def seen_synonyms(owner: Actor | None) -> Asked:
+    asked = synonyms(owner)
+    return Asked(asked.args, {"seen": str(last_entry("search_synonyms", asked.args["group_id"]))})
 
 
 def provider(owner: Actor | None) -> Asked:
@@ -165,6 +183,10 @@ CATALOGUE = (
     edited_policy,
     retired_policy,
     policy_again,
+    synonyms,
+    new_synonyms,
+    edited_synonyms,
+    seen_synonyms,
     provider,
     edited_provider,
     suspension,

@@ -197,12 +197,25 @@ def test_at_night_yesterday_is_reconciled_once_and_days_somebody_has_to_look_at_
     assert reconciliation.reconcile_due() == []
     reconciliation.go_on(reconciliation.id_of(day))
     assert reconciliation.reconcile_due() == []
-    # The next nights: nothing ran for two, and somebody looked at the third day before it was over.
+    # The next nights: nothing ran for two, and somebody looked at the third day before it was over. All three are made
+    # up for, though the newest of them is known.
     _at(monkeypatch, night + timedelta(days=3, hours=-2))
     reconciliation.reconcile(day + timedelta(days=3), by=SYSTEM)
     reconciliation.go_on(reconciliation.id_of(day + timedelta(days=3)))
     _at(monkeypatch, night + timedelta(days=3))
-    assert reconciliation.reconcile_due() == [day + timedelta(days=3)]
+    assert reconciliation.reconcile_due() == [day + timedelta(days=number) for number in (1, 2, 3)]
+
+
+def test_of_days_long_ago_no_more_than_a_month_is_made_up_for(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = date(2011, 3, 1)
+    night = datetime.combine(day + timedelta(days=1), time(0, 10), utcnow().tzinfo)
+    _at(monkeypatch, night)
+    reconciliation.reconcile_due()
+    reconciliation.go_on(reconciliation.id_of(day))
+    _at(monkeypatch, night + timedelta(days=40))
+    assert reconciliation.reconcile_due() == [day + timedelta(days=number) for number in range(10, 41)]
 
 
 def test_missed_nights_are_made_up_for(empty_app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

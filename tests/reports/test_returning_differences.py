@@ -18,7 +18,7 @@ from app.reports import reconciliation
 from app.reports.models import Reconciliation, StripeMovement
 from app.reports.proposals import Proposal
 from tests import factories
-from tests.reports.days import WRONG, Tamper, a_day, differences, finance, noon, paid, reconciled, reread
+from tests.reports.days import WRONG, Tamper, a_day, differences, finance, noon, paid, reconciled, reread, trail
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -38,6 +38,19 @@ def test_what_was_closed_by_itself_and_differs_again_by_the_same_is_open_again(t
     reconciled(day)
     (again,) = differences(day)
     assert (again.id, again.status, again.explanation, again.closed_at) == (gone.id, "OPEN", None, None)
+
+
+def test_what_was_explained_and_differs_no_more_is_fixed_with_its_explanation(tamper: Tamper) -> None:
+    day = a_day()
+    one = paid(day).told()
+    tamper(WRONG, (-500, one.charge_id, SHARE))
+    reconciled(day)
+    verbs.explain(differences(day)[0].id, "Arrives tomorrow", by=finance())
+    tamper(WRONG, (500, one.charge_id, SHARE))
+    reconciled(day)
+    (gone,) = differences(day)
+    assert (gone.status, gone.explanation, gone.closed_at is None) == ("FIXED", "Arrives tomorrow", False)
+    assert trail(gone)[-1] == "difference.vanish"
 
 
 def test_what_was_corrected_once_and_differs_again_is_no_longer_corrected(tamper: Tamper) -> None:

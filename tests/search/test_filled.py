@@ -86,7 +86,7 @@ def _differing(cursor: Any) -> int:
     return found
 
 
-def test_words_that_mean_the_same_are_there_from_the_start(app: Flask) -> None:
+def test_words_that_mean_the_same_are_there_from_the_start(empty_app: Flask) -> None:
     groups = db.session.scalars(select(SearchSynonyms.words)).all()
     assert ["apartment", "flat", "apt", "condo"] in groups
     folded = db.session.scalars(

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, text
 
+from app.advisory_locks import AdvisoryLock
 from app.audit.edits import version_of
 from app.catalog import edits, packages, providers
 from app.catalog.models import Package, Provider
@@ -422,10 +423,10 @@ def test_a_document_that_somebody_holds_for_long_fails_the_turn_loudly(app: Flas
 def test_who_finds_another_one_at_it_for_long_leaves_it_to_them(app: Flask, owner: Any) -> None:
     made = factories.package(days=0)
     with owner.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(7203)")
+        cursor.execute("SELECT pg_advisory_lock(%s)", (AdvisoryLock.INDEXING,))
         assert indexing.index_changes() is False
         assert waiting() == [made.id]
-        cursor.execute("SELECT pg_advisory_unlock(7203)")
+        cursor.execute("SELECT pg_advisory_unlock(%s)", (AdvisoryLock.INDEXING,))
     indexing.index_changes()
     assert waiting() == []
 

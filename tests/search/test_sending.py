@@ -16,15 +16,18 @@ from flask import Flask
 from sqlalchemy import select
 
 from app import workers
+from app.audit import edits
 from app.db import transaction
 from app.errors import Conflict
 from app.extensions import db
 from app.search import meilisearch as gateway
-from app.search import sending
+from app.search import sending, synonyms
 from app.search.index_settings import settings_of
 from app.search.meilisearch import Meilisearch, NotAnswering, TaskFailed
 from app.search.models import SearchSynonyms
+from jobs import meilisearch as jobs
 from tests import factories
+from tests.queued import calls
 from tests.search.documents import change, document, sent
 from tests.search.meili_stand_in import MASTER_KEY, StandIn
 
@@ -381,3 +384,55 @@ def _in(app: Flask, call: Callable[[], Any]) -> Any:
             return call()
         finally:
             db.session.remove()
+
+
+def test_changed_synonyms_arrive_by_their_job_and_a_failure_is_kept(meili_app: Flask, stand_in: StandIn) -> None:
+    def there() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = stand_in.indexes[gateway.INDEX]["settings"]["synonyms"]
+        return found
+
+    group = factories.synonyms("zzhytte", "zzkoie")
+    assert (sending.SYNONYMS_JOB, ()) in calls()
+    assert "zzhytte" not in there()
+    stand_in.fail_tasks.append(("settingsUpdate", "internal", "The disk is tired."))
+    jobs.send_synonyms()
+    check = workers.last_check(sending.SYNONYMS_CHECK)
+    assert check is not None
+    assert "The disk is tired." in " ".join(check.problems)
+    assert "zzhytte" not in there()
+    jobs.send_synonyms()
+    check = workers.last_check(sending.SYNONYMS_CHECK)
+    assert check is not None
+    assert check.problems == []
+    assert there()["zzhytte"] == ["zzkoie"]
+    assert there()["zzkoie"] == ["zzhytte"]
+    tasks = len(stand_in.tasks)
+    jobs.send_synonyms()
+    assert len(stand_in.tasks) == tasks, "what is there already is not sent again"
+    synonyms.delete(group.id, seen=edits.version_of(group), by=factories.admin())
+    jobs.send_synonyms()
+    assert "zzhytte" not in there()
+    assert "flat" in there()
+
+
+def test_synonyms_that_change_during_a_rebuild_are_in_the_new_index(meili_app: Flask, stand_in: StandIn) -> None:
+    document()
+
+    def change(_done: int, _total: int) -> None:
+        factories.synonyms("zzlate", "zzchange")
+        sending.send_synonyms()
+
+    sending.rebuild(change)
+    assert stand_in.indexes[gateway.INDEX]["settings"]["synonyms"]["zzlate"] == ["zzchange"]
+
+
+def test_a_server_that_has_nothing_gets_the_synonyms_with_its_settings(meili_app: Flask, stand_in: StandIn) -> None:
+    stand_in.kill()
+    stand_in.lose_everything()
+    jobs.send_synonyms()
+    check = workers.last_check(sending.SYNONYMS_CHECK)
+    assert check is not None
+    assert "can't be reached" in " ".join(check.problems)
+    stand_in.start()
+    jobs.send_synonyms()
+    assert "flat" in stand_in.indexes[gateway.INDEX]["settings"]["synonyms"]
