@@ -51,7 +51,7 @@ def _sum(days: Mapping[date, Takings], period: Period) -> Takings:
 def _money_cards(currency: str, now: Takings, before: Takings) -> list[dict[str, Any]]:
     shown = {
         **{title: (measure(now), measure(before), hint) for title, measure, hint in _MONEY.values()},
-        "Stripe fees": (now.fees_minor, before.fees_minor, "Kept by Stripe"),
+        "Stripe fees": (now.fees_minor, before.fees_minor, "Of payments and disputes"),
         "Average payment": (now.average_minor, before.average_minor, f"{now.captures:,} payments"),
     }
     return [
