@@ -34,8 +34,8 @@ def entry_of(source_id: str) -> LedgerEntry:
     return db.session.scalars(select(LedgerEntry).where(LedgerEntry.source_id == source_id)).one()
 
 
-def test_a_payout_is_in_the_days_sums_the_ledger_and_the_banks_statement(browser: Browser) -> None:
-    day = a_day()
+def test_a_payout_is_in_the_days_sums_the_ledger_and_the_banks_statement(empty_app: Flask) -> None:
+    browser, day = signed_in(empty_app, "finance"), a_day()
     payout = paid_out(day, 4_321)
     row = reconciled(day)
     page = shown(browser, f"/console/reconciliation/{row.id}/")
