@@ -55,6 +55,8 @@ class Booking(Stateful):
         Index("ix_bookings_holds", "expires_at", postgresql_where=text("status = 'PENDING_PAYMENT'")),
         Index("ix_bookings_stays", "ends_on", postgresql_where=text("status = 'CONFIRMED'")),
         # What providers earned since a moment.
+        Index("ix_bookings_confirmed_at", "confirmed_at", postgresql_where=text("confirmed_at IS NOT NULL")),
+        Index("ix_bookings_expired_at", "expired_at", postgresql_where=text("expired_at IS NOT NULL")),
         Index("ix_bookings_completed_at", "completed_at", postgresql_where=text("completed_at IS NOT NULL")),
         Index("ix_bookings_cancelled_at", "cancelled_at", postgresql_where=text("cancelled_at IS NOT NULL")),
     )

@@ -22,6 +22,7 @@ from app.console.cancelling import REASON_HINT, REASONS, cancel_actions, cancell
 from app.console.for_many import ForMany, ForManyRoutes
 from app.console.formatting import day as day_in_words
 from app.console.formatting import status_label
+from app.console.happened import happened
 from app.console.mail import MAY_READ, mail_href
 from app.console.ordering import Sort
 from app.console.payments import money_lines
@@ -61,6 +62,20 @@ class BookingsView(ForManyRoutes):
     )
     filters = (
         Filter("status", "State", {status: status_label(status) for status in Booking.MOVES}),
+        happened(
+            {
+                "booked": ("Booked", Booking.created_at, ()),
+                "confirmed": ("Paid and confirmed", Booking.confirmed_at, ()),
+                "completed": ("Stay completed", Booking.completed_at, ()),
+                "cancelled_paid": (
+                    "Cancelled after payment",
+                    Booking.cancelled_at,
+                    (Booking.confirmed_at.is_not(None),),
+                ),
+                "cancelled_unpaid": ("Cancelled unpaid", Booking.cancelled_at, (Booking.confirmed_at.is_(None),)),
+                "expired": ("Hold ran out", Booking.expired_at, ()),
+            }
+        ),
         TRAVELLER,
         PACKAGE,
         PROVIDER,

@@ -80,6 +80,7 @@ class LedgerView(RecordView):
         Filter("booking", "Booking", kind="text", where=_of_booking, hint="TD-…"),
         Filter("counts", "Counted as", {name: name.capitalize() for name in COUNTED_AS}, where=_counted_as),
         *period(LedgerEntry.id, LedgerEntry.posted_at),
+        Filter("currency", "Currency", kind="linked"),
         PROVIDER,
         Filter("type", "Type", kind="linked", where=_of_type),
         Filter("place", "Place", kind="linked", where=_of_place),

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from flask_admin import expose
-from sqlalchemy import Select, func, select, union
+from sqlalchemy import ColumnElement, Select, func, select, union
 from sqlalchemy.orm import defer
 
+from app.audit.models import AuditEntry
 from app.bookings import story
 from app.bookings.models import Booking
 from app.catalog.models import Provider
 from app.console import disputed, session
 from app.console.base import FINANCE, Column, Filter, RecordView, find, line
 from app.console.formatting import status_label
+from app.console.happened import Happened, read, within
 from app.console.ordering import Sort
 from app.console.record import Fact, Group, Phrase, Record
 from app.console.refunds import hold_in_words, refund_actions, refund_groups
@@ -43,6 +45,18 @@ EVENT_COLUMNS = (
 )
 
 
+def _failed(value: str) -> ColumnElement[bool]:
+    """Whether a payment was declined with a code, or without any, in some days: it may have been paid since."""
+    code, days = read("failed", value)
+    declines = select(AuditEntry.object_id).where(
+        AuditEntry.object_type == Payment.__tablename__,
+        AuditEntry.action == "payment.failed",
+        within(AuditEntry.at, days),
+        func.coalesce(AuditEntry.after["failure_code"].astext, "") == code,
+    )
+    return Payment.id.in_(declines)
+
+
 class PaymentsView(RecordView):
     """Payments, for finance."""
 
@@ -62,7 +76,10 @@ class PaymentsView(RecordView):
         Column("failure", "Last refusal"),
         Column("created_at", "Started", "time", "right", sort=Sort(Payment.created_at, follows_id=True)),
     )
-    filters = (Filter("status", "State", {status: status_label(status) for status in Payment.MOVES}),)
+    filters = (
+        Filter("status", "State", {status: status_label(status) for status in Payment.MOVES}),
+        Happened("failed", "Failed", kind="linked", where=_failed),
+    )
 
     def search(self, query: Select[Any], words: str) -> Select[Any]:
         """By whole booking reference, or the id of an intent, charge or refund at Stripe."""

@@ -51,7 +51,7 @@ def _sum(days: Mapping[date, Takings], period: Period) -> Takings:
 def _money_cards(currency: str, now: Takings, before: Takings) -> list[dict[str, Any]]:
     shown = {
         **{title: (measure(now), measure(before), hint) for title, measure, hint in _MONEY.values()},
-        "Stripe fees": (now.fees_minor, before.fees_minor, "Kept by Stripe"),
+        "Stripe fees": (now.fees_minor, before.fees_minor, "Of payments and disputes"),
         "Average payment": (now.average_minor, before.average_minor, f"{now.captures:,} payments"),
     }
     return [
@@ -145,4 +145,5 @@ def _ranked(asked: Asked, now: Takings, before: Takings) -> Chart:
 def _entries_href(name: str, piece: Period, asked: Asked) -> str:
     narrowed = {"type": "type", "place": "place", "provider": "provider_id"}
     of = {} if asked.scope == EVERYTHING else {narrowed[asked.scope.dimension]: asked.scope.key}
-    return "/console/ledger/?" + urlencode({"counts": name, "from": piece.first, "to": piece.last, **of})
+    currency = {"currency": asked.currency} if len(asked.currencies) > 1 else {}
+    return "/console/ledger/?" + urlencode({"counts": name, "from": piece.first, "to": piece.last, **currency, **of})

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from app.console import charts
 from app.console.charts import MOST_RANKED, Chart, Part, Row, columns_of
 from app.console.formatting import status_label
+from app.console.happened import address
 from app.console.revenue_asked import Asked, piece_in_words
 from app.reports import figures, queries
 from app.reports.figures import Bar, Unit
@@ -29,8 +31,14 @@ def sales(asked: Asked) -> Part:
         [
             _counted_over_time(asked, days, "bookings", "Bookings", "booked", "Held by travellers, paid or not"),
             _counted_over_time(asked, days, "travellers", "New travellers", "travellers", "Registered"),
-            _counted_rank("funnel", "What became of bookings", "Step", _funnel(now), _funnel(before)),
-            _counted_rank("failures", "Payments that failed", "Reason", _reasons(failures), _reasons(failed_before)),
+            _counted_rank(
+                *("funnel", "What became of bookings", "Step", _funnel(now), _funnel(before)),
+                {_FUNNEL[step]: _bookings_href(step, asked.period) for step in _FUNNEL},
+            ),
+            _counted_rank(
+                *("failures", "Payments that failed", "Reason", _reasons(failures), _reasons(failed_before)),
+                {_reason(code): _failed_href(code, asked.period) for code in failures},
+            ),
         ],
         is_empty=not any((*now, *before)),
     )
@@ -70,20 +78,44 @@ def _sales_cards(now: Activity, before: Activity) -> list[dict[str, Any]]:
     ]
 
 
+# What is counted of a booking, as the bookings' list calls it too.
+_FUNNEL = {
+    "booked": "Booked",
+    "confirmed": "Paid and confirmed",
+    "completed": "Stay completed",
+    "cancelled_paid": "Cancelled after payment",
+    "cancelled_unpaid": "Cancelled unpaid",
+    "expired": "Hold ran out",
+}
+
+
 def _funnel(counts: Activity) -> dict[str, int]:
-    return {
-        "Booked": counts.booked,
-        "Paid and confirmed": counts.confirmed,
-        "Stay completed": counts.completed,
-        "Cancelled after payment": counts.cancelled_paid,
-        "Cancelled unpaid": counts.cancelled_unpaid,
-        "Hold ran out": counts.expired,
-    }
+    return {label: getattr(counts, step) for step, label in _FUNNEL.items()}
+
+
+def _reason(code: str) -> str:
+    return status_label(code) if code else "No reason given"
 
 
 def _reasons(failures: Mapping[str, int]) -> dict[str, int]:
-    named = {status_label(code) if code else "No reason given": times for code, times in failures.items()}
+    named = {_reason(code): times for code, times in failures.items()}
     return dict(sorted(named.items(), key=lambda reason: (-reason[1], reason[0])))
+
+
+def _bookings_href(step: str, period: Period) -> str:
+    return "/console/bookings/?" + urlencode({"happened": address(step, period)})
+
+
+def _travellers_href(_: str, period: Period) -> str:
+    return "/console/users/?" + urlencode({"happened": address("registered", period)})
+
+
+def _failed_href(code: str, period: Period) -> str:
+    return "/console/payments/?" + urlencode({"failed": address(code, period)})
+
+
+# Where a bar of what is counted by day leads.
+_HREFS = {"booked": _bookings_href, "travellers": _travellers_href}
 
 
 def _counted_over_time(
@@ -105,18 +137,21 @@ def _counted_over_time(
             piece_in_words(piece, asked.step),
             count(piece),
             count(Period(piece.first - shift, piece.last - shift)),
+            _HREFS[counted](counted, piece),
         )
         for piece in asked.period.cut(asked.step)
     ]
     now, before = sum(bar.now for bar in bars), sum(bar.before for bar in bars)
-    rows = [Row({"when": bar.label, "now": bar.now, "before": bar.before}) for bar in bars]
+    rows = [Row({"when": bar.label, "now": bar.now, "before": bar.before}, bar.href) for bar in bars]
     figure, columns = figures.over_time(bars, Unit()), columns_of(asked.step.capitalize(), "number")
     return Chart(name, title, f"{now:,}", charts.change(now, before), figure, columns, rows, note=note)
 
 
-def _counted_rank(name: str, title: str, what: str, now: Mapping[str, int], before: Mapping[str, int]) -> Chart:
+def _counted_rank(
+    name: str, title: str, what: str, now: Mapping[str, int], before: Mapping[str, int], hrefs: Mapping[str, str]
+) -> Chart:
     labels = list(dict.fromkeys((*now, *before)))[:MOST_RANKED]
-    bars = [Bar(label, label, now.get(label, 0), before.get(label, 0)) for label in labels]
-    rows = [Row({"when": bar.label, "now": bar.now, "before": bar.before}) for bar in bars]
+    bars = [Bar(label, label, now.get(label, 0), before.get(label, 0), hrefs.get(label)) for label in labels]
+    rows = [Row({"when": bar.label, "now": bar.now, "before": bar.before}, bar.href) for bar in bars]
     figure = figures.ranked(bars, Unit())
     return Chart(name, title, "", "", figure, columns_of(what, "number"), rows, form="rank")

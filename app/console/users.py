@@ -19,6 +19,7 @@ from app.console.base import EVERYBODY, Column, RecordView, done, find, line
 from app.console.bookings import bookings_of
 from app.console.edit_forms import Answer, EditForm, Input
 from app.console.formatting import status_label
+from app.console.happened import happened
 from app.console.ordering import Sort
 from app.console.record import Action, Fact, Group, Phrase, Record
 from app.console.words import words_in
@@ -78,6 +79,8 @@ class UsersView(RecordView):
         Column("last_booking", "Last booking", "time", "right"),
         Column("created_at", "Registered", "time", "right", sort=Sort(User.created_at, follows_id=True)),
     )
+
+    filters = (happened({"registered": ("Registered", User.created_at, ())}),)
 
     def query(self) -> Select[Any]:
         """Accounts of travellers."""

@@ -85,12 +85,14 @@ def test_of_a_cancelled_booking_it_is_what_the_policy_gave_on_that_day(app: Flas
     assert queued.work_off() == []
     with transaction():
         db.session.execute(
-            text("UPDATE bookings SET starts_on = starts_on - 2, ends_on = ends_on - 2 WHERE id = :id"),
+            text(
+                "UPDATE bookings SET cancelled_at = CAST(starts_on - 7 AS timestamptz) + interval '12 h' WHERE id = :id"
+            ),
             {"id": payment.booking_id},
         )
     page = preview(signed_in(app, "finance"), payment, "20")
-    assert "50 %, cancelled 1 day before check-in" in page
-    assert "Still due by the policy $0.00" in page
+    assert "$200.00: 100 %, cancelled 7 days before check-in" in page
+    assert "Still due by the policy $100.00" in page
 
 
 def test_where_the_provider_cancelled_all_of_it_is_due(app: Flask) -> None:

@@ -65,6 +65,16 @@ def test_fees_of_no_payment_are_each_booked_though_they_are_alike() -> None:
     assert [wrong_at_stripe(fee) for fee in fees] == [[], []]
 
 
+def test_fees_that_stripe_gives_the_same_source_are_each_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    day = a_day()
+    fees = [
+        BalanceTransaction(f"txn_{day}_{n}", "stripe_fee", f"du_{day}", -1_500, 0, "USD", noon(day)) for n in range(2)
+    ]
+    monkeypatch.setattr(stripe_gateway, "balance_transactions_after", lambda *_, **__: (fees, False))
+    assert reconciled(day).differing == 0
+    assert [posted(fee.id) for fee in fees] == [{"account.fee": 1_500}] * 2
+
+
 def test_a_day_that_is_compared_again_books_nothing_twice() -> None:
     day = a_day()
     payout = paid_out(day)
