@@ -52,7 +52,7 @@ def preview(browser: Browser, payment: Payment, amount: str, kind: str = "standa
 
 def test_the_form_says_what_the_policy_gives_at_this_moment(app: Flask) -> None:
     page = shown(signed_in(app, "support"), f"/console/refunds/of/{paid().id}/")
-    assert "it is $100.00: 50 %, cancelled now, 3 days before check-in." in page
+    assert "Due to the guest is $100.00: 50 %, cancelled now, 3 days before check-in (Moderate: " in page
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_where_the_provider_cancelled_all_of_it_is_due(app: Flask) -> None:
     payment = paid(days_before=0)
     bookings.cancel(payment.booking_id, by=SYSTEM, on_behalf_of="provider", reason="Flooded")
     page = shown(signed_in(app, "finance"), f"/console/refunds/of/{payment.id}/")
-    assert "it is $200.00: all of it, as the provider cancelled." in page
+    assert "Due to the guest is $200.00: all of it, as the provider cancelled (" in page
 
 
 def test_the_approver_sees_the_policys_amount_what_is_beyond_it_the_booking_and_the_other_refunds(app: Flask) -> None:
