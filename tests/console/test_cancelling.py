@@ -193,7 +193,8 @@ def test_while_refunds_are_held_the_dialog_says_so_and_offers_no_goodwill(app: F
     holds.place(payment_of(booking).id, source=f"dispute:{uuid4()}", reason="A dispute", until=None, by=SYSTEM)
     browser = signed_in(app, "support")
     said = words(dialog(browser.get(page_of(booking)).text, "support"))
-    assert "Refunds of this payment are on hold: A dispute. The booking can be cancelled; its refund waits." in said
+    held = "Refunds of this payment are on hold until the dispute is decided: A dispute."
+    assert f"{held} The booking can be cancelled; its refund waits." in said
     assert "Everything" not in said
     assert cancel(browser, booking).status_code == 302
     assert "The refund of $100.00 waits until refunds are free again." in words(browser.get(page_of(booking)).text)
