@@ -22,7 +22,7 @@ from app.bookings.models import Booking
 from app.catalog.models import Availability, Package, Provider, ProviderCheck, ProviderDocument
 from app.config import settings
 from app.db import keep_before, leave_database, owner_engine, transaction, utcnow
-from app.demo import catalogue, people
+from app.demo import catalogue, people, searching
 from app.demo.catalogue import Offer, Stock
 from app.demo.copying import Loading, TableCopy
 from app.demo.journal import Journal
@@ -152,6 +152,7 @@ def seed(scale: Scale, *, by: Actor, tell: Callable[[str], None]) -> Seeded:
         engine.dispose()
     tell("Indexing packages for search")
     indexing.catch_up(tell)
+    searching.fill(scale.bookings)
     tell("Adding up the days")
     reports.add_up()
     tell("Comparing the last days with Stripe")

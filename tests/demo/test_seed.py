@@ -45,8 +45,8 @@ from app.payments.models import LedgerEntry, Payment, Refund, WebhookEvent
 from app.reports import invariants, stripe_balance
 from app.reports.models import Reconciliation
 from app.reviews.models import Review
-from app.search import indexing
-from app.search.models import SearchWord
+from app.search import indexing, latency, searches
+from app.search.models import SearchWord, SearchedWords
 from dev.stripe import charges
 from tests import factories
 from tests.conftest import ROOT, STRIPE_KEY, _copy_database, _settings, run_local_stripe, wait_for
@@ -85,6 +85,16 @@ def test_every_package_on_sale_is_found(fresh: Flask) -> None:
     assert found.equal
     assert found.listed > 40
     assert (db.session.scalar(select(func.count()).select_from(SearchWord)) or 0) > 100
+
+
+def test_the_public_has_searched_for_what_there_is_and_for_what_there_is_not(seeded: Flask) -> None:
+    days = select(func.count(func.distinct(SearchedWords.day)))
+    assert db.session.scalar(days) == searches.KEPT_DAYS
+    assert db.session.scalar(days.where(SearchedWords.without_result > 0)) == searches.KEPT_DAYS
+    for kind, most_ms in (("search", 1_000), ("suggestions", 100)):
+        found = latency.over(kind, utcnow() - timedelta(days=1))
+        assert found is not None
+        assert 1 < found.p50 < found.p95 < found.p99 < most_ms, kind
 
 
 def test_there_is_as_much_as_the_scale_says(seeded: Flask) -> None:
