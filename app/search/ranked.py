@@ -17,8 +17,8 @@ from app.search.kept import Kept
 from app.search.meilisearch import Meilisearch, NotAnswering
 from app.search.postgres import PostgresEngine
 
-# So many of the most relevant packages are looked at for the asked days. Where more fit the words, the total counts
-# only those.
+# So many packages are looked at for the asked days. Where more fit the words, one that is chosen and can be had may be
+# none of them: PostgreSQL answers.
 CANDIDATES = 10_000
 # Behind by more, what it finds is not what there is.
 BEHIND_AT_MOST = 1_000
@@ -61,8 +61,8 @@ class MeilisearchEngine:
     def search(self, question: Question) -> Answer:
         """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable.
 
-        With days and without words there is nothing to rank: PostgreSQL answers, and the answer has its name. Without
-        days what fits is counted by the index; a hit that the rows don't bear out is left out of the page, which is
+        With days, PostgreSQL answers what has no words to rank by, and what too many packages fit; the answer has its
+        name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the page, which is
         shorter by it, and total and facets say that they are estimates.
         """
         if question.days and not _plain(question.q):
@@ -116,9 +116,11 @@ class MeilisearchEngine:
 
     def _search_days(self, question: Question, asked: _Asked) -> Answer:
         """Meilisearch ranks whatever fits the words; which of those can be had on the days, and all the counts, are
-        PostgreSQL's.
+        PostgreSQL's. Where they are too many to be looked at each, all of it is.
         """
         found = self._ask(asked, lambda strategy: {"hits": asked.candidates(strategy)})["hits"]
+        if found["estimatedTotalHits"] > CANDIDATES:
+            return self._postgres.search(question)
         ids = [hit["id"] for hit in found["hits"]]
         answer = self._postgres.among(question, ids)
         return replace(
@@ -126,8 +128,6 @@ class MeilisearchEngine:
             hits=self._with_highlights(asked, answer.hits),
             engine=self.name,
             did_you_mean=self._postgres.did_you_mean(asked.words),
-            total_is_estimate=found["estimatedTotalHits"] > len(ids),
-            facets_are_estimates=answer.facets_are_estimates or found["estimatedTotalHits"] > len(ids),
         )
 
     def _with_highlights(self, asked: _Asked, hits: Sequence[Any]) -> list[Any]:

@@ -141,17 +141,25 @@ def test_days_without_words_are_postgresqls_whole_and_nothing_is_missing(
     assert stand_in.requests == []
 
 
-def test_a_total_over_some_of_the_candidates_says_so(
+def test_where_more_fit_the_words_than_are_looked_at_none_that_can_be_booked_is_missing(
     indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(4):
-        factories.package(name="Cabin")
-    indexed()
+    for _ in range(3):
+        factories.package(name="Cabin", city="Oslo")
+    in_bergen = factories.package(name="Cabin", city="Bergen")
+    cheapest = factories.package(name="Cabin", city="Oslo", price_minor=9_000)
     day = factories.tomorrow()
-    assert not find(q="cabin", check_in=day).total_is_estimate
+    with transaction():
+        lock(Package, cheapest.id).price_minor = 90_000
+    indexed()
+    monkeypatch.setattr(ranked, "CANDIDATES", 5)
+    assert find(q="cabin", check_in=day).total == 5
     monkeypatch.setattr(ranked, "CANDIDATES", 3)
-    answer = find(q="cabin", check_in=day)
-    assert (answer.total, answer.total_is_estimate, answer.facets_are_estimates) == (3, True, True)
+    found = service.search(Question(q="cabin", check_in=day, location="bergen"))
+    assert (found.answer.engine, found.degraded) == ("postgres", False)
+    assert (ids(found.answer), found.answer.total, found.answer.total_is_estimate) == ([in_bergen.id], 1, False)
+    found = service.search(Question(q="cabin", check_in=day, sort="price_asc"))
+    assert (ids(found.answer)[0], found.answer.total) == (cheapest.id, 5), "the index knows the base price alone"
 
 
 def test_both_engines_find_count_and_order_alike(indexed: Callable[[], None]) -> None:
