@@ -20,8 +20,6 @@ from app.search.postgres import PostgresEngine
 # So many packages are looked at for the asked days. Where more fit the words, one that is chosen and can be had may be
 # none of them: PostgreSQL answers.
 CANDIDATES = 10_000
-# Behind by more, what it finds is not what there is.
-BEHIND_AT_MOST = 1_000
 _MOST_PLACES = 3
 
 _ATTRIBUTES = {
@@ -46,7 +44,7 @@ _SHOWN_WORDS = 40
 _QUOTES = re.compile(r"[\"“”]")
 _PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
 
-_behind: Kept[str, int] = Kept("meilisearch_behind", seconds=2, most=1)
+_behind: Kept[str, sending.Behind] = Kept("meilisearch_behind", seconds=2, most=1)
 
 
 class MeilisearchEngine:
@@ -62,8 +60,8 @@ class MeilisearchEngine:
         """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable.
 
         With days, PostgreSQL answers what has no words to rank by, and what too many packages fit; the answer has its
-        name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the page, which is
-        shorter by it, and total and facets say that they are estimates.
+        name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the
+        page, which is shorter by it, and total and facets say that they are estimates.
         """
         if question.days and not _plain(question.q):
             return self._postgres.search(question)
@@ -110,9 +108,8 @@ class MeilisearchEngine:
         return [*(Suggestion(place["value"], "place") for place in places), *packages.values()][:limit]
 
     def _require_up_to_date(self) -> None:
-        behind = _behind.get("documents", lambda: sending.behind(BEHIND_AT_MOST + 1))
-        if behind > BEHIND_AT_MOST:
-            raise NotAnswering(f"Meilisearch has not heard of more than {BEHIND_AT_MOST:,} documents yet.")
+        if _behind.get("", sending.how_far_behind).too_far:
+            raise NotAnswering("Meilisearch has not heard of all that it should know by now.")
 
     def _search_days(self, question: Question, asked: _Asked) -> Answer:
         """Meilisearch ranks whatever fits the words; which of those can be had on the days, and all the counts, are

@@ -28,6 +28,9 @@ from app.search.models import SearchSynonyms
 log = logging.getLogger(__name__)
 
 BATCH = 1_000
+# Behind by more, or for longer, what it finds is not what there is.
+BEHIND_AT_MOST = 1_000
+BEHIND_SECONDS = 30.0
 # A job has a minute; what is left is sent by the next.
 _TURN_SECONDS = 20.0
 # No task is waited for any longer then, whatever a turn has begun: an answer and our own rows take some seconds too.
@@ -93,6 +96,12 @@ _BEHIND = """
 SELECT count(*) AS documents FROM (
     SELECT FROM search_documents WHERE version > sent_version LIMIT %(most)s) AS unsent
 """
+# An index that has heard of nothing at all is empty, however little there is to hear of.
+_HOW_FAR_BEHIND = """
+SELECT count(*) AS documents, coalesce(extract(epoch FROM clock_timestamp() - min(indexed_at)), 0) AS seconds,
+       EXISTS (SELECT FROM search_documents WHERE listed AND sent_version > 0) AS is_filled
+FROM (SELECT indexed_at FROM search_documents WHERE version > sent_version ORDER BY version LIMIT %(most)s) AS unsent
+"""
 _NEWEST = "SELECT coalesce(max(version), 0) AS version FROM search_documents"
 _COUNT = "SELECT count(*) AS documents FROM search_documents WHERE listed"
 
@@ -107,6 +116,23 @@ class Differences:
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.outdated or self.left_over)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What Meilisearch has not confirmed: how many documents, counted up to one more than may be; for how many seconds
+    the longest; and whether it has any (`is_filled`).
+    """
+
+    documents: int
+    seconds: float
+    is_filled: bool
+
+    @property
+    def too_far(self) -> bool:
+        """Whether what it would find is not what there is."""
+        waits_too_long = self.documents > BEHIND_AT_MOST or self.seconds > BEHIND_SECONDS
+        return self.documents > 0 and (waits_too_long or not self.is_filled)
 
 
 @dataclass(frozen=True)
@@ -180,7 +206,7 @@ def send_synonyms() -> None:
 
 def _send_synonyms(engine: Meilisearch) -> None:
     if not engine.is_prepared():
-        engine.prepare(_settings())
+        _prepare(engine)
         return
     # A task that is not done yet may be this very change.
     engine.wait_until_idle()
@@ -195,11 +221,23 @@ def behind(most: int) -> int:
     return documents
 
 
+def how_far_behind() -> Behind:
+    """How far Meilisearch is behind the documents. Raises Busy, Unavailable."""
+    (row,) = read(_HOW_FAR_BEHIND, {"most": BEHIND_AT_MOST + 1})
+    return Behind(row.documents, float(row.seconds), row.is_filled)
+
+
 def configure() -> None:
     """Have Meilisearch know our keys, our index and its settings, as they are in the code and in the synonyms. Raises
     NotAnswering, TaskFailed, Conflict.
     """
-    engine = _required()
+    _prepare(_required())
+
+
+def _prepare(engine: Meilisearch) -> None:
+    if not engine.is_prepared():
+        # It has lost everything, or never had it; known before it answers that it finds nothing.
+        _mark(_NOTHING_SENT)
     engine.prepare(_settings())
 
 
@@ -211,7 +249,7 @@ def rebuild(progress: Callable[[int, int], None]) -> None:
     with _alone(AdvisoryLock.REBUILDING_MEILISEARCH) as rebuilding:
         if rebuilding is None:
             raise Conflict("The index is being made anew already.")
-        engine.prepare(_settings())
+        _prepare(engine)
         newest = read(_NEWEST)[0].version
         engine.begin_anew(_settings())
         total, done, after = read(_COUNT)[0].documents, 0, 0
@@ -292,9 +330,7 @@ def _send(engine: Meilisearch, held: Connection) -> int:
     began = monotonic()
     with engine.done_by(began + _ALL_SECONDS):
         if not engine.is_prepared():
-            # It has lost everything, or never had it.
-            _mark(_NOTHING_SENT)
-            engine.prepare(_settings())
+            _prepare(engine)
         engine.wait_until_idle()
         sent, until = 0, began + _TURN_SECONDS
         while monotonic() < until and (batch := read(_UNSENT, {"most": BATCH})):

@@ -334,13 +334,51 @@ def test_something_else_at_its_address_is_no_500(
 def test_an_engine_that_is_far_behind_is_not_asked(
     meili_app: Flask, indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranked, "BEHIND_AT_MOST", 1)
+    monkeypatch.setattr(sending, "BEHIND_AT_MOST", 1)
     some = [factories.package(days=0, name="Cabin") for _ in range(3)]
     indexing.catch_up()
     meili_app.extensions.pop("meilisearch_behind", None)
     assert len(ids(degraded(q="cabin"))) == 3
     indexed()
     assert set(ids(find(q="cabin"))) == {one.id for one in some}
+
+
+@pytest.mark.parametrize("makes", [sending.configure, sending.send_synonyms], ids=["by hand", "for its synonyms"])
+def test_an_index_that_was_lost_and_made_anew_is_not_asked_before_it_is_filled(
+    meili_app: Flask, indexed: Callable[[], None], stand_in: StandIn, makes: Callable[[], None]
+) -> None:
+    of = factories.package(days=0, name="Cabin")
+    indexed()
+    stand_in.kill()
+    stand_in.lose_everything()
+    stand_in.start()
+    makes()
+    assert stand_in.documents(gateway.INDEX) == {}
+    meili_app.extensions.pop("meilisearch_behind", None)
+    assert ids(degraded(q="cabin")) == [of.id]
+    assert [one.package_id for one in service.suggest("cabin", 5)] == [of.id]
+    assert meili_app.test_client().get("/health/ready").json["meilisearch"] == "degraded"  # type: ignore[index]
+    indexed()
+    assert ids(find(q="cabin")) == [of.id]
+
+
+def test_an_engine_that_has_not_heard_of_one_change_for_long_is_not_asked(
+    meili_app: Flask, indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = factories.package(days=0, name="Cabin")
+    factories.package(days=0, name="House")
+    indexed()
+    with transaction():
+        lock(Package, renamed.id).name = "Loft"
+    indexing.catch_up()
+    meili_app.extensions.pop("meilisearch_behind", None)
+    assert ids(find(q="cabin")) == [renamed.id], "it is some moments behind"
+    monkeypatch.setattr(sending, "BEHIND_SECONDS", 0.0)
+    meili_app.extensions.pop("meilisearch_behind", None)
+    assert ids(degraded(q="cabin")) == []
+    assert ids(degraded(q="loft")) == [renamed.id]
+    indexed()
+    assert ids(find(q="loft")) == [renamed.id]
 
 
 def test_a_dead_engine_during_500_writes_and_searches(
