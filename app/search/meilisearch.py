@@ -120,15 +120,20 @@ class Meilisearch:
     # Asking
 
     def search(self, queries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The answers to these questions, asked at once."""
+        """The answers to these questions, asked at once, each with what it asked for."""
         asked = [{"indexUid": self.index, **query} for query in queries]
-        found: list[dict[str, Any]] = self._ask(lambda client: client.multi_search(asked)["results"])
+        found: list[dict[str, Any]] = self._ask(
+            lambda client: list(map(_understood, asked, client.multi_search(asked)["results"], strict=True))
+        )
         return found
 
     def facet_values(self, facet: str, begun: str) -> list[dict[str, Any]]:
         """The values of a facet with a word that begins like this, and how many documents have each."""
         found: list[dict[str, Any]] = self._ask(
-            lambda client: client.index(self.index).facet_search(facet, begun)["facetHits"]
+            lambda client: [
+                {"value": str(hit["value"]), "count": int(hit["count"])}
+                for hit in client.index(self.index).facet_search(facet, begun)["facetHits"]
+            ]
         )
         return found
 
@@ -351,6 +356,30 @@ def _client(url: str, key: str, seconds: tuple[float, float]) -> Client:
 
 def _look(client: Client, uid: str) -> None:
     client.index(uid).search("", {"limit": 1})
+
+
+def _understood(query: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What the query asked for of its answer, looked at before anybody relies on it. Raises KeyError, TypeError,
+    ValueError, AttributeError for an answer to something else.
+    """
+    total = "totalHits" if "page" in query else "estimatedTotalHits"
+    found = {"hits": [_understood_hit(query, hit) for hit in answer["hits"]], total: int(answer[total])}
+    if "facets" in query:
+        counts = answer["facetDistribution"]
+        found["facetDistribution"] = {
+            facet: {str(value): int(count) for value, count in counts.get(facet, {}).items()}
+            for facet in query["facets"]
+        }
+    return found
+
+
+def _understood_hit(query: Mapping[str, Any], hit: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**hit, "id": int(hit["id"])}
+    if "showRankingScore" in query:
+        found["_rankingScore"] = float(hit["_rankingScore"])
+    if "attributesToHighlight" in query:
+        found["_formatted"] = dict(hit["_formatted"])
+    return found
 
 
 def _tasks(client: Client, statuses: str, uids: str, *, limit: int) -> Any:

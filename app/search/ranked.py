@@ -41,6 +41,8 @@ _ORDERS: dict[str, list[str]] = {
 # Nobody types these: marked texts are escaped before the marks become HTML.
 _BEGIN, _END = "\ue000", "\ue001"
 _SHOWN_WORDS = 40
+# Counted by the number of a provider, or of a range.
+_NUMBERED = ("provider", "rating", "price")
 _QUOTES = re.compile(r"[\"“”]")
 _PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
 
@@ -284,7 +286,9 @@ def _facet_rows(asked: _Asked, answers: Mapping[str, Mapping[str, Any]]) -> list
     rows = []
     for name, attribute in _ATTRIBUTES.items():
         answer = answers[name if name in asked.chosen else "hits"]
-        counts = answer["facetDistribution"].get(attribute, {})
+        counts = answer["facetDistribution"][attribute]
+        if name in _NUMBERED and not all(value.isdecimal() for value in counts):
+            raise NotAnswering(f"Meilisearch counts {attribute} that are no numbers.")
         found = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[: facets.MOST_VALUES]
         rows += [{"facet": name, "value": value, "count": count, "name": None} for value, count in found]
     ids = [int(row["value"]) for row in rows if row["facet"] == "provider"]

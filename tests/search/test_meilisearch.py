@@ -331,6 +331,85 @@ def test_something_else_at_its_address_is_no_500(
         sending.compare(mend=False)
 
 
+@pytest.mark.parametrize(
+    "results",
+    [
+        lambda results: [],
+        lambda results: [{} for _ in results],
+        lambda results: [*results, results[0]],
+        lambda results: [{**one, "hits": None} for one in results],
+        lambda results: [{**one, "hits": [{}]} for one in results],
+        lambda results: [{**one, "hits": ["cabin"]} for one in results],
+        lambda results: [{**one, "hits": [{**hit, "_formatted": None} for hit in one["hits"]]} for one in results],
+        lambda results: [{**one, "totalHits": "many", "estimatedTotalHits": None} for one in results],
+        lambda results: [{**one, "facetDistribution": None} for one in results],
+        lambda results: [{**one, "facetDistribution": {"price_bucket": {"cheap": 1}}} for one in results],
+        lambda results: {"cabin": 1},
+    ],
+)
+def test_an_answer_that_is_not_what_was_asked_for_is_no_500(
+    meili_app: Flask,
+    indexed: Callable[[], None],
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    results: Callable[[Any], Any],
+) -> None:
+    factories.package(name="Cabin")
+    indexed()
+    find(q="cabin by the lake")  # with the keys
+    real = type(stand_in)._answer
+
+    def nonsense(self: StandIn, request: Any) -> tuple[int, Any]:
+        status, body = real(self, request)
+        return status, {"results": results(body["results"])} if request.path == "/multi-search" else body
+
+    monkeypatch.setattr(type(stand_in), "_answer", nonsense)
+    client = meili_app.test_client()
+    for path in (
+        "packages?q=cabin",
+        "packages?q=cabin+lake&type=hotel",
+        f"packages?q=cabin&checkIn={factories.tomorrow()}",
+    ):
+        answer = client.get(f"/v1/search/{path}")
+        assert answer.status_code == 200, answer.text
+        assert answer.json is not None
+        assert [hit["name"] for hit in answer.json["hits"]] == ["Cabin"]
+    assert client.get("/v1/search/suggestions?q=cab").status_code == 200
+
+
+def test_nonsense_opens_the_breaker(
+    indexed: Callable[[], None], meilisearch: Meilisearch, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = factories.package(days=0, name="Cabin")
+    indexed()
+    find(q="cabin")
+    real = type(stand_in)._answer
+    monkeypatch.setattr(breaker, "PROBE_EVERY_SECONDS", 1_000.0)
+    monkeypatch.setattr(
+        type(stand_in),
+        "_answer",
+        lambda self, request: (200, {"results": []}) if "multi" in request.path else real(self, request),
+    )
+    for _ in range(breaker.FAILURES):
+        assert ids(degraded(q="cabin")) == [of.id]
+    assert not meilisearch.breaker.is_closed()
+
+
+def test_suggestions_of_nonsense_are_no_500(
+    indexed: Callable[[], None], stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = factories.package(days=0, name="Cabin")
+    indexed()
+    find(q="cabin")
+    real = type(stand_in)._answer
+    monkeypatch.setattr(
+        type(stand_in),
+        "_answer",
+        lambda self, request: (200, {"facetHits": [{}]}) if "facet-search" in request.path else real(self, request),
+    )
+    assert [one.package_id for one in service.suggest("cabin", 5)] == [of.id]
+
+
 def test_an_engine_that_is_far_behind_is_not_asked(
     meili_app: Flask, indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
