@@ -44,7 +44,7 @@ _SHOWN_WORDS = 40
 # Counted by the number of a provider, or of a range.
 _NUMBERED = ("provider", "rating", "price")
 _QUOTES = re.compile(r"[\"“”]")
-_PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
+_PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[]) AND status = 'VERIFIED'"
 
 _behind: Kept[str, sending.Behind] = Kept("meilisearch_behind", seconds=2, most=1)
 
@@ -63,7 +63,7 @@ class MeilisearchEngine:
 
         With days, PostgreSQL answers what has no words to rank by, and what too many packages fit; the answer has its
         name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the
-        page, which is shorter by it, and total and facets say that they are estimates.
+        page, which is shorter by it; then, and while the index is behind at all, total and facets say that they are estimates.
         """
         if question.days and not _plain(question.q):
             return self._postgres.search(question)
@@ -75,6 +75,7 @@ class MeilisearchEngine:
         found = answers["hits"]
         shown = self._rows(question, [hit["id"] for hit in found["hits"]])
         fell_away = len(found["hits"]) - len(shown.hits)
+        is_estimate = fell_away > 0 or self._behind().documents > 0
         marked = {hit["id"]: hit for hit in found["hits"]}
         return Answer(
             [
@@ -84,8 +85,8 @@ class MeilisearchEngine:
             found["totalHits"] - fell_away,
             facets.read(_facet_rows(asked, answers), question),
             self.name,
-            total_is_estimate=fell_away > 0,
-            facets_are_estimates=fell_away > 0,
+            total_is_estimate=is_estimate,
+            facets_are_estimates=is_estimate,
             did_you_mean=self._postgres.did_you_mean(asked.words) if asked.words else None,
         )
 
@@ -109,8 +110,11 @@ class MeilisearchEngine:
             packages.setdefault(hit.name.casefold(), Suggestion(hit.name, "package", hit.id))
         return [*(Suggestion(place["value"], "place") for place in places), *packages.values()][:limit]
 
+    def _behind(self) -> sending.Behind:
+        return _behind.get("", sending.how_far_behind)
+
     def _require_up_to_date(self) -> None:
-        if _behind.get("", sending.how_far_behind).too_far:
+        if self._behind().too_far:
             raise NotAnswering("Meilisearch has not heard of all that it should know by now.")
 
     def _search_days(self, question: Question, asked: _Asked) -> Answer:

@@ -98,7 +98,7 @@ SELECT count(*) AS documents FROM (
 """
 # An index that has heard of nothing at all is empty, however little there is to hear of.
 _HOW_FAR_BEHIND = """
-SELECT count(*) AS documents, coalesce(extract(epoch FROM clock_timestamp() - min(indexed_at)), 0) AS seconds,
+SELECT count(*) + CAST(EXISTS (SELECT FROM package_changes) AS int) AS documents, coalesce(extract(epoch FROM clock_timestamp() - min(indexed_at)), 0) AS seconds,
        EXISTS (SELECT FROM search_documents WHERE listed AND sent_version > 0) AS is_filled
 FROM (SELECT indexed_at FROM search_documents WHERE version > sent_version ORDER BY version LIMIT %(most)s) AS unsent
 """
@@ -121,7 +121,7 @@ class Differences:
 @dataclass(frozen=True)
 class Behind:
     """What Meilisearch has not confirmed: how many documents, counted up to one more than may be; for how many seconds
-    the longest; and whether it has any (`is_filled`).
+    the longest; and whether it has any (`is_filled`). Changes that no document has yet are one more.
     """
 
     documents: int

@@ -107,6 +107,28 @@ def test_what_does_not_fit_any_more_is_not_shown_though_the_index_says_so(indexe
     assert (answer.total, answer.total_is_estimate, answer.facets_are_estimates) == (1, True, True)
 
 
+def test_counts_of_an_index_that_is_behind_say_that_they_are_estimates(
+    meili_app: Flask, indexed: Callable[[], None]
+) -> None:
+    stays = factories.package(days=0, name="Cabin", price_minor=1_000)
+    goes = factories.package(days=0, name="Cabin", price_minor=9_000)
+    indexed()
+    exact = find(q="cabin", sort="price_asc", per_page=1)
+    assert (exact.total, exact.total_is_estimate, exact.facets_are_estimates) == (2, False, False)
+    moved(factories.reread(goes).provider, "SUSPENDED")
+    meili_app.extensions.pop("meilisearch_behind", None)
+    for index in (lambda: None, indexing.catch_up):
+        index()
+        answer = find(q="cabin", sort="price_asc", per_page=1)
+        assert ids(answer) == [stays.id]
+        assert (answer.total, answer.total_is_estimate, answer.facets_are_estimates) == (2, True, True)
+        assert [one.id for one in answer.facets["provider"]] == [stays.provider_id]
+        meili_app.extensions.pop("meilisearch_behind", None)
+    indexed()
+    exact = find(q="cabin", sort="price_asc", per_page=1)
+    assert (exact.total, exact.total_is_estimate, exact.facets_are_estimates) == (1, False, False)
+
+
 def test_days_are_postgresqls_word(indexed: Callable[[], None]) -> None:
     first = factories.tomorrow()
     free = factories.package(name="Cabin free", price_minor=9_000)
