@@ -29,14 +29,17 @@ def reindex() -> None:
     written = indexing.reindex(tell)
     click.echo(f"Every package is indexed; {written:,} documents were written.")
     if meilisearch.server() is not None:
-        sending.rebuild(lambda done, total: tell(f"  {done:,} of {total:,} documents sent"))
+        with sending.patiently():
+            sending.rebuild(lambda done, total: tell(f"  {done:,} of {total:,} documents sent"))
         click.echo("Meilisearch has them all, in a new index.")
 
 
 @group.command("configure")
 def configure() -> None:
     """Have Meilisearch know our keys, our index, and how it is searched; waits until it has taken them."""
-    sending.configure()
+    click.echo("Where settings are new, Meilisearch indexes all documents anew: that may take minutes.", err=True)
+    with sending.patiently():
+        sending.configure()
     click.echo(f"Meilisearch has the index {meilisearch.INDEX} with its settings.")
 
 

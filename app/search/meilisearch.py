@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, cast
 from uuid import UUID
 
@@ -50,11 +50,13 @@ _READING_SECONDS = (0.3, 1.0)
 _WRITING_SECONDS = (2.0, 10.0)
 # An answer that takes longer counts as a failure, though it is taken.
 SLOW_SECONDS = 0.7
+# To see whether anybody answers there at all, before anything is sent.
+_LOOKING_SECONDS = (1.0, 3.0)
 TASK_SECONDS = 25.0
-_LOOK_EVERY_MS = 50
+_LOOK_EVERY_SECONDS = 0.05
 _PAGE = 10_000
-# When whoever is at it now wants to be done, as `monotonic` counts.
-_until: ContextVar[float] = ContextVar("meilisearch_until", default=inf)
+# When whoever is at it now wants to be done, as `monotonic` counts; nobody said: each task has TASK_SECONDS.
+_until: ContextVar[float | None] = ContextVar("meilisearch_until", default=None)
 
 
 class NotAnswering(Unavailable):
@@ -123,7 +125,10 @@ class Meilisearch:
         """The answers to these questions, asked at once, each with what it asked for."""
         asked = [{"indexUid": self.index, **query} for query in queries]
         found: list[dict[str, Any]] = self._ask(
-            lambda client: list(map(_understood, asked, client.multi_search(asked)["results"], strict=True))
+            lambda client: [
+                _understood(query, answer)
+                for query, answer in zip(asked, client.multi_search(asked)["results"], strict=True)
+            ]
         )
         return found
 
@@ -186,8 +191,7 @@ class Meilisearch:
 
     def synonyms(self) -> dict[str, list[str]]:
         """Those that the index has."""
-        with self._writing() as client:
-            found: dict[str, list[str]] = client.index(self.index).get_settings()["synonyms"]
+        found: dict[str, list[str]] = self.settings()["synonyms"]
         return found
 
     def set_synonyms(self, synonyms: Mapping[str, Sequence[str]]) -> None:
@@ -197,7 +201,13 @@ class Meilisearch:
     def is_prepared(self) -> bool:
         """Whether keys and index are there at all: a server with an empty disk has none."""
         self._keys.clear()
-        return self._has(self.index)
+        return self._has(self.index, _LOOKING_SECONDS)
+
+    def settings(self) -> dict[str, Any]:
+        """Those that the index has."""
+        with self._writing() as client:
+            found: dict[str, Any] = client.index(self.index).get_settings()
+        return found
 
     def put(self, documents: Sequence[Mapping[str, Any]], *, anew: bool = False) -> None:
         """Have these documents in the index, or in the second one (`anew`), as they are now, and wait for it."""
@@ -235,8 +245,10 @@ class Meilisearch:
 
     @contextmanager
     def done_by(self, until: float) -> Iterator[None]:
-        """Wait for no task inside any longer than until then (as `monotonic` counts): TaskFailed."""
-        before = _until.set(until)
+        """Wait for no task inside any longer than until then (as `monotonic` counts): TaskFailed. Who has more time
+        outside keeps it.
+        """
+        before = _until.set(max(until, _until.get() or until))
         try:
             yield
         finally:
@@ -271,9 +283,9 @@ class Meilisearch:
     def _set(self, uid: str, settings: Mapping[str, Any]) -> None:
         self._follow(lambda client: client.index(uid).update_settings(dict(settings)))
 
-    def _has(self, uid: str) -> bool:
+    def _has(self, uid: str, seconds: tuple[float, float] | None = None) -> bool:
         try:
-            with self._writing() as client:
+            with self._writing(seconds=seconds) as client:
                 client.get_raw_index(uid)
         except NotAnswering as error:
             if error.code not in ("index_not_found", "api_key_not_found"):
@@ -287,12 +299,16 @@ class Meilisearch:
             self._wait(client, send(client).task_uid)
 
     def _wait(self, client: Client, uid: int) -> None:
-        seconds = max(0.0, min(TASK_SECONDS, _until.get() - monotonic()))
-        try:
-            task = client.wait_for_task(uid, int(seconds * 1000), _LOOK_EVERY_MS)
-        except MeilisearchTimeoutError as error:
-            words = f"Meilisearch has not done its task {uid} within {seconds:.0f} s."
-            raise TaskFailed(words, waited=True) from error
+        began, limit = monotonic(), _until.get()
+        until = inf if limit == inf else min(limit or inf, began + TASK_SECONDS)
+        while True:
+            if monotonic() >= until:
+                words = f"Meilisearch has not done its task {uid} within {max(0.0, until - began):.0f} s."
+                raise TaskFailed(words, waited=True)
+            task = client.get_task(uid)
+            if task.status not in ("enqueued", "processing"):
+                break
+            sleep(_LOOK_EVERY_SECONDS)
         if task.status != "succeeded":
             raise TaskFailed(_told(task), code=(task.error or {}).get("code"))
 
@@ -302,10 +318,10 @@ class Meilisearch:
         return _client(self.url, self._key_of(self._reading_key), _READING_SECONDS)
 
     @contextmanager
-    def _writing(self, key: str = "") -> Iterator[Client]:
+    def _writing(self, key: str = "", seconds: tuple[float, float] | None = None) -> Iterator[Client]:
         leave_database()
         with _in_our_words():
-            yield _client(self.url, self._key_of(key or self._writing_key), _WRITING_SECONDS)
+            yield _client(self.url, self._key_of(key or self._writing_key), seconds or _WRITING_SECONDS)
 
     def _key_of(self, uid: str) -> str:
         # Other threads forget them meanwhile.

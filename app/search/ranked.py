@@ -63,7 +63,7 @@ class MeilisearchEngine:
 
         With days, PostgreSQL answers what has no words to rank by, and what too many packages fit; the answer has its
         name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the
-        page, which is shorter by it; then, and while the index is behind at all, total and facets say that they are estimates.
+        page, which is shorter by it. Total and facets say then that they are estimates, and while the index is behind.
         """
         if question.days and not _plain(question.q):
             return self._postgres.search(question)
