@@ -21,7 +21,7 @@ MOST_COUNTED = 1_000_000
 ONE_SLIP, TWO_SLIPS = 4, 8
 
 # The first is the one in which a word counts most.
-SEARCHABLE = ("name", "place", "city", "country", "provider", "amenities", "description")
+SEARCHABLE = ("name", "place", "city", "country", "provider", "amenities", "description", "folded")
 FILTERABLE = (
     *("id", "type", "provider_id", "city", "amenities", "rating", "rating_bucket", "price_minor", "price_bucket"),
     *("capacity", "place_keys", "places", "_geo"),
@@ -90,6 +90,8 @@ def document_of(row: Any) -> dict[str, Any]:
         "country": row.country,
         "places": list(dict.fromkeys(filter(None, (row.place, row.city, row.country)))),
         "place_keys": list(row.place_keys),
+        # Meilisearch takes accents off, and knows no other letter for ł or đ.
+        "folded": row.folded,
         "price_minor": row.price_minor,
         "capacity": row.capacity,
         "amenities": list(row.amenities),

@@ -51,7 +51,8 @@ _MOST_COUNTED = 1_000_000
 
 _COLUMNS = (
     "package_id, listed, version, type, provider_id, provider, name, description, place, place_keys, city, country,"
-    " price_minor, capacity, amenities, rating, reviews, latitude, longitude, added_at"
+    " price_minor, capacity, amenities, rating, reviews, latitude, longitude, added_at,"
+    " search_fold(concat_ws(' ', name, place, city, country)) AS folded"
 )
 _UNSENT = f"SELECT {_COLUMNS} FROM search_documents WHERE version > sent_version ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
 _LISTED = (

@@ -64,6 +64,7 @@ class _UpToDate(MeilisearchEngine):
     """Meilisearch that has heard of everything whenever it is asked."""
 
     def search(self, question: Question) -> Answer:
+        sending.send_synonyms()
         sending.send()
         return super().search(question)
 

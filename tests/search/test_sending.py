@@ -139,7 +139,7 @@ def test_a_wrong_key_is_said(meili_app: Flask, stand_in: StandIn) -> None:
 def test_documents_arrive_and_are_marked(meili_app: Flask, stand_in: StandIn) -> None:
     of = factories.package(days=0, name="Fjord view", latitude=59.9, longitude=10.7, amenities=["wifi", "sauna"])
     listed = document(of=of, rating=4.6, reviews=12)
-    nowhere = document()
+    nowhere = document(name="Łódź loft")
     assert sending.behind(10) == 2
     assert sending.send() == 2
     found = theirs(stand_in)[str(listed.package_id)]
@@ -147,6 +147,7 @@ def test_documents_arrive_and_are_marked(meili_app: Flask, stand_in: StandIn) ->
     assert found["_geo"] == {"lat": 59.9, "lng": 10.7}
     assert (found["rating_bucket"], found["price_bucket"]) == (5, 5)
     assert "_geo" not in theirs(stand_in)[str(nowhere.package_id)]
+    assert theirs(stand_in)[str(nowhere.package_id)]["folded"].startswith("lodz loft")
     assert sent(listed)
     assert sending.behind(10) == 0
     assert sending.send() == 0
