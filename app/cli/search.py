@@ -27,7 +27,8 @@ def reindex() -> None:
             told_at = time.monotonic()
             click.echo(f"  {_progress(found)}", err=True)
 
-    done = rebuilding.finish_here(rebuilding.begin_here(by=operator()).id, tell)
+    with sending.patiently():
+        done = rebuilding.finish_here(rebuilding.begin_here(by=operator()).id, tell)
     click.echo(f"Every package is indexed; {done.written:,} documents were written.")
     if meilisearch.server() is not None:
         click.echo("Meilisearch has them all, in a new index.")
@@ -42,7 +43,9 @@ def _progress(found: IndexRebuild) -> str:
 @group.command("configure")
 def configure() -> None:
     """Have Meilisearch know our keys, our index, and how it is searched; waits until it has taken them."""
-    sending.configure()
+    click.echo("Where settings are new, Meilisearch indexes all documents anew: that may take minutes.", err=True)
+    with sending.patiently():
+        sending.configure()
     click.echo(f"Meilisearch has the index {meilisearch.INDEX} with its settings.")
 
 

@@ -16,7 +16,7 @@ from app import storage
 from app.errors import TripdeskError
 from app.extensions import db
 from app.queue import connection
-from app.search import indexing, meilisearch, ranked, sending
+from app.search import indexing, meilisearch, sending
 from app.search.kept import Kept
 
 # Packages that changed longer ago than this should be found as they are.
@@ -73,7 +73,7 @@ def _meilisearch(server: meilisearch.Meilisearch) -> str:
     try:
         if not _answers.get(server.url, server.answers):
             return "down"
-        return "degraded" if sending.behind(ranked.BEHIND_AT_MOST + 1) > ranked.BEHIND_AT_MOST else "ok"
+        return "degraded" if sending.how_far_behind().too_far else "ok"
     except TripdeskError:
         return "down"
 

@@ -21,7 +21,7 @@ MOST_COUNTED = 1_000_000
 ONE_SLIP, TWO_SLIPS = 4, 8
 
 # The first is the one in which a word counts most.
-SEARCHABLE = ("name", "place", "city", "country", "provider", "amenities", "description")
+SEARCHABLE = ("name", "place", "city", "country", "provider", "amenities", "description", "folded")
 FILTERABLE = (
     *("id", "type", "provider_id", "city", "amenities", "rating", "rating_bucket", "price_minor", "price_bucket"),
     *("capacity", "place_keys", "places", "_geo"),
@@ -34,6 +34,7 @@ RANKING = (
     *("words", "typo", "proximity", "attribute", "exactness"),
     "popularity:desc",
 )
+_IN_ORDER = ("searchableAttributes", "rankingRules")
 
 
 def settings_of(synonyms: Iterable[Sequence[str]]) -> dict[str, Any]:
@@ -50,6 +51,19 @@ def settings_of(synonyms: Iterable[Sequence[str]]) -> dict[str, Any]:
         "pagination": {"maxTotalHits": MOST_COUNTED},
         "faceting": {"maxValuesPerFacet": MOST_VALUES, "sortFacetValuesBy": {"*": "count"}},
     }
+
+
+def are_set(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Whether an index has these settings; what it has besides is its own, and synonyms are compared by themselves."""
+    return all(_same(name, value, there.get(name)) for name, value in wanted.items() if name != "synonyms")
+
+
+def _same(name: str, wanted: Any, there: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(there, dict) and all(_same(inner, value, there.get(inner)) for inner, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(there, list) and name not in _IN_ORDER:
+        return sorted(wanted) == sorted(there)
+    return bool(wanted == there)
 
 
 def synonyms_of(groups: Iterable[Sequence[str]]) -> dict[str, list[str]]:
@@ -76,6 +90,8 @@ def document_of(row: Any) -> dict[str, Any]:
         "country": row.country,
         "places": list(dict.fromkeys(filter(None, (row.place, row.city, row.country)))),
         "place_keys": list(row.place_keys),
+        # Meilisearch takes accents off, and knows no other letter for ł or đ.
+        "folded": row.folded,
         "price_minor": row.price_minor,
         "capacity": row.capacity,
         "amenities": list(row.amenities),

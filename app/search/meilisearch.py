@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, cast
 from uuid import UUID
 
@@ -50,11 +50,13 @@ _READING_SECONDS = (0.3, 1.0)
 _WRITING_SECONDS = (2.0, 10.0)
 # An answer that takes longer counts as a failure, though it is taken.
 SLOW_SECONDS = 0.7
+# To see whether anybody answers there at all, before anything is sent.
+_LOOKING_SECONDS = (1.0, 3.0)
 TASK_SECONDS = 25.0
-_LOOK_EVERY_MS = 50
+_LOOK_EVERY_SECONDS = 0.05
 _PAGE = 10_000
-# When whoever is at it now wants to be done, as `monotonic` counts.
-_until: ContextVar[float] = ContextVar("meilisearch_until", default=inf)
+# When whoever is at it now wants to be done, as `monotonic` counts; nobody said: each task has TASK_SECONDS.
+_until: ContextVar[float | None] = ContextVar("meilisearch_until", default=None)
 
 
 class NotAnswering(Unavailable):
@@ -120,15 +122,23 @@ class Meilisearch:
     # Asking
 
     def search(self, queries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The answers to these questions, asked at once."""
+        """The answers to these questions, asked at once, each with what it asked for."""
         asked = [{"indexUid": self.index, **query} for query in queries]
-        found: list[dict[str, Any]] = self._ask(lambda client: client.multi_search(asked)["results"])
+        found: list[dict[str, Any]] = self._ask(
+            lambda client: [
+                _understood(query, answer)
+                for query, answer in zip(asked, client.multi_search(asked)["results"], strict=True)
+            ]
+        )
         return found
 
     def facet_values(self, facet: str, begun: str) -> list[dict[str, Any]]:
         """The values of a facet with a word that begins like this, and how many documents have each."""
         found: list[dict[str, Any]] = self._ask(
-            lambda client: client.index(self.index).facet_search(facet, begun)["facetHits"]
+            lambda client: [
+                {"value": str(hit["value"]), "count": int(hit["count"])}
+                for hit in client.index(self.index).facet_search(facet, begun)["facetHits"]
+            ]
         )
         return found
 
@@ -181,8 +191,7 @@ class Meilisearch:
 
     def synonyms(self) -> dict[str, list[str]]:
         """Those that the index has."""
-        with self._writing() as client:
-            found: dict[str, list[str]] = client.index(self.index).get_settings()["synonyms"]
+        found: dict[str, list[str]] = self.settings()["synonyms"]
         return found
 
     def set_synonyms(self, synonyms: Mapping[str, Sequence[str]]) -> None:
@@ -192,7 +201,13 @@ class Meilisearch:
     def is_prepared(self) -> bool:
         """Whether keys and index are there at all: a server with an empty disk has none."""
         self._keys.clear()
-        return self._has(self.index)
+        return self._has(self.index, _LOOKING_SECONDS)
+
+    def settings(self) -> dict[str, Any]:
+        """Those that the index has."""
+        with self._writing() as client:
+            found: dict[str, Any] = client.index(self.index).get_settings()
+        return found
 
     def is_begun(self) -> bool:
         """Whether there is a second index."""
@@ -234,8 +249,10 @@ class Meilisearch:
 
     @contextmanager
     def done_by(self, until: float) -> Iterator[None]:
-        """Wait for no task inside any longer than until then (as `monotonic` counts): TaskFailed."""
-        before = _until.set(until)
+        """Wait for no task inside any longer than until then (as `monotonic` counts): TaskFailed. Who has more time
+        outside keeps it.
+        """
+        before = _until.set(max(until, _until.get() or until))
         try:
             yield
         finally:
@@ -270,9 +287,9 @@ class Meilisearch:
     def _set(self, uid: str, settings: Mapping[str, Any]) -> None:
         self._follow(lambda client: client.index(uid).update_settings(dict(settings)))
 
-    def _has(self, uid: str) -> bool:
+    def _has(self, uid: str, seconds: tuple[float, float] | None = None) -> bool:
         try:
-            with self._writing() as client:
+            with self._writing(seconds=seconds) as client:
                 client.get_raw_index(uid)
         except NotAnswering as error:
             if error.code not in ("index_not_found", "api_key_not_found"):
@@ -286,12 +303,16 @@ class Meilisearch:
             self._wait(client, send(client).task_uid)
 
     def _wait(self, client: Client, uid: int) -> None:
-        seconds = max(0.0, min(TASK_SECONDS, _until.get() - monotonic()))
-        try:
-            task = client.wait_for_task(uid, int(seconds * 1000), _LOOK_EVERY_MS)
-        except MeilisearchTimeoutError as error:
-            words = f"Meilisearch has not done its task {uid} within {seconds:.0f} s."
-            raise TaskFailed(words, waited=True) from error
+        began, limit = monotonic(), _until.get()
+        until = inf if limit == inf else min(limit or inf, began + TASK_SECONDS)
+        while True:
+            if monotonic() >= until:
+                words = f"Meilisearch has not done its task {uid} within {max(0.0, until - began):.0f} s."
+                raise TaskFailed(words, waited=True)
+            task = client.get_task(uid)
+            if task.status not in ("enqueued", "processing"):
+                break
+            sleep(_LOOK_EVERY_SECONDS)
         if task.status != "succeeded":
             raise TaskFailed(_told(task), code=(task.error or {}).get("code"))
 
@@ -301,10 +322,10 @@ class Meilisearch:
         return _client(self.url, self._key_of(self._reading_key), _READING_SECONDS)
 
     @contextmanager
-    def _writing(self, key: str = "") -> Iterator[Client]:
+    def _writing(self, key: str = "", seconds: tuple[float, float] | None = None) -> Iterator[Client]:
         leave_database()
         with _in_our_words():
-            yield _client(self.url, self._key_of(key or self._writing_key), _WRITING_SECONDS)
+            yield _client(self.url, self._key_of(key or self._writing_key), seconds or _WRITING_SECONDS)
 
     def _key_of(self, uid: str) -> str:
         # Other threads forget them meanwhile.
@@ -355,6 +376,30 @@ def _client(url: str, key: str, seconds: tuple[float, float]) -> Client:
 
 def _look(client: Client, uid: str) -> None:
     client.index(uid).search("", {"limit": 1})
+
+
+def _understood(query: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What the query asked for of its answer, looked at before anybody relies on it. Raises KeyError, TypeError,
+    ValueError, AttributeError for an answer to something else.
+    """
+    total = "totalHits" if "page" in query else "estimatedTotalHits"
+    found = {"hits": [_understood_hit(query, hit) for hit in answer["hits"]], total: int(answer[total])}
+    if "facets" in query:
+        counts = answer["facetDistribution"]
+        found["facetDistribution"] = {
+            facet: {str(value): int(count) for value, count in counts.get(facet, {}).items()}
+            for facet in query["facets"]
+        }
+    return found
+
+
+def _understood_hit(query: Mapping[str, Any], hit: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**hit, "id": int(hit["id"])}
+    if "showRankingScore" in query:
+        found["_rankingScore"] = float(hit["_rankingScore"])
+    if "attributesToHighlight" in query:
+        found["_formatted"] = dict(hit["_formatted"])
+    return found
 
 
 def _tasks(client: Client, statuses: str, uids: str, *, limit: int) -> Any:

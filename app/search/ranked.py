@@ -17,11 +17,9 @@ from app.search.kept import Kept
 from app.search.meilisearch import Meilisearch, NotAnswering
 from app.search.postgres import PostgresEngine
 
-# So many of the most relevant packages are looked at for the asked days. Where more fit the words, the total counts
-# only those.
+# So many packages are looked at for the asked days. Where more fit the words, one that is chosen and can be had may be
+# none of them: PostgreSQL answers.
 CANDIDATES = 10_000
-# Behind by more, what it finds is not what there is.
-BEHIND_AT_MOST = 1_000
 _MOST_PLACES = 3
 
 _ATTRIBUTES = {
@@ -43,10 +41,12 @@ _ORDERS: dict[str, list[str]] = {
 # Nobody types these: marked texts are escaped before the marks become HTML.
 _BEGIN, _END = "\ue000", "\ue001"
 _SHOWN_WORDS = 40
+# Counted by the number of a provider, or of a range.
+_NUMBERED = ("provider", "rating", "price")
 _QUOTES = re.compile(r"[\"“”]")
-_PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[])"
+_PROVIDERS = "SELECT id, name FROM providers WHERE id = ANY(%(ids)s::bigint[]) AND status = 'VERIFIED'"
 
-_behind: Kept[str, int] = Kept("meilisearch_behind", seconds=2, most=1)
+_behind: Kept[str, sending.Behind] = Kept("meilisearch_behind", seconds=2, most=1)
 
 
 class MeilisearchEngine:
@@ -61,9 +61,9 @@ class MeilisearchEngine:
     def search(self, question: Question) -> Answer:
         """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable.
 
-        With days and without words there is nothing to rank: PostgreSQL answers, and the answer has its name. Without
-        days what fits is counted by the index; a hit that the rows don't bear out is left out of the page, which is
-        shorter by it, and total and facets say that they are estimates.
+        With days, PostgreSQL answers what has no words to rank by, and what too many packages fit; the answer has its
+        name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the
+        page, which is shorter by it. Total and facets say then that they are estimates, and while the index is behind.
         """
         if question.days and not _plain(question.q):
             return self._postgres.search(question)
@@ -75,6 +75,7 @@ class MeilisearchEngine:
         found = answers["hits"]
         shown = self._rows(question, [hit["id"] for hit in found["hits"]])
         fell_away = len(found["hits"]) - len(shown.hits)
+        is_estimate = fell_away > 0 or self._behind().documents > 0
         marked = {hit["id"]: hit for hit in found["hits"]}
         return Answer(
             [
@@ -84,8 +85,8 @@ class MeilisearchEngine:
             found["totalHits"] - fell_away,
             facets.read(_facet_rows(asked, answers), question),
             self.name,
-            total_is_estimate=fell_away > 0,
-            facets_are_estimates=fell_away > 0,
+            total_is_estimate=is_estimate,
+            facets_are_estimates=is_estimate,
             did_you_mean=self._postgres.did_you_mean(asked.words) if asked.words else None,
         )
 
@@ -124,16 +125,20 @@ class MeilisearchEngine:
         hits = self._ask(asked, lambda strategy: {"hits": asked.explained(strategy, ids)})["hits"]["hits"]
         return Explanation((), {hit["id"]: _reasons(hit["_rankingScoreDetails"]) for hit in hits}, are_summed=False)
 
+    def _behind(self) -> sending.Behind:
+        return _behind.get("", sending.how_far_behind)
+
     def _require_up_to_date(self) -> None:
-        behind = _behind.get("documents", lambda: sending.behind(BEHIND_AT_MOST + 1))
-        if behind > BEHIND_AT_MOST:
-            raise NotAnswering(f"Meilisearch has not heard of more than {BEHIND_AT_MOST:,} documents yet.")
+        if self._behind().too_far:
+            raise NotAnswering("Meilisearch has not heard of all that it should know by now.")
 
     def _search_days(self, question: Question, asked: _Asked) -> Answer:
         """Meilisearch ranks whatever fits the words; which of those can be had on the days, and all the counts, are
-        PostgreSQL's.
+        PostgreSQL's. Where they are too many to be looked at each, all of it is.
         """
         found = self._ask(asked, lambda strategy: {"hits": asked.candidates(strategy)})["hits"]
+        if found["estimatedTotalHits"] > CANDIDATES:
+            return self._postgres.search(question)
         ids = [hit["id"] for hit in found["hits"]]
         answer = self._postgres.among(question, ids)
         return replace(
@@ -141,8 +146,6 @@ class MeilisearchEngine:
             hits=self._with_highlights(asked, answer.hits),
             engine=self.name,
             did_you_mean=self._postgres.did_you_mean(asked.words),
-            total_is_estimate=found["estimatedTotalHits"] > len(ids),
-            facets_are_estimates=answer.facets_are_estimates or found["estimatedTotalHits"] > len(ids),
         )
 
     def _with_highlights(self, asked: _Asked, hits: Sequence[Any]) -> list[Any]:
@@ -332,7 +335,9 @@ def _facet_rows(asked: _Asked, answers: Mapping[str, Mapping[str, Any]]) -> list
     rows = []
     for name, attribute in _ATTRIBUTES.items():
         answer = answers[name if name in asked.chosen else "hits"]
-        counts = answer["facetDistribution"].get(attribute, {})
+        counts = answer["facetDistribution"][attribute]
+        if name in _NUMBERED and not all(value.isdecimal() for value in counts):
+            raise NotAnswering(f"Meilisearch counts {attribute} that are no numbers.")
         found = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[: facets.MOST_VALUES]
         rows += [{"facet": name, "value": value, "count": count, "name": None} for value, count in found]
     ids = [int(row["value"]) for row in rows if row["facet"] == "provider"]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -21,28 +23,36 @@ from app.advisory_locks import AdvisoryLock
 from app.db import raise_from_database, read, write_alone
 from app.errors import Busy, Conflict
 from app.extensions import db
-from app.search.index_settings import document_of, settings_of, synonyms_of
+from app.search.index_settings import are_set, document_of, settings_of, synonyms_of
 from app.search.meilisearch import Meilisearch, NotAnswering, State, server
 from app.search.models import SearchSynonyms
 
 log = logging.getLogger(__name__)
 
 BATCH = 1_000
-# A job has a minute; what is left is sent by the next.
-_TURN_SECONDS = 20.0
+# Behind by more, or for longer, what it finds is not what there is.
+BEHIND_AT_MOST = 1_000
+BEHIND_SECONDS = 30.0
+# What is left is sent by the next turn, behind the jobs of others that wait meanwhile.
+_TURN_SECONDS = 3.0
+# A turn that finds Meilisearch busy with what came before leaves it to that.
+_IDLE_SECONDS = 3.0
 # No task is waited for any longer then, whatever a turn has begun: an answer and our own rows take some seconds too.
 _ALL_SECONDS = 35.0
-_WAIT_MS = 30_000
+# For a lock: a job has a minute; who waits in a command outwaits whatever a turn can take.
+_WAIT_SECONDS, _PATIENT_SECONDS = 20.0, 120.0
 # After a failure it is let alone for so long; a job that waits for it in vain holds up others.
 _REST_SECONDS = 15
 _RESTING = "tripdesk:meilisearch:resting"
 CHECK, SYNONYMS_CHECK = "meilisearch", "meilisearch synonyms"
-SYNONYMS_JOB = "jobs.meilisearch.send_synonyms"
+JOB, SYNONYMS_JOB = "jobs.meilisearch.send", "jobs.meilisearch.send_synonyms"
+_is_patient: ContextVar[bool] = ContextVar("sending_is_patient", default=False)
 _MOST_COUNTED = 1_000_000
 
 _COLUMNS = (
     "package_id, listed, version, type, provider_id, provider, name, description, place, place_keys, city, country,"
-    " price_minor, capacity, amenities, rating, reviews, latitude, longitude, added_at"
+    " price_minor, capacity, amenities, rating, reviews, latitude, longitude, added_at,"
+    " search_fold(concat_ws(' ', name, place, city, country)) AS folded"
 )
 _UNSENT = f"SELECT {_COLUMNS} FROM search_documents WHERE version > sent_version ORDER BY version LIMIT %(most)s"  # noqa: S608  # nosec B608 - our own names
 _LISTED = (
@@ -93,6 +103,13 @@ _BEHIND = """
 SELECT count(*) AS documents FROM (
     SELECT FROM search_documents WHERE version > sent_version LIMIT %(most)s) AS unsent
 """
+# An index that has heard of nothing at all is empty, however little there is to hear of.
+_HOW_FAR_BEHIND = """
+SELECT count(*) + CAST(EXISTS (SELECT FROM package_changes) AS int) AS documents,
+       coalesce(extract(epoch FROM clock_timestamp() - min(indexed_at)), 0) AS seconds,
+       EXISTS (SELECT FROM search_documents WHERE listed AND sent_version > 0) AS is_filled
+FROM (SELECT indexed_at FROM search_documents WHERE version > sent_version ORDER BY version LIMIT %(most)s) AS unsent
+"""
 _NEWEST = "SELECT coalesce(max(version), 0) AS version FROM search_documents"
 _COUNT = "SELECT count(*) AS documents FROM search_documents WHERE listed"
 
@@ -107,6 +124,23 @@ class Differences:
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.outdated or self.left_over)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What Meilisearch has not confirmed: how many documents, counted up to one more than may be; for how many seconds
+    the longest; and whether it has any (`is_filled`). Changes that no document has yet are one more.
+    """
+
+    documents: int
+    seconds: float
+    is_filled: bool
+
+    @property
+    def too_far(self) -> bool:
+        """Whether what it would find is not what there is."""
+        waits_too_long = self.documents > BEHIND_AT_MOST or self.seconds > BEHIND_SECONDS
+        return self.documents > 0 and (waits_too_long or not self.is_filled)
 
 
 @dataclass(frozen=True)
@@ -146,14 +180,32 @@ def send() -> int:
 
 
 def take_turn() -> None:
-    """What the schedule asks for: `send`, unless that failed a moment ago. What is in its way is kept, and no error."""
+    """What the schedule asks for: `send`, unless that failed a moment ago. What is in its way is kept, and no error.
+    Where more is left, another turn is asked for.
+    """
     if server() is None or queue.connection().exists(_RESTING):
         return
+    queue.answer(JOB)
     try:
-        send()
+        if send() and behind(1):
+            queue.ask_for(JOB, queue="default")
     except (NotAnswering, Busy) as error:
         queue.connection().set(_RESTING, 1, ex=_REST_SECONDS)
         log.warning("Meilisearch was not told of what has changed", extra={"error": error.detail})
+
+
+@contextmanager
+def patiently() -> Iterator[None]:
+    """For a command that somebody watches: what Meilisearch takes long over, as it does over new settings of many
+    documents, and who else is at it, is waited for inside; what doesn't answer is not.
+    """
+    before = _is_patient.set(True)
+    try:
+        engine = server()
+        with engine.done_by(inf) if engine else nullcontext():
+            yield
+    finally:
+        _is_patient.reset(before)
 
 
 def ask_for_synonyms() -> None:
@@ -180,7 +232,7 @@ def send_synonyms() -> None:
 
 def _send_synonyms(engine: Meilisearch) -> None:
     if not engine.is_prepared():
-        engine.prepare(_settings())
+        _prepare(engine)
         return
     # A task that is not done yet may be this very change.
     engine.wait_until_idle()
@@ -195,11 +247,30 @@ def behind(most: int) -> int:
     return documents
 
 
+def how_far_behind() -> Behind:
+    """How far Meilisearch is behind the documents. Raises Busy, Unavailable."""
+    (row,) = read(_HOW_FAR_BEHIND, {"most": BEHIND_AT_MOST + 1})
+    return Behind(row.documents, float(row.seconds), row.is_filled)
+
+
 def configure() -> None:
     """Have Meilisearch know our keys, our index and its settings, as they are in the code and in the synonyms. Raises
     NotAnswering, TaskFailed, Conflict.
     """
-    engine = _required()
+    _prepare(_required())
+
+
+def _have_settings(engine: Meilisearch) -> None:
+    """Have the index searched as our code says: it may be an older code's, or was made by the documents that came."""
+    if not are_set(settings := _settings(), engine.settings()):
+        log.warning("Meilisearch's index has other settings than ours, it is given them")
+        engine.prepare(settings)
+
+
+def _prepare(engine: Meilisearch) -> None:
+    if not engine.is_prepared():
+        # It has lost everything, or never had it; known before it answers that it finds nothing.
+        _mark(_NOTHING_SENT)
     engine.prepare(_settings())
 
 
@@ -217,7 +288,7 @@ def begin_anew() -> int:
     NotAnswering, TaskFailed, Conflict.
     """
     engine = _required()
-    engine.prepare(_settings())
+    _prepare(engine)
     newest: int = read(_NEWEST)[0].version
     engine.begin_anew(_settings())
     return newest
@@ -272,9 +343,12 @@ def standing() -> Standing | None:
     if engine is None:
         return None
     unsent = behind(_MOST_COUNTED)
-    failures = problems()
+    failures, differences = problems(), None
     try:
-        differences = compare(mend=False)
+        try:
+            differences = compare(mend=False)
+        except Busy as error:
+            failures = [error.detail, *failures]
         state = engine.state() if engine.is_prepared() else State(0, 0, [])
     except NotAnswering as error:
         return Standing(None, unsent, None, [error.detail, *failures])
@@ -292,13 +366,15 @@ def compare(*, mend: bool) -> Differences:
     Raises NotAnswering, TaskFailed, Conflict, Busy while somebody sends.
     """
     engine = _required()
-    with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH, wait=True):
+    with _alone(AdvisoryLock.SENDING_TO_MEILISEARCH, wait=True), engine.done_by(monotonic() + _ALL_SECONDS):
         if not engine.is_prepared():
             lost = [row.package_id for row in read(_VERSIONS)]
             if mend:
                 _mark(_NOTHING_SENT)
             return Differences(sorted(lost), [], [])
         engine.wait_until_idle()
+        if mend:
+            _have_settings(engine)
         theirs = engine.versions()
         ours = {row.package_id: row.version for row in read(_VERSIONS)}
         unsent = {row.package_id for row in read(_UNSENT_IDS)}
@@ -324,10 +400,11 @@ def _send(engine: Meilisearch, held: Connection) -> int:
     began = monotonic()
     with engine.done_by(began + _ALL_SECONDS):
         if not engine.is_prepared():
-            # It has lost everything, or never had it.
-            _mark(_NOTHING_SENT)
-            engine.prepare(_settings())
+            _prepare(engine)
+    with engine.done_by(monotonic() + _IDLE_SECONDS):
         engine.wait_until_idle()
+    with engine.done_by(began + _ALL_SECONDS):
+        _have_settings(engine)
         sent, until = 0, began + _TURN_SECONDS
         while monotonic() < until and (batch := read(_UNSENT, {"most": BATCH})):
             # With the connection the lock is lost, and another may be sending by now.
@@ -398,9 +475,10 @@ def _alone(lock: AdvisoryLock, *, wait: bool = False) -> Iterator[Connection | N
 
 
 def _wait_for(connection: Connection, lock: AdvisoryLock) -> None:
+    milliseconds = int(1000 * (_PATIENT_SECONDS if _is_patient.get() else _WAIT_SECONDS))
     try:
-        connection.execute(text(f"SET lock_timeout = {_WAIT_MS}"))
-        connection.execute(text(f"SET statement_timeout = {_WAIT_MS}"))
+        connection.execute(text(f"SET lock_timeout = {milliseconds}"))
+        connection.execute(text(f"SET statement_timeout = {milliseconds}"))
         connection.execute(select(func.pg_advisory_lock(lock)))
     except DBAPIError as error:
         raise_from_database(error)

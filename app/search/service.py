@@ -92,5 +92,6 @@ def _ask(call: Callable[[Engine], T]) -> tuple[T, str, bool]:
     try:
         return call(first), first.name, False
     except NotAnswering as error:
-        log.info("PostgreSQL searches instead of Meilisearch", extra={"reason": error.detail})
+        # The breaker tells once; this is said of every search.
+        log.debug("PostgreSQL searches instead of Meilisearch", extra={"reason": error.detail})
         return call(_POSTGRES), _POSTGRES.name, True

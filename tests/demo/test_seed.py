@@ -46,7 +46,7 @@ from app.reports import invariants, stripe_balance
 from app.reports.models import Reconciliation
 from app.reviews.models import Review
 from app.search import indexing, latency, searches
-from app.search.models import SearchWord, SearchedWords
+from app.search.models import SearchedWords, SearchWord
 from dev.stripe import charges
 from tests import factories
 from tests.conftest import ROOT, STRIPE_KEY, _copy_database, _settings, run_local_stripe, wait_for

@@ -64,6 +64,7 @@ class _UpToDate(MeilisearchEngine):
     """Meilisearch that has heard of everything whenever it is asked."""
 
     def search(self, question: Question) -> Answer:
+        sending.send_synonyms()
         sending.send()
         return super().search(question)
 
@@ -115,6 +116,7 @@ def meili_app(_meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gateway, "_READING_SECONDS", (30.0, 30.0))
     monkeypatch.setattr(gateway, "_WRITING_SECONDS", (30.0, 30.0))
     monkeypatch.setattr(gateway, "SLOW_SECONDS", 30.0)
+    monkeypatch.setattr(sending, "BEHIND_SECONDS", 1_000.0)
     settings = _meili_app.extensions["settings"]
     gateway.configure(_meili_app, settings)
     connection = psycopg2.connect(settings.database_owner_url)

@@ -179,8 +179,11 @@ def test_beyond_a_size_facets_are_estimates_that_say_so(lone_engine: Engine, mon
     monkeypatch.setattr(facets, "EXACT_UP_TO", 50)
     catalogue.named(*(f"House {number}" for number in range(200)))
     answer = lone_engine.search(Question("house"))
-    assert (answer.total, answer.facets_are_estimates) == (200, True)
     (count,) = _shown(answer.facets["city"]).values()
+    if lone_engine.name == "meilisearch":  # which always counts all of them
+        assert (answer.total, answer.facets_are_estimates, count) == (200, False, 200)
+        return
+    assert (answer.total, answer.facets_are_estimates) == (200, True)
     assert 100 <= count <= 320
     assert count % 4 == 0
     assert not lone_engine.search(Question("house 77")).facets_are_estimates

@@ -107,6 +107,28 @@ def test_what_does_not_fit_any_more_is_not_shown_though_the_index_says_so(indexe
     assert (answer.total, answer.total_is_estimate, answer.facets_are_estimates) == (1, True, True)
 
 
+def test_counts_of_an_index_that_is_behind_say_that_they_are_estimates(
+    meili_app: Flask, indexed: Callable[[], None]
+) -> None:
+    stays = factories.package(days=0, name="Cabin", price_minor=1_000)
+    goes = factories.package(days=0, name="Cabin", price_minor=9_000)
+    indexed()
+    exact = find(q="cabin", sort="price_asc", per_page=1)
+    assert (exact.total, exact.total_is_estimate, exact.facets_are_estimates) == (2, False, False)
+    moved(factories.reread(goes).provider, "SUSPENDED")
+    meili_app.extensions.pop("meilisearch_behind", None)
+    for index in (lambda: None, indexing.catch_up):
+        index()
+        answer = find(q="cabin", sort="price_asc", per_page=1)
+        assert ids(answer) == [stays.id]
+        assert (answer.total, answer.total_is_estimate, answer.facets_are_estimates) == (2, True, True)
+        assert [one.id for one in answer.facets["provider"]] == [stays.provider_id]
+        meili_app.extensions.pop("meilisearch_behind", None)
+    indexed()
+    exact = find(q="cabin", sort="price_asc", per_page=1)
+    assert (exact.total, exact.total_is_estimate, exact.facets_are_estimates) == (1, False, False)
+
+
 def test_days_are_postgresqls_word(indexed: Callable[[], None]) -> None:
     first = factories.tomorrow()
     free = factories.package(name="Cabin free", price_minor=9_000)
@@ -141,17 +163,25 @@ def test_days_without_words_are_postgresqls_whole_and_nothing_is_missing(
     assert stand_in.requests == []
 
 
-def test_a_total_over_some_of_the_candidates_says_so(
+def test_where_more_fit_the_words_than_are_looked_at_none_that_can_be_booked_is_missing(
     indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(4):
-        factories.package(name="Cabin")
-    indexed()
+    for _ in range(3):
+        factories.package(name="Cabin", city="Oslo")
+    in_bergen = factories.package(name="Cabin", city="Bergen")
+    cheapest = factories.package(name="Cabin", city="Oslo", price_minor=9_000)
     day = factories.tomorrow()
-    assert not find(q="cabin", check_in=day).total_is_estimate
+    with transaction():
+        lock(Package, cheapest.id).price_minor = 90_000
+    indexed()
+    monkeypatch.setattr(ranked, "CANDIDATES", 5)
+    assert find(q="cabin", check_in=day).total == 5
     monkeypatch.setattr(ranked, "CANDIDATES", 3)
-    answer = find(q="cabin", check_in=day)
-    assert (answer.total, answer.total_is_estimate, answer.facets_are_estimates) == (3, True, True)
+    found = service.search(Question(q="cabin", check_in=day, location="bergen"))
+    assert (found.answer.engine, found.degraded) == ("postgres", False)
+    assert (ids(found.answer), found.answer.total, found.answer.total_is_estimate) == ([in_bergen.id], 1, False)
+    found = service.search(Question(q="cabin", check_in=day, sort="price_asc"))
+    assert (ids(found.answer)[0], found.answer.total) == (cheapest.id, 5), "the index knows the base price alone"
 
 
 def test_both_engines_find_count_and_order_alike(indexed: Callable[[], None]) -> None:
@@ -323,16 +353,133 @@ def test_something_else_at_its_address_is_no_500(
         sending.compare(mend=False)
 
 
+@pytest.mark.parametrize(
+    "results",
+    [
+        lambda results: [],
+        lambda results: [{} for _ in results],
+        lambda results: [*results, results[0]],
+        lambda results: [{**one, "hits": None} for one in results],
+        lambda results: [{**one, "hits": [{}]} for one in results],
+        lambda results: [{**one, "hits": ["cabin"]} for one in results],
+        lambda results: [{**one, "hits": [{**hit, "_formatted": None} for hit in one["hits"]]} for one in results],
+        lambda results: [{**one, "totalHits": "many", "estimatedTotalHits": None} for one in results],
+        lambda results: [{**one, "facetDistribution": None} for one in results],
+        lambda results: [{**one, "facetDistribution": {"price_bucket": {"cheap": 1}}} for one in results],
+        lambda results: {"cabin": 1},
+    ],
+)
+def test_an_answer_that_is_not_what_was_asked_for_is_no_500(
+    meili_app: Flask,
+    indexed: Callable[[], None],
+    stand_in: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    results: Callable[[Any], Any],
+) -> None:
+    factories.package(name="Cabin")
+    indexed()
+    find(q="cabin by the lake")  # with the keys
+    real = type(stand_in)._answer
+
+    def nonsense(self: StandIn, request: Any) -> tuple[int, Any]:
+        status, body = real(self, request)
+        return status, {"results": results(body["results"])} if request.path == "/multi-search" else body
+
+    monkeypatch.setattr(type(stand_in), "_answer", nonsense)
+    client = meili_app.test_client()
+    for path in (
+        "packages?q=cabin",
+        "packages?q=cabin+lake&type=hotel",
+        f"packages?q=cabin&checkIn={factories.tomorrow()}",
+    ):
+        answer = client.get(f"/v1/search/{path}")
+        assert answer.status_code == 200, answer.text
+        assert answer.json is not None
+        assert [hit["name"] for hit in answer.json["hits"]] == ["Cabin"]
+    assert client.get("/v1/search/suggestions?q=cab").status_code == 200
+
+
+def test_nonsense_opens_the_breaker(
+    indexed: Callable[[], None], meilisearch: Meilisearch, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = factories.package(days=0, name="Cabin")
+    indexed()
+    find(q="cabin")
+    real = type(stand_in)._answer
+    monkeypatch.setattr(breaker, "PROBE_EVERY_SECONDS", 1_000.0)
+    monkeypatch.setattr(
+        type(stand_in),
+        "_answer",
+        lambda self, request: (200, {"results": []}) if "multi" in request.path else real(self, request),
+    )
+    for _ in range(breaker.FAILURES):
+        assert ids(degraded(q="cabin")) == [of.id]
+    assert not meilisearch.breaker.is_closed()
+
+
+def test_suggestions_of_nonsense_are_no_500(
+    indexed: Callable[[], None], stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = factories.package(days=0, name="Cabin")
+    indexed()
+    find(q="cabin")
+    real = type(stand_in)._answer
+    monkeypatch.setattr(
+        type(stand_in),
+        "_answer",
+        lambda self, request: (200, {"facetHits": [{}]}) if "facet-search" in request.path else real(self, request),
+    )
+    assert [one.package_id for one in service.suggest("cabin", 5)] == [of.id]
+
+
 def test_an_engine_that_is_far_behind_is_not_asked(
     meili_app: Flask, indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranked, "BEHIND_AT_MOST", 1)
+    monkeypatch.setattr(sending, "BEHIND_AT_MOST", 1)
     some = [factories.package(days=0, name="Cabin") for _ in range(3)]
     indexing.catch_up()
     meili_app.extensions.pop("meilisearch_behind", None)
     assert len(ids(degraded(q="cabin"))) == 3
     indexed()
     assert set(ids(find(q="cabin"))) == {one.id for one in some}
+
+
+@pytest.mark.parametrize("makes", [sending.configure, sending.send_synonyms], ids=["by hand", "for its synonyms"])
+def test_an_index_that_was_lost_and_made_anew_is_not_asked_before_it_is_filled(
+    meili_app: Flask, indexed: Callable[[], None], stand_in: StandIn, makes: Callable[[], None]
+) -> None:
+    of = factories.package(days=0, name="Cabin")
+    indexed()
+    stand_in.kill()
+    stand_in.lose_everything()
+    stand_in.start()
+    makes()
+    assert stand_in.documents(gateway.INDEX) == {}
+    meili_app.extensions.pop("meilisearch_behind", None)
+    assert ids(degraded(q="cabin")) == [of.id]
+    assert [one.package_id for one in service.suggest("cabin", 5)] == [of.id]
+    assert meili_app.test_client().get("/health/ready").json["meilisearch"] == "degraded"  # type: ignore[index]
+    indexed()
+    assert ids(find(q="cabin")) == [of.id]
+
+
+def test_an_engine_that_has_not_heard_of_one_change_for_long_is_not_asked(
+    meili_app: Flask, indexed: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = factories.package(days=0, name="Cabin")
+    factories.package(days=0, name="House")
+    indexed()
+    with transaction():
+        lock(Package, renamed.id).name = "Loft"
+    indexing.catch_up()
+    meili_app.extensions.pop("meilisearch_behind", None)
+    assert ids(find(q="cabin")) == [renamed.id], "it is some moments behind"
+    monkeypatch.setattr(sending, "BEHIND_SECONDS", 0.0)
+    meili_app.extensions.pop("meilisearch_behind", None)
+    assert ids(degraded(q="cabin")) == []
+    assert ids(degraded(q="loft")) == [renamed.id]
+    indexed()
+    assert ids(find(q="loft")) == [renamed.id]
 
 
 def test_a_dead_engine_during_500_writes_and_searches(

@@ -9,7 +9,7 @@ from flask import Flask
 from app import workers
 from app.config import SettingsError, load
 from app.errors import Busy
-from app.search import indexing, ranked, sending
+from app.search import indexing, sending
 from app.search import meilisearch as gateway
 from jobs import meilisearch as jobs
 from jobs.schedule import SCHEDULE
@@ -96,7 +96,7 @@ def test_health_tells_of_it_and_never_fails_for_it(
         return answer.status_code, answer.json["status"], answer.json["meilisearch"]
 
     assert health() == (200, "ok", "ok")
-    monkeypatch.setattr(ranked, "BEHIND_AT_MOST", 1)
+    monkeypatch.setattr(sending, "BEHIND_AT_MOST", 1)
     for _ in range(2):
         document()
     assert health() == (200, "degraded", "degraded")

@@ -15,14 +15,15 @@ import requests
 from flask import Flask
 from sqlalchemy import select
 
-from app import workers
+from app import queue, workers
+from app.advisory_locks import AdvisoryLock
 from app.audit import edits
 from app.db import transaction
-from app.errors import Conflict
+from app.errors import Busy, Conflict
 from app.extensions import db
 from app.search import meilisearch as gateway
 from app.search import sending, synonyms
-from app.search.index_settings import settings_of
+from app.search.index_settings import are_set, settings_of
 from app.search.meilisearch import Meilisearch, NotAnswering, TaskFailed
 from app.search.models import SearchSynonyms
 from jobs import meilisearch as jobs
@@ -138,7 +139,7 @@ def test_a_wrong_key_is_said(meili_app: Flask, stand_in: StandIn) -> None:
 def test_documents_arrive_and_are_marked(meili_app: Flask, stand_in: StandIn) -> None:
     of = factories.package(days=0, name="Fjord view", latitude=59.9, longitude=10.7, amenities=["wifi", "sauna"])
     listed = document(of=of, rating=4.6, reviews=12)
-    nowhere = document()
+    nowhere = document(name="Łódź loft")
     assert sending.behind(10) == 2
     assert sending.send() == 2
     found = theirs(stand_in)[str(listed.package_id)]
@@ -146,6 +147,7 @@ def test_documents_arrive_and_are_marked(meili_app: Flask, stand_in: StandIn) ->
     assert found["_geo"] == {"lat": 59.9, "lng": 10.7}
     assert (found["rating_bucket"], found["price_bucket"]) == (5, 5)
     assert "_geo" not in theirs(stand_in)[str(nowhere.package_id)]
+    assert theirs(stand_in)[str(nowhere.package_id)]["folded"].startswith("lodz loft")
     assert sent(listed)
     assert sending.behind(10) == 0
     assert sending.send() == 0
@@ -222,6 +224,119 @@ def test_a_turn_waits_for_no_task_when_its_time_is_over(
     with pytest.raises(TaskFailed, match="has not done its task"):
         sending.send()
     assert not sent(of)
+    monkeypatch.undo()
+    sending.send()
+    assert sent(of)
+
+
+def test_an_index_with_other_settings_is_given_ours(meili_app: Flask, stand_in: StandIn) -> None:
+    def asked_for_settings() -> int:
+        return len(asked_of(stand_in, "PATCH", ".*/settings"))
+
+    gone = document()
+    sending.send()
+    before = asked_for_settings()
+    change(gone, name="Renamed")
+    sending.send()
+    assert asked_for_settings() == before, "those that are there are not sent again"
+    for mend in (sending.send, lambda: sending.compare(mend=True)):
+        # As where documents have made it, or an older version.
+        settings = stand_in.indexes[gateway.INDEX]["settings"]
+        settings |= {"filterableAttributes": [], "rankingRules": list(reversed(settings["rankingRules"]))}
+        settings["typoTolerance"]["minWordSizeForTypos"] = {"oneTypo": 5, "twoTypos": 9}
+        change(gone, listed=False)
+        mend()
+        assert are_set(settings_of([]), stand_in.indexes[gateway.INDEX]["settings"])
+    sending.send()
+    assert theirs(stand_in) == {}
+    assert sent(gone)
+
+
+def test_settings_are_the_same_in_whatever_order_where_it_says_nothing() -> None:
+    ours = settings_of([("bike", "bicycle")])
+    others = {**ours, "synonyms": {}, "stopWords": ours["stopWords"][::-1], "proximityPrecision": "byWord"}
+    assert are_set(ours, {**others, "faceting": {**ours["faceting"], "more": 1}})
+    assert not are_set(ours, {**others, "searchableAttributes": ours["searchableAttributes"][::-1]})
+    assert not are_set(ours, {**others, "stopWords": ["the"]})
+    assert not are_set(ours, {**others, "pagination": {"maxTotalHits": 1_000}})
+    assert not are_set(ours, {})
+
+
+def test_a_command_waits_for_a_task_as_long_as_it_takes(
+    meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "TASK_SECONDS", 0.0)
+    with pytest.raises(TaskFailed, match="has not done its task"):
+        sending.configure()
+    with sending.patiently():
+        sending.configure()
+        sending.send_synonyms()
+    document()
+    assert meili_app.test_cli_runner().invoke(args=["search", "configure"]).exit_code == 0
+    assert meili_app.test_cli_runner().invoke(args=["search", "reindex"]).exit_code == 0
+    with pytest.raises(TaskFailed, match="has not done its task"):
+        sending.configure()
+
+
+def test_a_command_outwaits_a_turn_of_the_sender_and_a_job_does_not(
+    meili_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sending._PATIENT_SECONDS > 3 * (sending._TURN_SECONDS + sending._ALL_SECONDS)
+    assert sending._WAIT_SECONDS + sending._ALL_SECONDS < queue.JOB_TIMEOUT_SECONDS
+    monkeypatch.setattr(sending, "_WAIT_SECONDS", 0.05)
+    with sending._alone(AdvisoryLock.SENDING_TO_MEILISEARCH):
+        with pytest.raises(Busy):
+            sending.compare(mend=False)
+        standing = sending.standing()
+        assert standing is not None
+        assert standing.differences is None
+        assert not standing.equal, "who waits for it goes on waiting"
+        assert standing.state is not None
+        monkeypatch.setattr(sending, "_PATIENT_SECONDS", 0.05)
+        with sending.patiently(), pytest.raises(Busy):
+            sending.compare(mend=False)
+    monkeypatch.setattr(sending, "_WAIT_SECONDS", 20.0)
+    assert not sending.compare(mend=False)
+
+
+def test_what_a_turn_leaves_is_another_turn_behind_others_jobs(
+    meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "BATCH", 2)
+    for _ in range(3):
+        document()
+    meili_app.extensions["redis"].flushdb()
+    meili_app.extensions["asked_for"].clear()
+    put = Meilisearch.put
+
+    def put_slowly(self: Meilisearch, *arguments: Any, **named: Any) -> None:
+        put(self, *arguments, **named)
+        # The turn is over.
+        monkeypatch.setattr(sending, "monotonic", lambda: monotonic() + 1_000.0)
+
+    monkeypatch.setattr(Meilisearch, "put", put_slowly)
+    jobs.send()
+    assert len(theirs(stand_in)) == 2
+    assert [job for job, _ in calls()] == [sending.JOB]
+    monkeypatch.setattr(sending, "monotonic", monotonic)
+    meili_app.extensions["redis"].flushdb()
+    jobs.send()
+    assert len(theirs(stand_in)) == 3
+    assert calls() == []
+
+
+def test_a_turn_leaves_an_engine_that_is_busy_to_what_it_is_at(
+    meili_app: Flask, meilisearch: Meilisearch, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = document()
+    stand_in.may_work.clear()
+    with meilisearch.done_by(0.001), pytest.raises(TaskFailed):
+        meilisearch.set_synonyms({})
+    monkeypatch.setattr(sending, "_IDLE_SECONDS", 0.0)
+    with pytest.raises(TaskFailed, match="has not done its task"):
+        sending.send()
+    assert asked_of(stand_in, "POST", ".*/documents") == []
+    stand_in.may_work.set()
     monkeypatch.undo()
     sending.send()
     assert sent(of)

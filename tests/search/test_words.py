@@ -68,7 +68,7 @@ def test_slips_are_forgiven_and_told(lone_engine: Engine) -> None:
     exact = lone_engine.search(Question("apartment"))
     assert exact.did_you_mean is None
     nothing = lone_engine.search(Question("zzyzx"))
-    assert (nothing.total, nothing.hits, nothing.did_you_mean) == (0, (), None)
+    assert (nothing.total, list(nothing.hits), nothing.did_you_mean) == (0, [], None)
 
 
 def test_a_slip_that_stands_in_some_name_finds_what_was_meant_and_what_means_the_same(lone_engine: Engine) -> None:
