@@ -26,7 +26,7 @@ FILTERABLE = (
     *("id", "type", "provider_id", "city", "amenities", "rating", "rating_bucket", "price_minor", "price_bucket"),
     *("capacity", "place_keys", "places", "_geo"),
 )
-SORTABLE = ("id", "price_minor", "rating", "reviews", "added_at", "_geo")
+SORTABLE = ("id", "price_minor", "rating", "reviews", "added_at", "popularity", "_geo")
 SHOWN = ("id", "version", "name", "description", "places")
 RANKING = (
     # First, so that an order that was asked for is kept strictly; without one this rule does nothing.

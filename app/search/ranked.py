@@ -96,12 +96,13 @@ class MeilisearchEngine:
         words = _plain(q)
         if not words:
             return []
-        places = sorted(self._server.facet_values("places", words), key=lambda place: -place["count"])[:_MOST_PLACES]
+        places = sorted(self._server.facet_values("places", words.rstrip()), key=lambda place: -place["count"])[:_MOST_PLACES]
         wanted = {
             "q": words,
             "attributesToSearchOn": ["name"],
             "attributesToRetrieve": ["id"],
             "matchingStrategy": "all",
+            "sort": ["popularity:desc", "id:asc"],
             "limit": 2 * limit,
         }
         rows = self._rows(Question(), [hit["id"] for hit in self._server.search([wanted])[0]["hits"]])
@@ -277,7 +278,9 @@ def _among(ids: Sequence[int]) -> str:
 def _plain(q: str) -> str:
     """The words alone: phrases in quotes, and words that must not be there, mean something to Meilisearch only."""
     words = (word.lstrip("-") for word in _QUOTES.sub(" ", q).split())
-    return " ".join(word for word in words if any(letter.isalnum() for letter in word))
+    plain = " ".join(word for word in words if any(letter.isalnum() for letter in word))
+    # A blank says that the last word is whole, and no beginning of one.
+    return f"{plain} " if plain and q[-1:].isspace() else plain
 
 
 def _always(question: Question) -> list[str]:

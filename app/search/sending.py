@@ -436,7 +436,9 @@ def _settings() -> dict[str, Any]:
 
 
 def _groups() -> Sequence[Sequence[str]]:
-    return db.session.scalars(select(SearchSynonyms.words).order_by(SearchSynonyms.id)).all()
+    """As they were written, and folded: Meilisearch compares them as they are."""
+    found = db.session.execute(select(SearchSynonyms.words, SearchSynonyms.folded).order_by(SearchSynonyms.id))
+    return [list(dict.fromkeys([*words, *folded])) for words, folded in found]
 
 
 def _required() -> Meilisearch:
