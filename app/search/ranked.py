@@ -96,7 +96,9 @@ class MeilisearchEngine:
         words = _plain(q)
         if not words:
             return []
-        places = sorted(self._server.facet_values("places", words.rstrip()), key=lambda place: -place["count"])[:_MOST_PLACES]
+        # Which the facets' own search knows nothing of.
+        begun = words.rstrip()
+        places = sorted(self._server.facet_values("places", begun), key=lambda place: -place["count"])[:_MOST_PLACES]
         wanted = {
             "q": words,
             "attributesToSearchOn": ["name"],
