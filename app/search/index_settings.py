@@ -12,7 +12,7 @@ from typing import Any
 
 from app.search.engine import RATINGS
 from app.search.facets import MOST_VALUES, PRICES
-from app.search.wording import STOP_WORDS
+from app.search.wording import telling
 
 PRIMARY_KEY = "id"
 # Nobody reads that far (`engine.MAX_DEPTH`), but what was found is counted up to here.
@@ -45,7 +45,9 @@ def settings_of(synonyms: Iterable[Sequence[str]]) -> dict[str, Any]:
         "sortableAttributes": sorted(SORTABLE),
         "displayedAttributes": list(SHOWN),
         "rankingRules": list(RANKING),
-        "stopWords": sorted(STOP_WORDS),
+        # They are left out of questions (`ranked`). Left out of documents, they would leave gaps in their phrases,
+        # which synonyms of several words are not found across.
+        "stopWords": [],
         "synonyms": synonyms_of(synonyms),
         "typoTolerance": {"enabled": True, "minWordSizeForTypos": {"oneTypo": ONE_SLIP, "twoTypos": TWO_SLIPS}},
         "pagination": {"maxTotalHits": MOST_COUNTED},
@@ -67,11 +69,14 @@ def _same(name: str, wanted: Any, there: Any) -> bool:
 
 
 def synonyms_of(groups: Iterable[Sequence[str]]) -> dict[str, list[str]]:
-    """The groups as the index has them: Meilisearch's synonyms go one way; ours go both."""
+    """The groups as the index has them: Meilisearch's synonyms go one way; ours go both. It compares them with
+    questions that lack the words that say nothing, and with documents that have them.
+    """
     others: dict[str, set[str]] = {}
     for group in groups:
-        for word in group:
-            others.setdefault(word, set()).update(other for other in group if other != word)
+        each = dict.fromkeys([*group, *(" ".join(telling(phrase.split())) for phrase in group)])
+        for word in each:
+            others.setdefault(word, set()).update(other for other in each if other != word)
     return {word: sorted(same) for word, same in sorted(others.items())}
 
 

@@ -131,11 +131,13 @@ class PostgresEngine:
             did_you_mean=words.did_you_mean,
         )
 
-    def did_you_mean(self, q: str) -> str | None:
-        """What was meant, where a word is none that any document has. Raises Busy, Unavailable."""
+    def did_you_mean(self, q: str, *, found: int) -> str | None:
+        """What was meant, where a word is none that any document has, or where no more than so few were found. Raises
+        Busy, Unavailable.
+        """
         with _reading() as connection:
             words = wording.fold(connection, q)
-            if connection.scalar(text(_UNKNOWN), {"words": list(words)}):
+            if found < wording.FEW or connection.scalar(text(_UNKNOWN), {"words": list(words)}):
                 return wording.understand(connection, q).did_you_mean
         return None
 

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from app.db import read
-from app.search import choices, facets, sending
+from app.search import choices, facets, sending, wording
 from app.search.engine import DEFAULT_RADIUS_KM, Answer, Explanation, Question, Reason, Suggestion
 from app.search.kept import Kept
 from app.search.meilisearch import Meilisearch, NotAnswering
@@ -62,12 +62,27 @@ class MeilisearchEngine:
         """One page of what fits, and the counts of all. Raises NotAnswering, Busy, Unavailable.
 
         With days, PostgreSQL answers what has no words to rank by, and what too many packages fit; the answer has its
-        name then. Without days what fits is counted by the index; a hit that the rows don't bear out is left out of the
-        page, which is shorter by it. Total and facets say then that they are estimates, and while the index is behind.
+        name then. Where few fit, what may have been meant is looked for instead, if that finds more: Meilisearch
+        forgives slips, but has no synonyms for what it forgave.
         """
-        if question.days and not _plain(question.q):
+        words = _plain(question.q)
+        if question.days and not words:
             return self._postgres.search(question)
         self._require_up_to_date()
+        answer = self._search(question)
+        if not words or answer.engine != self.name:
+            return answer
+        meant = self._postgres.did_you_mean(words, found=answer.total)
+        if meant is not None and answer.total < wording.FEW:
+            again = self._search(replace(question, q=meant))
+            answer = again if again.total > answer.total else answer
+        return replace(answer, did_you_mean=meant)
+
+    def _search(self, question: Question) -> Answer:
+        """What these very words find. Without days what fits is counted by the index; a hit that the rows don't bear
+        out is left out of the page, which is shorter by it. Total and facets say then that they are estimates, and
+        while the index is behind.
+        """
         asked = _Asked(question)
         if question.days:
             return self._search_days(question, asked)
@@ -87,18 +102,15 @@ class MeilisearchEngine:
             self.name,
             total_is_estimate=is_estimate,
             facets_are_estimates=is_estimate,
-            did_you_mean=self._postgres.did_you_mean(asked.words) if asked.words else None,
         )
 
     def suggest(self, q: str, limit: int) -> list[Suggestion]:
         """Places and packages with words that begin like this, popular ones first."""
         self._require_up_to_date()
-        words = _plain(q)
+        words = _typed(q)
         if not words:
             return []
-        # Which the facets' own search knows nothing of.
-        begun = words.rstrip()
-        places = sorted(self._server.facet_values("places", begun), key=lambda place: -place["count"])[:_MOST_PLACES]
+        places = sorted(self._server.facet_values("places", words), key=lambda place: -place["count"])[:_MOST_PLACES]
         wanted = {
             "q": words,
             "attributesToSearchOn": ["name"],
@@ -144,12 +156,7 @@ class MeilisearchEngine:
             return self._postgres.search(question)
         ids = [hit["id"] for hit in found["hits"]]
         answer = self._postgres.among(question, ids)
-        return replace(
-            answer,
-            hits=self._with_highlights(asked, answer.hits),
-            engine=self.name,
-            did_you_mean=self._postgres.did_you_mean(asked.words),
-        )
+        return replace(answer, hits=self._with_highlights(asked, answer.hits), engine=self.name)
 
     def _with_highlights(self, asked: _Asked, hits: Sequence[Any]) -> list[Any]:
         if not hits:
@@ -193,10 +200,12 @@ class _Asked:
 
     def queries(self, strategy: str) -> dict[str, dict[str, Any]]:
         """The page with the counts of what nothing was chosen of, and each other facet without its own choice."""
+        free = [attribute for name, attribute in _ATTRIBUTES.items() if name not in self.chosen]
         wanted = {
             "hits": {
                 **self._query(strategy, [*self.always, *self.chosen.values()]),
-                "facets": [attribute for name, attribute in _ATTRIBUTES.items() if name not in self.chosen],
+                # To an empty list Meilisearch answers without any counts.
+                **({"facets": free} if free else {}),
                 "sort": self._order(),
                 "page": self.question.page,
                 "hitsPerPage": self.question.per_page,
@@ -278,11 +287,17 @@ def _among(ids: Sequence[int]) -> str:
 
 
 def _plain(q: str) -> str:
-    """The words alone: phrases in quotes, and words that must not be there, mean something to Meilisearch only."""
-    words = (word.lstrip("-") for word in _QUOTES.sub(" ", q).split())
-    plain = " ".join(word for word in words if any(letter.isalnum() for letter in word))
+    """The words alone, without those that say nothing: those would have to be there, too."""
+    words = _typed(q).split()
+    plain = " ".join([word for word in words if word.casefold() not in wording.STOP_WORDS] or words)
     # A blank says that the last word is whole, and no beginning of one.
     return f"{plain} " if plain and q[-1:].isspace() else plain
+
+
+def _typed(q: str) -> str:
+    """The words alone: phrases in quotes, and words that must not be there, mean something to Meilisearch only."""
+    words = (word.lstrip("-") for word in _QUOTES.sub(" ", q).split())
+    return " ".join(word for word in words if any(letter.isalnum() for letter in word))
 
 
 def _always(question: Question) -> list[str]:

@@ -27,7 +27,7 @@ _SHORTEST_PART = 3
 _CANDIDATES = 200
 _MOST_SPELLINGS = 6
 # With fewer than these, words that are known may still have been meant otherwise.
-_FEW = 5
+FEW = 5
 # What so many have is found as it was typed; of other words also those that begin so, and the plural or singular.
 _PLENTY = 200
 _LAST_CHARACTER = "\U0010ffff"
@@ -187,7 +187,7 @@ def understand(connection: Connection, q: str, change: SynonymsChange | None = N
         return Wording(is_hopeless=True)
     wording = Wording(known)
     # One word that many have is most of what is asked, and needs no second thought.
-    if len(known) > 1 or known[0].documents < _FEW:
+    if len(known) > 1 or known[0].documents < FEW:
         wording = _thought_over(connection, wording, vocabulary)
     is_other = any(term.meant != term.typed for term in wording.terms)
     return replace(wording, did_you_mean=" ".join(term.meant for term in wording.terms) if is_other else None)
@@ -323,14 +323,14 @@ def _spellings(connection: Connection, words: Sequence[str]) -> dict[str, list[t
 
 def _thought_over(connection: Connection, wording: Wording, vocabulary: _Vocabulary) -> Wording:
     """The wording, made wider or shorter where it finds little."""
-    (found,) = _count(connection, [wording], _FEW)
-    if found >= _FEW:
+    (found,) = _count(connection, [wording], FEW)
+    if found >= FEW:
         return wording
     like = _spellings(connection, [term.typed for term in wording.terms if term.meant == term.typed])
     vocabulary.learn_synonyms_of(like)
     wider = Wording(tuple(vocabulary.spelt(term, like.get(term.typed, ())) for term in wording.terms))
     if wider != wording:
-        (found_wider,) = _count(connection, [wider], _FEW)
+        (found_wider,) = _count(connection, [wider], FEW)
         if found_wider and not found:
             return _meant(connection, wording, wider)
         if found_wider > found:

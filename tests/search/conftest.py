@@ -122,7 +122,7 @@ def meili_app(_meili_app: Flask, stand_in: StandIn, monkeypatch: pytest.MonkeyPa
     connection = psycopg2.connect(settings.database_owner_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("UPDATE packages SET status = 'DRAFT' WHERE status = 'PUBLISHED'")
-        cursor.execute("TRUNCATE search_documents, package_changes")
+        cursor.execute("TRUNCATE search_documents, package_changes, index_rebuilds")
     connection.close()
     with _meili_app.app_context():
         _meili_app.extensions["redis"].flushdb()

@@ -140,7 +140,8 @@ def search(index: dict[str, Any], uid: str, query: dict[str, Any], refused: Any)
         offset, limit = query.get("offset", 0), query.get("limit", 20)
         answer |= {"limit": limit, "offset": offset, "estimatedTotalHits": total}
     answer["hits"] = [_hit(document, query, settings) for document in found[offset : min(offset + limit, most)]]
-    if "facets" in query:
+    # An empty list is answered without any counts, as 1.50 does.
+    if query.get("facets"):
         answer |= _facets(found, query["facets"], settings, refused)
     return answer
 

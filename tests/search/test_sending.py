@@ -254,7 +254,8 @@ def test_an_index_with_other_settings_is_given_ours(meili_app: Flask, stand_in: 
 
 def test_settings_are_the_same_in_whatever_order_where_it_says_nothing() -> None:
     ours = settings_of([("bike", "bicycle")])
-    others = {**ours, "synonyms": {}, "stopWords": ours["stopWords"][::-1], "proximityPrecision": "byWord"}
+    backwards = ours["sortableAttributes"][::-1]
+    others = {**ours, "synonyms": {}, "sortableAttributes": backwards, "proximityPrecision": "byWord"}
     assert are_set(ours, {**others, "faceting": {**ours["faceting"], "more": 1}})
     assert not are_set(ours, {**others, "searchableAttributes": ours["searchableAttributes"][::-1]})
     assert not are_set(ours, {**others, "stopWords": ["the"]})
