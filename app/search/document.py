@@ -56,8 +56,8 @@ ARRAY(SELECT name FROM (SELECT regexp_replace(lower(btrim(name)), '\s*,\s*', ', 
 # The documents of the packages :ids as the rows are now, whether on sale or not.
 FRESH = f"""
 SELECT package_id, listed, type, provider_id, provider, name, description, place, city, country, price_minor, currency,
-       capacity, amenities, CAST(starred / nullif(reviews, 0) AS real) AS rating, CAST(reviews AS integer) AS reviews,
-       latitude, longitude, added_at, title,
+       capacity, amenities, CAST(round(100 * starred / nullif(reviews, 0)) / 100 AS real) AS rating,
+       CAST(reviews AS integer) AS reviews, latitude, longitude, added_at, title,
        title || {_weighed("provider || ' ' || array_to_string(amenities, ' ')", "C")}
              || {_weighed(_BEGINNING, "D")} AS words,
        array_remove(ARRAY[{_key("city")}, {_key("place")}, {_key("country")}], NULL) AS place_keys
