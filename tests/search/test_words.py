@@ -56,6 +56,9 @@ def test_a_place_is_chosen_by_city_part_or_country(lone_engine: Engine) -> None:
     assert catalogue.found(lone_engine, location="sao") == []
     assert catalogue.found(lone_engine, location="Oslo, Brasil") == []
     assert set(catalogue.found(lone_engine, location=" , ")) == {paulo, oslo}
+    for nowhere in ("%", "-, 😀", "!"):
+        assert catalogue.found(lone_engine, location=nowhere) == []
+    assert catalogue.found(lone_engine, location="Oslo, -") == [oslo]
 
 
 def test_slips_are_forgiven_and_told(lone_engine: Engine) -> None:
