@@ -273,5 +273,4 @@ def test_who_may_not_sell_any_more_is_suggested_no_more(app: Flask, monkeypatch:
     with transaction():
         move(lock(Provider, seller.id), "SUSPENDED")
         move(lock(Package, goes.id), "DRAFT")
-    app.extensions.pop("search_places", None)
     assert [one.package_id for one in PostgresEngine().suggest(word, 8)] == [stays.id]
