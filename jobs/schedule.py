@@ -42,6 +42,7 @@ SCHEDULE = (
     Entry("jobs.payments.check_books", 3600, "slow"),
     Entry("jobs.reports.add_up", 300, "slow"),
     Entry("jobs.reconciliation.reconcile_due", 600, "slow"),
+    Entry("jobs.search.compare", 60, "slow"),
     Entry("jobs.search.count_words", 3600, "slow"),
     Entry("jobs.search.forget_searches", 3600, "slow"),
     Entry("jobs.meilisearch.compare", 600, "slow"),

@@ -19,6 +19,12 @@ def index() -> None:
 
 
 @job
+def compare() -> None:
+    """Write what differs among some documents though no change told of it."""
+    indexing.compare_some()
+
+
+@job
 def count_words() -> None:
     """Put right in how many documents each word is."""
     indexing.count_words()

@@ -27,6 +27,7 @@ JOBS = {
     "jobs.reconciliation.work": "Go on with a day's reconciliation",
     "jobs.reports.add_up": "Add up the sums by day",
     "jobs.reviews.settle": "Make decisions on reviews final",
+    "jobs.search.compare": "Compare search with the catalogue",
     "jobs.search.count_words": "Count the words of the catalogue",
     "jobs.search.forget_searches": "Forget old searches",
     "jobs.search.index": "Take changed packages into search",

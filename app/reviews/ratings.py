@@ -69,4 +69,5 @@ def from_column(stars: list[list[int]]) -> dict[int, int]:
 def average(stars: dict[int, int]) -> float | None:
     """The mean of so many reviews with each number of stars, to two decimals; None of none."""
     total = sum(stars.values())
-    return round(sum(rating * reviews for rating, reviews in stars.items()) / total, 2) if total else None
+    # As documents of search have it (`document.FRESH`), to the last of halves.
+    return round(100 * sum(rating * reviews for rating, reviews in stars.items()) / total) / 100 if total else None

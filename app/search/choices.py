@@ -18,8 +18,12 @@ SELECT lower(part) AS part FROM unnest(%(parts)s::text[]) WITH ORDINALITY AS ask
 
 
 def places(location: str | None) -> list[list[str]]:
-    """For each part of the location the keys of places that it can stand for. Raises Busy, Unavailable."""
-    return _names(_FOLD_PLACES, (location or "").split(","), between=" ")
+    """For each part of the location the keys of places that it can stand for; of a location without any letter or digit
+    one that no place has. Raises Busy, Unavailable.
+    """
+    parts = (location or "").split(",")
+    found = _names(_FOLD_PLACES, parts, between=" ")
+    return found if found or not any(part.strip() for part in parts) else [[""]]
 
 
 def amenities(asked: Sequence[str]) -> list[list[str]]:

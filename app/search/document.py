@@ -28,12 +28,23 @@ _BEGINNING = (
     f"left(description, {_DESCRIPTION_CHARACTERS}), '<[^>]*>', ' ', 'g')), ' '))[1:{_DESCRIPTION_WORDS}], ' ')"
 )
 
+
+def live(column: str) -> str:
+    """What the package of `search_documents d` has in this column now: the document is older at most where a change of
+    it waits, as the transaction that takes a change writes the document.
+    """
+    # By their key, as a search has no scan of a whole table.
+    waits = "d.package_id IN (SELECT package_id FROM package_changes WHERE id > 0)"
+    now = f"(SELECT {column} FROM packages WHERE id = d.package_id)"  # noqa: S608  # nosec B608 - our own names
+    return f"CASE WHEN {waits} THEN {now} ELSE d.{column} END"
+
+
 # Which of `search_documents d` may be sold now, by the rows themselves. Who may not are fewer than who may, and read
 # from indexes alone.
-ON_SALE = """
+ON_SALE = f"""
 d.listed AND d.package_id NOT IN (SELECT id FROM packages WHERE status <> 'PUBLISHED')
-AND d.provider_id NOT IN (SELECT id FROM providers WHERE status <> 'VERIFIED')
-"""
+AND {live("provider_id")} NOT IN (SELECT id FROM providers WHERE status <> 'VERIFIED')
+"""  # noqa: S608  # nosec B608 - our own constants
 
 # Each once, in lower case, with commas written alike.
 _AMENITIES = r"""
@@ -45,8 +56,8 @@ ARRAY(SELECT name FROM (SELECT regexp_replace(lower(btrim(name)), '\s*,\s*', ', 
 # The documents of the packages :ids as the rows are now, whether on sale or not.
 FRESH = f"""
 SELECT package_id, listed, type, provider_id, provider, name, description, place, city, country, price_minor, currency,
-       capacity, amenities, CAST(starred / nullif(reviews, 0) AS real) AS rating, CAST(reviews AS integer) AS reviews,
-       latitude, longitude, added_at, title,
+       capacity, amenities, CAST(round(100 * starred / nullif(reviews, 0)) / 100 AS real) AS rating,
+       CAST(reviews AS integer) AS reviews, latitude, longitude, added_at, title,
        title || {_weighed("provider || ' ' || array_to_string(amenities, ' ')", "C")}
              || {_weighed(_BEGINNING, "D")} AS words,
        array_remove(ARRAY[{_key("city")}, {_key("place")}, {_key("country")}], NULL) AS place_keys

@@ -73,7 +73,7 @@ def conditions(
     chosen: dict[str, str] = {}
     parameters: dict[str, Any] = {}
     if question.type is not None:
-        chosen["type"] = "type = :type"
+        chosen["type"] = "live_type = :type"
         parameters["type"] = question.type
     if places:
         chosen["city"] = _each_of("place_keys", "chosen_place", places, parameters)

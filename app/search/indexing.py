@@ -18,7 +18,7 @@ from app.advisory_locks import AdvisoryLock
 from app.db import in_our_words, read, transaction
 from app.errors import Busy
 from app.extensions import db
-from app.queue import JOB_TIMEOUT_SECONDS
+from app.queue import JOB_TIMEOUT_SECONDS, connection
 from app.search import document
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ _COUNT_WORDS = text(
     ON CONFLICT (word) DO UPDATE SET documents = excluded.documents WHERE known.documents <> excluded.documents
     """
 )
+# Up to which package the documents have been compared by `compare_some`; nothing is lost with it but some minutes.
+_COMPARED = "tripdesk:search-compared"
 _NEXT = text("SELECT id FROM packages WHERE id > :after ORDER BY id LIMIT :most")
 _LAG = """
 coalesce((SELECT extract(epoch FROM clock_timestamp() - changed_at) FROM package_changes ORDER BY id LIMIT 1), 0)
@@ -149,6 +151,18 @@ def reindex_some(after: int) -> Reindexed:
         _take_turn(_MORE_PATIENCE)
         ids = _next_ids(after)
         return Reindexed(ids[-1] if ids else after, len(ids), _write(ids))
+
+
+def compare_some() -> None:
+    """Compare the documents of some packages and write what differs: each time those that come next, from the beginning
+    again after the last. It finds what no change was noted of, and what an upgrade reads otherwise. Raises Busy,
+    redis.RedisError.
+    """
+    redis = connection()
+    some = reindex_some(int(redis.get(_COMPARED) or 0))
+    redis.set(_COMPARED, some.last_id if some.packages == BATCH else 0)
+    if some.written:
+        log.info("documents differed from their packages", extra={"written": some.written, "up_to": some.last_id})
 
 
 def count_words() -> None:

@@ -48,7 +48,7 @@ class SearchDocument(Model):
     next too; `sent_version` is the one that Meilisearch has confirmed. `words` are those that are searched: its name's
     weigh most (A), then its place's (B), the provider's and the amenities (C), and the first of the description (D);
     `title` has the first two, for ranking. `place_keys` are city, place and country as `search_fold` writes them.
-    `rating` is the mean of the reviews that the public is shown, in full.
+    `rating` is the mean of the reviews that the public is shown, to two decimals as it is shown.
     """
 
     __tablename__ = "search_documents"

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.db import raise_from_database
 from app.extensions import db
 from app.search import choices, explaining, facets, highlights, scoring, stay_price, suggestions, wording
-from app.search.document import ON_SALE
+from app.search.document import ON_SALE, live
 from app.search.engine import DEFAULT_RADIUS_KM, Answer, Explanation, Hit, Question, Suggestion
 from app.search.wording import SynonymsChange, Wording
 
@@ -55,22 +55,24 @@ WHERE NOT EXISTS (SELECT FROM search_words WHERE search_words.word = asked.word)
 """
 _SEARCH = """
 WITH found AS MATERIALIZED (  -- what is looked at most comes first, as what is before it would have to be stepped over
-    SELECT failed, package_id, cost_minor, type, city, provider_id, rating, reviews, added_at, distance_km,
+    SELECT failed, package_id, cost_minor, live_type AS type, city, provider_id, rating, reviews, added_at, distance_km,
            score, amenities
     FROM (SELECT *, {failed} AS failed FROM (
         SELECT d.*, {price} AS cost_minor FROM (
-            SELECT d.*, {score} AS score, {distance} AS distance_km FROM {source} WHERE {wanted} OFFSET 0
+            SELECT d.*, {type} AS live_type, {score} AS score, {distance} AS distance_km
+            FROM {source} WHERE {wanted} OFFSET 0
         ) AS d {joins} WHERE {condition} OFFSET 0  -- a price is added up once
     ) AS d WHERE {limits} OFFSET 0) AS d WHERE CASE WHEN failed & failed - 1 = 0 THEN true END  -- one bit at most
 ), page AS (
-    SELECT package_id, cost_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
+    SELECT package_id, type, cost_minor, distance_km, score, row_number() OVER (ORDER BY {order}) AS position
     FROM (SELECT * FROM found WHERE failed = 0 ORDER BY {order} LIMIT :per_page OFFSET :offset) AS first_of_them
 ), {counting}
 SELECT (SELECT total FROM counted) AS total, (SELECT {sampled} FROM counted) AS is_sampled,
        (SELECT json_agg(one) FROM facet AS one) AS facets,
        (SELECT json_agg(json_build_object(
-            'id', d.package_id, 'type', d.type, 'name', d.name, 'city', d.city, 'country', d.country, 'place', d.place,
-            'provider_id', d.provider_id, 'provider', d.provider, 'price_minor', d.price_minor, 'currency', d.currency,
+            'id', d.package_id, 'type', page.type, 'name', d.name, 'city', d.city, 'country', d.country,
+            'place', d.place, 'provider_id', d.provider_id, 'provider', d.provider, 'price_minor', d.price_minor,
+            'currency', d.currency,
             'total_minor', {total}, 'departure', {departure}, 'rating', d.rating, 'reviews', d.reviews,
             'capacity', d.capacity, 'amenities', (SELECT p.amenities FROM packages p WHERE p.id = d.package_id),
             'latitude', d.latitude, 'longitude', d.longitude, 'distance_km', page.distance_km,
@@ -182,7 +184,7 @@ def _statement(
         parameters["ranked"] = list(ranked)
         score = "-d.rank"
     if question.guests is not None:
-        wanted.append("d.capacity >= :guests")
+        wanted.append(f"{live('capacity')} >= :guests")
         parameters["guests"] = question.guests
     if question.near is not None:
         within, where = _box(*question.near, question.radius_km or DEFAULT_RADIUS_KM)
@@ -197,6 +199,7 @@ def _statement(
     failed = facets.failed(chosen)
     sql = _SEARCH.format(
         source="search_documents d" if ranked is None else _RANKED,
+        type=live("type"),
         score=score,
         distance=distance,
         price=stay.price if stay else "d.price_minor",

@@ -39,7 +39,7 @@ class Suggested:
     degraded: bool = False
 
 
-_suggestions: Kept[tuple[str, int], Suggested] = Kept("search_suggestions", seconds=5, most=5_000)
+_suggestions: Kept[tuple[str, int], Suggested] = Kept("search_suggestions", seconds=2, most=5_000)
 
 
 def engine() -> Engine:

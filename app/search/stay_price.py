@@ -15,8 +15,8 @@ from app.search.engine import Question
 
 @dataclass(frozen=True)
 class StayPrice:
-    """Parts of a SELECT from `search_documents d`: with `joins` and under `condition`, `price` is minor units, or null
-    where the stay can't be had; `departure` the day on which a tour costs `page.cost_minor`.
+    """Parts of a SELECT from `search_documents d` with its `live_type`: with `joins` and under `condition`, `price` is
+    minor units, or null where the stay can't be had; `departure` the day on which a tour costs `page.cost_minor`.
     """
 
     joins: str
@@ -46,16 +46,16 @@ def of(question: Question) -> StayPrice | None:
         joins.append("JOIN packages p ON p.id = d.package_id CROSS JOIN LATERAL")
         joins.append("(SELECT CAST(timezone(p.time_zone, now()) AS date) AS today) AS there")
         departures = {day: f"CASE WHEN {_can_begin(day)} THEN {price} END" for day, price in nights.items()}
-        condition = f"(d.type = 'tour' OR {_can_begin(days[0])})"
+        condition = f"(d.live_type = 'tour' OR {_can_begin(days[0])})"
     cheapest = f"least({', '.join(departures.values())})"
     if question.departure is not None:
-        condition, price = "d.type = 'tour'", cheapest
+        condition, price = "d.live_type = 'tour'", cheapest
     else:
-        price = f"CASE d.type WHEN 'hotel' THEN {' + '.join(nights.values())} ELSE {cheapest} END"
-        condition += f" AND (d.type = 'tour' OR {_long_enough(days[0])})"
+        price = f"CASE d.live_type WHEN 'hotel' THEN {' + '.join(nights.values())} ELSE {cheapest} END"
+        condition += f" AND (d.live_type = 'tour' OR {_long_enough(days[0])})"
         parameters["nights"] = len(days)
     cases = " ".join(f"WHEN {price} = page.cost_minor THEN {_literal(day)}" for day, price in departures.items())
-    departure = f"CASE WHEN d.type = 'tour' THEN CASE {cases} END END"
+    departure = f"CASE WHEN page.type = 'tour' THEN CASE {cases} END END"
     return StayPrice(" ".join(joins), condition, price, departure, parameters)
 
 

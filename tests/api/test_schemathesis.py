@@ -24,6 +24,7 @@ from app import problems
 from app.api import openapi
 from app.rate_limits import Policy, Verdict
 from tests import factories
+from tests.search import catalogue
 
 load_all_checks()
 OPERATIONS = [
@@ -52,7 +53,15 @@ class Asker:
         person = factories.staff(role) if role else factories.traveller()
         self.headers = factories.bearer(person)
         self.by = factories.actor(person)
-        self.package = factories.package(units=50)
+        self.package = factories.package(
+            units=50,
+            place="Grünerløkka",
+            latitude=59.92,
+            longitude=10.76,
+            amenities=["wifi"],
+            description="By the river.",
+        )
+        catalogue.rate(self.package.id, {4: 3})  # which has it indexed as well
         book = factories.paid_booking if role == "finance" else factories.booking
         self.booking = book(of=self.package, by=self.by)
         self.review = factories.review(of=self.package)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from app import storage
 from app.audit.actor import SYSTEM
 from app.audit.models import AuditEntry
-from app.catalog import calendars
+from app.catalog import calendars, importing
 from app.catalog.import_file import Unusable
 from app.db import transaction
 from app.errors import Conflict, Invalid, NotAllowed, NotFound, Unavailable
@@ -24,6 +24,12 @@ from app.imports.models import Import, SavedMapping
 from app.queue import MAX_ATTEMPTS, note_failure, sweep
 from tests import factories, queued
 from tests.imports.files import COLUMNS, DEFAULTS, HEADER, Catalogue, admin, history, long_ago, reread
+
+
+@pytest.fixture(autouse=True)
+def hundred_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files here are of some hundred rows."""
+    monkeypatch.setattr(importing, "BATCH", 100)
 
 
 def counts(found: Import) -> tuple[int, int, int, int]:

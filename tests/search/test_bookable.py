@@ -98,6 +98,19 @@ def _suspend(provider: Provider) -> None:
         move(lock(Provider, provider.id), "SUSPENDED")
 
 
+def _change(rng: random.Random, package: Package) -> None:
+    """Something that booking goes by is otherwise than the document has it: it hears of nothing."""
+    with transaction():
+        kept = lock(Package, package.id)
+        match rng.randrange(3):
+            case 0:
+                kept.capacity = rng.randint(1, 3)
+            case 1:
+                kept.min_nights = rng.choice((1, 2, 3))
+            case _:
+                kept.type = "hotel" if kept.type == "tour" else "tour"
+
+
 def _some_question(rng: random.Random, first: date) -> Question:
     begin = first + timedelta(days=rng.randrange(DAYS - 8) if rng.random() < 0.6 else rng.randrange(4))
     values: dict[str, Any] = {
@@ -121,6 +134,7 @@ def test_whats_found_can_be_booked_and_what_can_be_booked_is_found(lone_engine: 
     seen = 0
     for _ in range(QUESTIONS):
         question = _some_question(rng, first)
+        _change(rng, rng.choice(packages))
         now = utcnow()
         hits = [hit for answer in catalogue.pages(lone_engine, question) for hit in answer.hits]
         expected = {
@@ -159,6 +173,35 @@ def test_a_booking_a_closing_and_a_suspension_count_at_once(engine: Engine) -> N
     _suspend(provider)
     assert found() == set()
     assert catalogue.found(engine, provider_id=provider.id) == []
+
+
+def test_a_package_that_is_otherwise_by_now_is_found_as_it_is(engine: Engine) -> None:
+    provider, other = factories.provider(), factories.provider()
+    package = factories.package(provider_id=provider.id, capacity=2)
+    catalogue.index()
+    first = factories.tomorrow()
+    stay = {"check_in": first, "check_out": first + timedelta(days=2)}
+
+    def found(**asked: Any) -> list[tuple[str, int | None]]:
+        hits = engine.search(Question(provider_id=provider.id, **stay, **asked)).hits
+        return [(hit.type, hit.total_minor) for hit in hits]
+
+    assert (found(guests=2), found(guests=3)) == ([("hotel", 20_000)], [])
+    with transaction():
+        lock(Package, package.id).capacity = 1
+    assert (found(guests=1), found(guests=2)) == ([("hotel", 20_000)], [])
+    with transaction():
+        lock(Package, package.id).capacity = 3
+    assert found(guests=3) == [("hotel", 20_000)]
+    with transaction():
+        lock(Package, package.id).type = "tour"
+    assert (found(), found(type="tour"), found(type="hotel")) == ([("tour", 10_000)], [("tour", 10_000)], [])
+    with transaction():
+        lock(Package, package.id).provider_id = other.id
+    _suspend(other)
+    assert found() == []
+    catalogue.index()
+    assert found() == []
 
 
 def test_one_day_without_a_check_out_is_one_night(engine: Engine) -> None:

@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from flask import Flask
 
+from app.reviews import ratings
 from app.search import facets
 from app.search.engine import RATINGS, Bucket, Engine, Question
 from app.search.postgres import PostgresEngine
@@ -187,6 +189,14 @@ def test_beyond_a_size_facets_are_estimates_that_say_so(lone_engine: Engine, mon
     assert 100 <= count <= 320
     assert count % 4 == 0
     assert not lone_engine.search(Question("house 77")).facets_are_estimates
+
+
+def test_a_rating_is_found_by_what_is_shown_of_it(app: Flask) -> None:
+    package = factories.package()
+    catalogue.rate(package.id, {5: 124, 4: 126})  # 4.496
+    (hit,) = PostgresEngine().search(Question(provider_id=package.provider_id, min_rating=4.5)).hits
+    assert hit.rating == 4.5 == ratings.average(ratings.shown(package.id))
+    assert PostgresEngine().search(Question(provider_id=package.provider_id, min_rating=4.51)).total == 0
 
 
 def test_pages_have_no_gaps_and_no_repeats(lone_engine: Engine) -> None:

@@ -488,3 +488,33 @@ def test_differences_are_seen_and_put_right(app: Flask, owner: Any) -> None:
     assert indexing.status().equal
     assert [indexed(made).listed for made in (missing, outdated, left_over)] == [True, True, False]
     assert found(off_sale) is None
+
+
+def test_what_no_change_was_noted_of_is_found_some_packages_at_a_time(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing, "BATCH", 2)
+    made = [factories.package(days=0, name="Before") for _ in range(3)]
+    while indexing.index_changes():
+        pass
+
+    def missed(package: Package) -> None:
+        change(package, name="After")
+        with transaction():
+            db.session.execute(text("DELETE FROM package_changes"))
+
+    def names() -> list[str]:
+        return [indexed(one).name for one in made]
+
+    missed(made[0])
+    missed(made[2])
+    assert not indexing.index_changes()
+    assert names() == ["Before", "Before", "Before"]
+    indexing.compare_some()
+    assert names() == ["After", "Before", "Before"]
+    missed(made[1])
+    indexing.compare_some()
+    assert names() == ["After", "Before", "After"]
+    indexing.compare_some()
+    assert names() == ["After", "After", "After"]
+    assert indexing.status().equal

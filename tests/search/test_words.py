@@ -56,6 +56,9 @@ def test_a_place_is_chosen_by_city_part_or_country(lone_engine: Engine) -> None:
     assert catalogue.found(lone_engine, location="sao") == []
     assert catalogue.found(lone_engine, location="Oslo, Brasil") == []
     assert set(catalogue.found(lone_engine, location=" , ")) == {paulo, oslo}
+    for nowhere in ("%", "-, 😀", "!"):
+        assert catalogue.found(lone_engine, location=nowhere) == []
+    assert catalogue.found(lone_engine, location="Oslo, -") == [oslo]
 
 
 def test_slips_are_forgiven_and_told(lone_engine: Engine) -> None:
@@ -239,6 +242,22 @@ def test_suggestions_are_places_then_packages_popular_ones_first(lone_engine: En
     assert [one.package_id for one in lone_engine.suggest("tromso lihgts", 8)] == [few]
 
 
+@pytest.mark.parametrize("many", [2, suggestions._MANY])
+def test_suggestions_bear_with_slips_in_words_that_many_have_and_in_places(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    monkeypatch.setattr(suggestions, "_MANY", many)
+    houses = catalogue.named(*(f"Zebrahaus {number}" for number in range(6)), city="Zwolle")
+    catalogue.named("Quiet house", "Quiet flat", "Old garden", "Blue garden", city="Łódź")
+    (both,) = catalogue.named("Quiet garden", city="Łódź")
+    monkeypatch.setattr(suggestions, "_POPULAR", 8)  # which it is none of
+    engine = PostgresEngine()
+    assert {one.package_id for one in engine.suggest("zebrahuas", 8)} == set(houses)
+    assert [one.package_id for one in engine.suggest("quiet garden", 8)] == [both]
+    for q, places in (("Zwole", ["Zwolle"]), ("lodz", ["Łódź"]), ("ldoz", ["Łódź"]), ("zwolle x", []), ("zwxxe", [])):
+        assert [one.text for one in engine.suggest(q, 8) if one.kind == "place"] == places, q
+
+
 def test_of_packages_with_one_name_the_most_popular_is_suggested_where_it_stands(app: Flask) -> None:
     first, other, namesake = catalogue.named("Sommarøy hotel", "Sommarøy inn", "Sommarøy hotel", city="Bodø")
     for package_id, stars in ((first, 9), (other, 5), (namesake, 1)):
@@ -260,5 +279,4 @@ def test_who_may_not_sell_any_more_is_suggested_no_more(app: Flask, monkeypatch:
     with transaction():
         move(lock(Provider, seller.id), "SUSPENDED")
         move(lock(Package, goes.id), "DRAFT")
-    app.extensions.pop("search_places", None)
     assert [one.package_id for one in PostgresEngine().suggest(word, 8)] == [stays.id]
