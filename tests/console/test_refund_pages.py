@@ -344,6 +344,21 @@ def test_what_failed_is_on_the_home_page_until_something_is_refunded_instead(app
     assert f"/console/refunds/{refund.id}/" not in shown(browser, owed)
 
 
+def test_what_the_bank_sends_back_is_owed_again_though_more_was_refunded_meanwhile(app: Flask) -> None:
+    payment = paid()
+    refund = ask(payment, 5_000)
+    ask(payment, 1_000, kind="goodwill")
+    assert queued.work_off() == []
+    made = factories.reread(refund).stripe_refund_id
+    ask_stripe("POST", f"/_local/refunds/{made}/settle", data={"outcome": "failed"})
+    refund_submission.told(stripe_gateway.retrieve_refund(made))
+    assert [row.status for row in refunds_of(payment)] == ["FAILED", "SUCCEEDED"]
+    owed = select(Refund.id).where(refunds.is_still_owed(), Refund.payment_id == payment.id)
+    assert db.session.scalars(owed).all() == [refund.id]
+    ask(payment, 5_000, again=True)
+    assert db.session.scalars(owed).all() == []
+
+
 @pytest.mark.parametrize("taken", ["by a refund of before", "by a dispute"])
 def test_what_failed_as_the_traveller_has_the_money_is_not_owed(app: Flask, taken: str) -> None:
     payment = paid()
