@@ -63,6 +63,8 @@ class BookingsView(ForManyRoutes):
     filters = (
         Filter("status", "State", {status: status_label(status) for status in Booking.MOVES}),
         happened(
+            Booking.id,
+            Booking.created_at,
             {
                 "booked": ("Booked", Booking.created_at, ()),
                 "confirmed": ("Paid and confirmed", Booking.confirmed_at, ()),
@@ -74,7 +76,7 @@ class BookingsView(ForManyRoutes):
                 ),
                 "cancelled_unpaid": ("Cancelled unpaid", Booking.cancelled_at, (Booking.confirmed_at.is_(None),)),
                 "expired": ("Hold ran out", Booking.expired_at, ()),
-            }
+            },
         ),
         TRAVELLER,
         PACKAGE,

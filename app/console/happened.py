@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_
 
 from app.console.base import Filter
 from app.console.formatting import status_label
+from app.console.periods import was_there
 from app.console.revenue_asked import in_words
 from app.errors import Invalid
 from app.reports.periods import Period
@@ -34,15 +35,18 @@ class Happened(Filter):
         return f"{self.label}: {words}, {in_words(period)}"
 
 
-def happened(what: Mapping[str, tuple[str, Any, Sequence[ColumnElement[bool]]]]) -> Happened:
-    """The filter of a list whose rows have a time of each thing that can happen to them: what that is called, the
-    column of its time, and what else has to be true of the row.
+def happened(
+    row_id: Any, created_at: Any, what: Mapping[str, tuple[str, Any, Sequence[ColumnElement[bool]]]]
+) -> Happened:
+    """The filter of a list that is paged by `row_id`, whose rows were written at `created_at` and have a time of each
+    thing that can happen to them: what that is called, the column of its time, and what else has to be true of the row.
     """
 
     def where(value: str) -> ColumnElement[bool]:
         name, period = read("happened", value)
         _, at, conditions = what[name]
-        return and_(within(at, period), *conditions)
+        # Nothing happens to a row before it is there: without that, a page of last year would be read from today on.
+        return and_(within(at, period), was_there(row_id, created_at, _ends(period)), *conditions)
 
     words = {name: words for name, (words, _, _) in what.items()}
     return Happened("happened", "What happened", words, kind="linked", where=where)
@@ -67,6 +71,9 @@ def read(name: str, value: str) -> tuple[str, Period]:
 
 def within(column: Any, period: Period) -> ColumnElement[bool]:
     """Whether a time is on one of these days."""
-    since, until = (datetime.combine(day, time(), UTC) for day in (period.first, period.last + timedelta(days=1)))
-    found: ColumnElement[bool] = and_(column >= since, column < until)
+    found: ColumnElement[bool] = and_(column >= datetime.combine(period.first, time(), UTC), column < _ends(period))
     return found
+
+
+def _ends(period: Period) -> datetime:
+    return datetime.combine(period.last + timedelta(days=1), time(), UTC)

@@ -24,7 +24,13 @@ def period(row_id: Any, at: Any) -> tuple[Filter, Filter]:
 
     def until(begin: datetime) -> ColumnElement[bool]:
         end = begin + timedelta(days=1)
-        later = select(row_id).where(at >= end + _LONGEST_TRANSACTION).order_by(at, row_id).limit(1)
-        return and_(at < end, row_id < func.coalesce(later.scalar_subquery(), MAX_ID))
+        return and_(at < end, was_there(row_id, at, end))
 
     return Filter("from", "From", kind="day", where=since), Filter("to", "To", kind="day", where=until)
+
+
+def was_there(row_id: Any, at: Any, end: datetime) -> ColumnElement[bool]:
+    """Whether a row's id was given before `end`, or a little later: all that anything had happened to by then."""
+    later = select(row_id).where(at >= end + _LONGEST_TRANSACTION).order_by(at, row_id).limit(1)
+    found: ColumnElement[bool] = row_id < func.coalesce(later.scalar_subquery(), MAX_ID)
+    return found

@@ -371,7 +371,9 @@ class QueueView(Deciding):
         saved()
         row = self._find(row_id)
         if not self.just_decided(by):
-            became = (row.status == chosen.to and chosen.said) or self._state(row.status)
+            # Where it stays in its state until a worker comes, that isn't what was done.
+            is_as_asked = row.status in (chosen.to, *chosen.sources)
+            became = (is_as_asked and chosen.said) or self._state(row.status)
             flash(f"{became}: {self.heading(row)}", "done")
         return redirect(self._address(row_id, asked=asked) if chosen.to == self.waiting else self._go_on_from(row, by))
 

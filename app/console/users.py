@@ -80,7 +80,7 @@ class UsersView(RecordView):
         Column("created_at", "Registered", "time", "right", sort=Sort(User.created_at, follows_id=True)),
     )
 
-    filters = (happened({"registered": ("Registered", User.created_at, ())}),)
+    filters = (happened(User.id, User.created_at, {"registered": ("Registered", User.created_at, ())}),)
 
     def query(self) -> Select[Any]:
         """Accounts of travellers."""

@@ -315,8 +315,8 @@ def has_no_answer() -> ColumnElement[bool]:
 
 
 def is_still_owed() -> ColumnElement[bool]:
-    """Which refunds have failed while their money is with us still: nothing was refunded of their payment since, and no
-    dispute took it.
+    """Which refunds have failed while their money is with us still: no refund of their payment was asked for since they
+    failed, however late that was, and no dispute took it.
     """
     live = aliased(Refund)
     of_payment = and_(live.payment_id == Refund.payment_id, live.status.not_in(OVER))
@@ -324,7 +324,7 @@ def is_still_owed() -> ColumnElement[bool]:
     has_left = Payment.amount_minor - Payment.disputed_minor - taken >= Refund.amount_minor
     return and_(
         Refund.status == "FAILED",
-        ~exists().where(of_payment, live.id > Refund.id),
+        ~exists().where(of_payment, live.created_at > Refund.failed_at),
         exists().where(Payment.id == Refund.payment_id, has_left),
     )
 

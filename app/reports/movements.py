@@ -22,7 +22,7 @@ _BOOKED_AS = {
 # payment, such as the answer to a dispute.
 _PAYOUT = ("payout.sent", "payout.returned")
 _FEE = ("account.fee", "account.fee_returned")
-_OF_NO_PAYMENT = {
+OF_NO_PAYMENT = {
     **dict.fromkeys(("payout", "payout_cancel", "payout_failure"), _PAYOUT),
     **dict.fromkeys(("stripe_fee", "stripe_fx_fee", "tax_fee"), _FEE),
 }
@@ -66,8 +66,8 @@ BOOKED = f"""
 
 def booked_as(row: BalanceTransaction) -> str | None:
     """What the ledger calls this movement; None for one that it has no posting for."""
-    if row.type in _OF_NO_PAYMENT:
-        return _OF_NO_PAYMENT[row.type][row.amount_minor > 0]
+    if row.type in OF_NO_PAYMENT:
+        return OF_NO_PAYMENT[row.type][row.amount_minor > 0]
     if row.source_id is None:
         return None
     if row.type == "adjustment" and row.source_id.startswith(("dp_", "du_")):
@@ -77,12 +77,12 @@ def booked_as(row: BalanceTransaction) -> str | None:
 
 def is_of_no_payment(row: BalanceTransaction) -> bool:
     """Whether Stripe made it by itself, so that no event of a payment tells of it."""
-    return row.type in _OF_NO_PAYMENT
+    return row.type in OF_NO_PAYMENT
 
 
 def source_of(row: BalanceTransaction) -> str:
     """The object that it is about. A fee of no payment is about itself, whatever it is taken for: of one dispute or
     product there may be several.
     """
-    is_fee = row.type in _OF_NO_PAYMENT and _OF_NO_PAYMENT[row.type] == _FEE
+    is_fee = row.type in OF_NO_PAYMENT and OF_NO_PAYMENT[row.type] == _FEE
     return row.id if is_fee else row.source_id or row.id

@@ -30,6 +30,9 @@ def book(since: datetime, until: datetime) -> None:
     new: list[LedgerEntry] = []
     for moved in db.session.scalars(wanted.order_by(StripeMovement.created_at, StripeMovement.id)):
         (kind,), fees = ENTRIES[moved.booked_as]
-        amounts = {kind: abs(moved.amount_minor), **{fee: abs(moved.fee_minor) for fee in fees}}
+        # A fee is taken of what goes out, and given back with what comes in. The other way round there is no posting:
+        # it is below zero here, and what is isn't posted.
+        sign = 1 if moved.amount_minor > 0 else -1
+        amounts = {kind: sign * moved.amount_minor, **dict.fromkeys(fees, -sign * moved.fee_minor)}
         new += ledger.post_of_no_payment(amounts, currency=moved.currency, source_id=moved.source_id)
     audit.record_each(SYSTEM, "ledger.book", new)

@@ -23,7 +23,7 @@ from app.payments.stripe_objects import BalanceTransaction
 from app.queue import JOB_TIMEOUT_SECONDS, LEASE, GaveWay, one_turn
 from app.reports import comparison, own_movements
 from app.reports.models import Difference, Reconciliation, StripeMovement
-from app.reports.movements import KINDS, booked_as, source_of
+from app.reports.movements import KINDS, OF_NO_PAYMENT, booked_as, source_of
 from app.reports.stripe_balance import IN_FLIGHT
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def reconcile(day: date, *, by: Actor) -> Reconciliation:
 
 def reconcile_due() -> list[date]:
     """Begin with each day whose turn it is: those that are over and were not reconciled since, and, once a night, those
-    that failed or have differences nobody has dealt with. Returns the days.
+    that failed, have differences nobody has dealt with, or explained ones that can be booked by now. Returns the days.
     """
     now = utcnow()
     if now - _midnight(now.date()) < _NIGHT:
@@ -126,15 +126,16 @@ def _missed(today: date) -> set[date]:
 
 def _to_be_looked_at_again(tonight: datetime) -> set[date]:
     ended = func.timezone("UTC", cast(Reconciliation.day + 1, DateTime)) + _NIGHT
-    has_open = (
-        select(Difference.id).where(Difference.reconciliation_id == Reconciliation.id, Difference.status == "OPEN")
-    ).exists()
+    mine = select(Difference.id).where(Difference.reconciliation_id == Reconciliation.id)
+    has_open = mine.where(Difference.status == "OPEN").exists()
+    # Under Stripe's own names for them, these are of when they had no posting, and could only be explained.
+    has_unbooked = mine.where(Difference.status == "EXPLAINED", Difference.booked_as.in_(OF_NO_PAYMENT)).exists()
     wanted = select(Reconciliation.day).where(
         Reconciliation.status != "RUNNING",
         Reconciliation.day < tonight.date(),
         or_(
             Reconciliation.begun_at < ended,
-            (Reconciliation.begun_at < tonight) & (has_open | (Reconciliation.status == "FAILED")),
+            (Reconciliation.begun_at < tonight) & (has_open | has_unbooked | (Reconciliation.status == "FAILED")),
         ),
     )
     return set(db.session.scalars(wanted))

@@ -21,6 +21,7 @@ from app.extensions import db
 from app.payments import stripe_gateway
 from tests import factories
 from tests.console.browser import Browser, signed_in
+from tests.console.test_review_lists import plan_without_sorting, statements
 from tests.payments.refunding import support
 
 REVENUE = "/console/revenue/"
@@ -91,6 +92,19 @@ def test_a_days_bar_leads_to_the_bookings_made_and_the_travellers_registered_on_
         (f"/console/users/?happened=registered:{yesterday}:{yesterday}", traveller.name),
     ):
         assert name not in shown(browser, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["bookings/?happened=confirmed:{0}:{0}", "bookings/?happened=booked:{0}:{0}", "users/?happened=registered:{0}:{0}"],
+)
+def test_a_bar_of_last_year_is_not_read_from_today_on(app: Flask, path: str) -> None:
+    browser, table = signed_in(app, "finance"), path.partition("/")[0]
+    with statements() as sent:
+        shown(browser, f"/console/{path.format(utcnow().date() - timedelta(days=365))}")
+    (page,) = (sql for sql in sent if sql.startswith(f"SELECT {table}.id") and f"ORDER BY {table}.id DESC" in sql)
+    plan = plan_without_sorting(page)
+    assert re.search(rf"Index Scan Backward using pk_{table} on {table}.*\n +Index Cond: \(id < ", plan), plan
 
 
 def test_a_reason_of_failures_leads_to_the_payments_that_it_befell_also_once_they_are_paid(app: Flask) -> None:

@@ -107,6 +107,22 @@ def test_a_payouts_own_fee_is_booked_beside_it(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
+    ("kind", "amount", "fee", "name"),
+    [("payout_failure", 9_000, 90, "payout.returned"), ("payout", -9_000, -90, "payout.sent")],
+)
+def test_a_payouts_fee_that_goes_the_other_way_than_its_posting_stays_a_difference(
+    monkeypatch: pytest.MonkeyPatch, kind: str, amount: int, fee: int, name: str
+) -> None:
+    day = a_day()
+    odd = BalanceTransaction(f"txn_{day}_o", kind, f"po_{day}_o", amount, fee, "USD", noon(day))
+    monkeypatch.setattr(stripe_gateway, "balance_transactions_after", lambda *_, **__: ([odd], False))
+    assert reconciled(day).differing == 1
+    (found,) = differences(day)
+    assert (found.kind, found.there_fee_minor, found.here_fee_minor) == ("fee", fee, 0)
+    assert posted(f"po_{day}_o") == {name: 9_000}
+
+
+@pytest.mark.parametrize(
     ("kind", "amount", "name"),
     [
         ("payout", -100, "payout.sent"),

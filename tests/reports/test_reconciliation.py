@@ -17,7 +17,20 @@ from app.queue import MAX_ATTEMPTS, note_failure
 from app.reports import movements, reconciliation
 from app.reports.models import Difference, Reconciliation, StripeMovement
 from tests import factories, queued
-from tests.reports.days import Tamper, a_day, differences, finance, load, noon, paid, reconciled, reread, trail
+from tests.reports.days import (
+    Tamper,
+    a_day,
+    differences,
+    finance,
+    load,
+    noon,
+    paid,
+    paid_out,
+    posted,
+    reconciled,
+    reread,
+    trail,
+)
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -248,6 +261,31 @@ def test_a_day_with_an_open_difference_or_that_failed_is_tried_again_every_night
     assert reconciliation.reconcile_due() == [day, day + timedelta(days=2)]
 
 
+def test_a_payout_that_could_only_be_explained_once_is_booked_in_the_next_night(
+    empty_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = date(2011, 7, 1)
+    night = datetime.combine(day + timedelta(days=1), time(0, 10), utcnow().tzinfo)
+    _at(monkeypatch, night)
+    assert reconciliation.reconcile_due() == [day]
+    reconciliation.go_on(reconciliation.id_of(day))
+    payout = paid_out(day)
+    with transaction():
+        db.session.add(_explained(day, "payout", payout))
+    _at(monkeypatch, night + timedelta(days=1))
+    assert reconciliation.reconcile_due() == [day, day + timedelta(days=1)]
+    for back in (0, 1):
+        reconciliation.go_on(reconciliation.id_of(day + timedelta(days=back)))
+    (found,) = differences(day)
+    assert (found.status, found.explanation) == ("FIXED", "Agreed with the bank.")
+    assert posted(payout) == {"payout.sent": 3_000}
+    # It is over, and what still has no posting stays explained.
+    with transaction():
+        db.session.add(_explained(day, "reserve_transaction", "rsv_1"))
+    _at(monkeypatch, night + timedelta(days=2))
+    assert reconciliation.reconcile_due() == [day + timedelta(days=2)]
+
+
 def test_a_day_that_is_compared_does_not_fail_any_more() -> None:
     day = a_day()
     row = reconciled(day)
@@ -260,6 +298,13 @@ def _a_difference(day: date) -> Difference:
     zeroes = dict.fromkeys(("there_minor", "there_fee_minor", "here_minor", "here_fee_minor"), 0)
     about = {"kind": "fee", "booked_as": "capture", "source_id": "ch_1", "currency": "USD"}
     return Difference(reconciliation_id=reconciliation.id_of(day), **about, **zeroes)
+
+
+def _explained(day: date, booked_as: str, source_id: str) -> Difference:
+    found = _a_difference(day)
+    found.booked_as, found.source_id = booked_as, source_id
+    found.status, found.explanation, found.closed_at = "EXPLAINED", "Agreed with the bank.", utcnow()
+    return found
 
 
 # ---- what is refused ----
