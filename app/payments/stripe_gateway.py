@@ -107,15 +107,12 @@ def create_refund(*, intent_id: str, amount_minor: int, key: str, refund_id: int
     )
 
 
-def find_refund(*, intent_id: str, refund_id: int, submission: int) -> StripeRefund | None:
-    """The refund that was made for a submission of ours, whatever became of the answer. Raises Unavailable."""
+def refunds_of(intent_id: str) -> list[StripeRefund]:
+    """All refunds of a payment as they are now, newest first. Raises Unavailable."""
 
-    def look(client: stripe.StripeClient) -> StripeRefund | None:
-        for found in client.v1.refunds.list({"payment_intent": intent_id, "limit": 100}).auto_paging_iter():
-            refund = StripeRefund.of(found.to_dict())
-            if (refund.refund_id, refund.submission) == (refund_id, submission):
-                return refund
-        return None
+    def look(client: stripe.StripeClient) -> list[StripeRefund]:
+        found = client.v1.refunds.list({"payment_intent": intent_id, "limit": 100})
+        return [StripeRefund.of(refund.to_dict()) for refund in found.auto_paging_iter()]
 
     return _ask(look)
 

@@ -10,10 +10,11 @@ from flask import Flask
 
 from app.audit.actor import STRIPE, SYSTEM
 from app.db import transaction, utcnow
-from app.errors import Conflict
+from app.errors import Conflict, Unavailable
 from app.extensions import db
 from app.payments import holds, refund_approval, refund_submission, refunds
 from app.payments.models import Payment, Refund
+from app.payments.stripe_objects import StripeRefund
 from app.queue import MAX_ATTEMPTS
 from tests import factories, queued
 from tests.payments.refunding import (
@@ -151,6 +152,26 @@ def test_what_stripe_was_asked_for_and_has_not_made_is_not_made_while_held(
     assert queued.work_off() == []
     row = factories.reread(refund)
     assert (row.status, row.last_error, len(at_stripe(payment))) == ("SUCCEEDED", None, 1)
+    assert books_are_whole(payment)
+
+
+def test_what_waits_for_a_hold_gives_way_to_what_stripe_has_refunded_meanwhile(
+    app: Flask, switches: Callable[..., None]
+) -> None:
+    payment = paid()
+    refund = asked_in_vain(payment, switches)
+    hold(payment)
+    refund_submission.submit(refund.id)
+    assert factories.reread(refund).status == "SUBMITTED"
+    rest = payment.amount_minor - refund.amount_minor + 1
+    data = {"payment_intent": payment.stripe_payment_intent_id, "amount": rest}
+    made = StripeRefund.of(ask_stripe("POST", "/_local/refunds", data=data))
+    with pytest.raises(Unavailable, match="still under way"):
+        refund_submission.told(made)
+    refund_submission.submit(refund.id)
+    row = factories.reread(refund)
+    assert (row.status, row.failure_reason) == ("FAILED", refund_submission._NO_ROOM)
+    refund_submission.told(made)
     assert books_are_whole(payment)
 
 
