@@ -17,6 +17,7 @@ from tests import factories
 from tests.browser.conftest import Console, SignIn
 from tests.bulk.paid import PAID_MINOR, Paid, finance
 from tests.bulk.runs import asked
+from tests.conftest import wait_for
 
 
 def end_of_run(page: Page, words: str) -> None:
@@ -70,7 +71,9 @@ def test_a_providers_bookings_are_refunded_by_keys_and_mouse_from_its_page(sign_
             Refund.payment_id.in_(paid.payments.values()), Refund.status == "PENDING_APPROVAL"
         )
         bulk.start(bulk.freeze("refunds.approve", waiting, by=second).id, by=second)
-    # It looks again by itself until Stripe has paid them.
+        wait_for(lambda: "PENDING_APPROVAL" not in {state for _, state, _ in paid.refunds()}, "all to be approved", 120)
+    page.reload()
+    # It looks again by itself until Stripe has paid them, not while it waits for a person.
     expect(page.locator("section:has(#became-title) .chip")).to_have_text("Succeeded")
     with console.stack.app():
         assert sorted(paid.refunds()) == sorted(
