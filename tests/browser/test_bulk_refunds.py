@@ -74,7 +74,7 @@ def test_a_providers_bookings_are_refunded_by_keys_and_mouse_from_its_page(sign_
         wait_for(lambda: "PENDING_APPROVAL" not in {state for _, state, _ in paid.refunds()}, "all to be approved", 120)
     page.reload()
     # It looks again by itself until Stripe has paid them, not while it waits for a person.
-    expect(page.locator("section:has(#became-title) .chip")).to_have_text("Succeeded")
+    expect(page.locator("section:has(#became-title) .chip")).to_have_text(["Succeeded"], timeout=120_000)
     with console.stack.app():
         assert sorted(paid.refunds()) == sorted(
             (booking_id, "SUCCEEDED", PAID_MINOR) for booking_id in paid.ids if booking_id != paid.ids[2]
