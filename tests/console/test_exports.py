@@ -22,7 +22,7 @@ from tests.console.browser import Browser, signed_in
 from tests.console.test_bulk_pages import words
 
 # Lists of what somebody had done, which are short.
-NOT_EXPORTED = {"bulk", "imports"}
+NOT_EXPORTED = {"bulk", "imports", "synonyms"}
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from app.catalog.importing import BATCH
 from app.imports import service as imports
 from app.imports import work
 from app.imports.models import Import
@@ -47,7 +48,7 @@ def test_a_worker_killed_in_an_import_leaves_no_row_out_and_none_twice(stack: St
         seen.append(progress(stack))
         if kill % 2:
             stack.empty_redis()
-    assert seen == [("RUNNING", number // 100 * 100) for number in HELD]
+    assert seen == [("RUNNING", number // BATCH * BATCH) for number in HELD]
     stack.start_worker("slow")
     half_a_minute_later(stack, Import)
     wait_for(lambda: progress(stack)[0] == "DONE", "the import to end", 120)

@@ -88,7 +88,8 @@ def test_what_was_posted_on_another_day_than_it_happened_is_no_difference(tamper
         ("refund_failure", 100, "refund.failed"),
         ("adjustment", -100, "dispute.withdrawn"),
         ("adjustment", 100, "dispute.reinstated"),
-        ("payout", -100, None),
+        ("payout", -100, "payout.sent"),
+        ("topup", 100, None),
     ],
 )
 def test_every_movement_has_what_it_is_booked_as(kind: str, amount: int, known_as: str | None) -> None:

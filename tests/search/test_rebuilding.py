@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 
 from app.audit.actor import SYSTEM, Actor
 from app.audit.models import AuditEntry
-from app.db import transaction
+from app.db import lock, transaction
 from app.errors import Conflict, NotAllowed
 from app.extensions import db
 from app.queue import sweep
@@ -124,6 +124,11 @@ def test_two_workers_at_once_do_each_step_once(app: Flask, monkeypatch: pytest.M
         missing_document()
     asked = rebuilding.begin(WHY, by=ADMIN)
     assert at_once(app, *[lambda: rebuilding.go_on(asked.id)] * 4) == [None] * 4
+    if row(asked).status == "RUNNING":
+        # Who had the turn found another just looking whether it was theirs: the sweep hands it out again.
+        with transaction():
+            lock(IndexRebuild, asked.id).hand_out()
+        assert queued.work_off() == []
     done = row(asked)
     assert (done.status, done.written) == ("DONE", 3)
     assert done.packages == db.session.scalar(text("SELECT count(*) FROM packages"))
